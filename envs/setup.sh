@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Set up everything: what Debian must bring (where that is allowed), a virtual environment, the locked packages.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+venv=.venv
+debian_packages=(python3-venv texlive-xetex fonts-noto-core fonts-noto-cjk fonts-symbola fonts-unifont wordnet-base)
+
+missing=()
+command -v xelatex >/dev/null && fc-list 2>/dev/null | grep -qi unifont || missing=("${debian_packages[@]}")
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing ${missing[*]}"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        echo "setup: no XeLaTeX and no right to install it: token text is drawn with Pillow" \
+            "(for TeX: sudo apt-get install --no-install-recommends ${missing[*]})"
+    fi
+fi
+
+if ! cmp -s requirements.lock "$venv/installed.lock"; then
+    echo "setup: installing the locked Python packages into $venv (a few minutes, about 5 GB)"
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
+    cp requirements.lock "$venv/installed.lock"
+fi

@@ -1,0 +1,52 @@
+"""The tree of errors. Every message says what, where, got, expected and the cure, as far as they are known.
+
+TamError
+├── InputError      what a person handed in cannot be used: a path, a manifest row, a picture, an option
+├── SchemaError     a file is not ours, of another version, or damaged
+├── LayoutError     vision tokens and grid cells do not agree
+├── NotFiniteError  NaN or infinity where a number must be
+├── ModelError      a checkpoint of an unsupported kind, or one that does not behave as its family should
+└── RenderError     a picture or a page could not be made
+"""
+
+
+class TamError(Exception):
+    """Base of all errors that a person may meet.
+
+    Args:
+        what: what happened, a lower-case clause.
+        where: sample id, file, key or option.
+        got, expected: the offending value and what would have been right.
+        cure: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where=None, got=None, expected=None, cure=None):
+        parts = [what if where is None else f"{where}: {what}"]
+        parts += [f"{name} {value}" for name, value in (("got", got), ("expected", expected)) if value is not None]
+        if cure is not None:
+            parts.append(f"cure: {cure}")
+        super().__init__("; ".join(parts))
+
+
+class InputError(TamError):
+    pass
+
+
+class SchemaError(TamError):
+    pass
+
+
+class LayoutError(TamError):
+    pass
+
+
+class NotFiniteError(TamError):
+    pass
+
+
+class ModelError(TamError):
+    pass
+
+
+class RenderError(TamError):
+    pass

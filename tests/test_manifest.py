@@ -1,0 +1,101 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tam import manifest
+from tam.datasets import coco
+from tam.errors import InputError
+from tests.shared import shared
+
+
+def _sample(identity):
+    return manifest.Sample(id=identity, media=["image/a.jpg"], prompt="p", references=["r"], categories={"cat": 17})
+
+
+def test_what_is_written_is_read(tmp_path):
+    samples = [_sample("a"), _sample("b\n\u2028c")]
+    manifest.write(samples, tmp_path / "manifest.jsonl")
+    assert manifest.read(tmp_path / "manifest.jsonl") == samples
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"id": "x"}', '{"id": "x", "media": [], "prompt": "", "other": 1}'])
+def test_a_broken_line_is_named(tmp_path, line):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text('{"id": "x", "media": [], "prompt": ""}\n' + line + "\n")
+    with pytest.raises(InputError, match="line 2"):
+        manifest.read(path)
+
+
+def test_an_id_may_occur_once(tmp_path):
+    manifest.write([_sample("a"), _sample("a")], tmp_path / "m.jsonl")
+    with pytest.raises(InputError, match="occurs twice"):
+        manifest.read(tmp_path / "m.jsonl")
+
+
+@given(total=st.integers(0, 500), count=st.integers(1, 40))
+def test_shards_cover_every_row_once(total, count):
+    rows = [row for index in range(count) for row in manifest.Shard(index, count).rows(total)]
+    assert rows == list(range(total))
+
+
+@pytest.mark.parametrize("text", ["", "1", "4-of-4", "-1-of-4", "a-of-b"])
+def test_a_wrong_shard_is_refused(text):
+    with pytest.raises(InputError, match="shard"):
+        manifest.Shard.parse(text)
+
+
+def _coco(root, images=({"id": 7, "file_name": "000000000007.jpg"},)):
+    (root / "annotations").mkdir()
+    categories = [{"id": 37, "name": "sports ball"}, {"id": 17, "name": "cat"}]
+    instances = {"images": list(images), "categories": categories, "annotations": []}
+    captions = {"annotations": [{"image_id": 7, "caption": "A cat."}]}
+    (root / "annotations/instances_minival2014.json").write_text(json.dumps(instances))
+    (root / "annotations/captions_val2014.json").write_text(json.dumps(captions))
+
+
+def test_coco_layout_becomes_a_manifest(tmp_path):
+    root = tmp_path / "coco"
+    root.mkdir()
+    _coco(root)
+    assert coco.write(root, tmp_path / "data" / "manifest.jsonl") == 1
+    (sample,) = manifest.read(tmp_path / "data" / "manifest.jsonl")
+    assert sample == manifest.Sample(
+        id="000000000007",
+        media=["../coco/image/000000000007.jpg"],
+        prompt=coco.PROMPT,
+        references=["A cat."],
+        mask="../coco/seg_label/000000000007.png",
+        categories={"ball": 37, "cat": 17},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("../../etc/passwd", "leaves its folder"), ("/etc/passwd", "leaves its folder")],
+)
+def test_annotations_cannot_point_outside(tmp_path, name, message):
+    _coco(tmp_path, images=[{"id": 7, "file_name": name}])
+    with pytest.raises(InputError, match=message):
+        coco.write(tmp_path, tmp_path / "manifest.jsonl")
+
+
+def test_errors_name_the_file_and_the_entry(tmp_path):
+    with pytest.raises(InputError, match="not a formatted COCO folder"):
+        coco.write(tmp_path, tmp_path / "manifest.jsonl")
+    _coco(tmp_path, images=[{"id": 7}])
+    with pytest.raises(InputError, match=r"instances_minival2014.json, images\[0\]"):
+        coco.write(tmp_path, tmp_path / "manifest.jsonl")
+    (tmp_path / "annotations/instances_minival2014.json").write_text("{")
+    with pytest.raises(InputError, match="broken JSON"):
+        coco.write(tmp_path, tmp_path / "manifest.jsonl")
+
+
+def test_the_real_coco_sample_is_read(tmp_path):
+    assert coco.write(shared("data", "coco2014"), tmp_path / "manifest.jsonl") == 5
+    samples = manifest.read(tmp_path / "manifest.jsonl")
+    for sample in samples:
+        assert manifest.resolve(sample.media[0], tmp_path / "manifest.jsonl").is_file()
+        assert manifest.resolve(sample.mask, tmp_path / "manifest.jsonl").is_file()
+        assert len(sample.categories) == 80 and sample.references
