@@ -1,0 +1,38 @@
+# Token activation maps: dataset -> generate -> maps -> metrics -> tables, render, figures
+from snakemake.utils import min_version, validate
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+validate(config, "workflow/schemas/config.schema.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/maps.smk"
+include: "workflow/rules/metrics.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/render.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        expand(
+            "results/{dataset}/{model}/{product}",
+            dataset=config["datasets"],
+            model=config["models"],
+            product=["tables", "render", "figures"],
+        ),

@@ -1,0 +1,3 @@
+from tam.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""Where parts of speech, noun lemmas and synonyms come from: NLTK's data where they are, else the lexicon that comes along.
+
+Nothing is ever downloaded. What was chosen has a name, which goes into the metrics file and under every table.
+"""
+
+import importlib.resources
+import io
+import json
+import string
+import warnings
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import nltk
+from nltk.corpus import wordnet as nltk_wordnet
+from nltk.corpus.reader.wordnet import WordNetCorpusReader
+from nltk.tag.perceptron import PerceptronTagger
+
+from tam.errors import InputError
+
+Tagger = Callable[[str], str]
+"""Word on its own -> Penn Treebank tag; "" where the tagger does not know the word."""
+
+Lemmatiser = Callable[[str], str]
+"""Lower-case noun -> its singular, or the word itself."""
+
+DEBIAN_WORDNET = Path("/usr/share/wordnet")
+LEXICON = importlib.resources.files("tam.embedded") / "lexicon.json"
+CACHED_WORDS = 1 << 16
+
+IRREGULAR = {
+    "children": "child",
+    "feet": "foot",
+    "firemen": "fireman",
+    "geese": "goose",
+    "men": "man",
+    "mice": "mouse",
+    "oxen": "ox",
+    "people": "person",
+    "policemen": "policeman",
+    "snowmen": "snowman",
+    "teeth": "tooth",
+    "women": "woman",
+}
+
+
+@dataclass(frozen=True)
+class Language:
+    """What the words of an answer are judged with.
+
+    Attributes:
+        tag, lemmatise: see Tagger and Lemmatiser.
+        wordnet: NLTK's reader of WordNet, which METEOR needs; None where there is no WordNet.
+        name: what the three are, for people.
+    """
+
+    tag: Tagger
+    lemmatise: Lemmatiser
+    wordnet: WordNetCorpusReader | None
+    name: str
+
+
+def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET) -> Language:
+    """The best of what this machine has.
+
+    Tags: NLTK's perceptron tagger, else ``lexicon`` (JSON, lower-case word -> tag). Lemmas: WordNet from NLTK's data,
+    else from ``debian`` (the folder of Debian's wordnet-base), else rules.
+
+    Raises:
+        InputError: neither the tagger nor the lexicon is there.
+    """
+    reader, source = _wordnet(debian)
+    words = json.loads(lexicon.read_text(encoding="utf-8")) if lexicon.is_file() else {}
+    if reader is None:
+        lemmatise, lemmas = lambda word: rule_lemma(word, words), "lemmas by rules, no WordNet"
+    else:
+        lemmatise, lemmas = lambda word: wordnet_lemma(word, reader), f"WordNet {reader.get_version()} of {source}"
+    try:
+        perceptron = PerceptronTagger()
+    except LookupError:
+        if not words:
+            raise InputError(
+                "neither NLTK's tagger nor the lexicon is there",
+                where=lexicon,
+                cure="set NLTK_DATA to a folder with taggers/averaged_perceptron_tagger_eng",
+            ) from None
+        tag, tags = lambda word: lexicon_tag(word, words), "tags of the embedded lexicon"
+    else:
+        tag, tags = lambda word: perceptron.tag([word])[0][1], "NLTK perceptron tagger"
+    cached = lru_cache(CACHED_WORDS)
+    return Language(cached(tag), cached(lemmatise), reader, f"{tags}; {lemmas}")
+
+
+def _wordnet(debian: Path) -> tuple[WordNetCorpusReader | None, str]:
+    try:
+        nltk_wordnet.ensure_loaded()
+    except LookupError:
+        if not (debian / "data.noun").is_file():
+            return None, ""
+        return DebianWordNet(debian), "Debian"
+    return nltk_wordnet, "NLTK's data"
+
+
+class DebianWordNet(WordNetCorpusReader):
+    """Reads the database files of Debian's wordnet-base, which come without ``lexnames`` and ``index.sense``.
+
+    Neither is used for lemmas or METEOR: the first names the 45 topics of synsets, the second maps between versions.
+    """
+
+    TOPICS = 45
+
+    def __init__(self, root: Path):
+        if str(root) not in nltk.data.path:
+            nltk.data.path.append(str(root))  # NLTK opens nothing outside its data path
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The multilingual functions are not available")
+            super().__init__(str(root), None)
+
+    def open(self, file):
+        if file == "lexnames":
+            return io.StringIO("".join(f"{index:02d} topic{index} 0\n" for index in range(self.TOPICS)))
+        return super().open(file)
+
+    def map_wn(self, version="wordnet"):
+        return None
+
+
+def wordnet_lemma(word: str, reader: WordNetCorpusReader) -> str:
+    """The shortest noun lemma, as NLTK's WordNetLemmatizer has it; that class is bound to NLTK's own data."""
+    return min(reader._morphy(word, "n"), key=len, default=word)
+
+
+def rule_lemma(word: str, known: Container[str] = ()) -> str:
+    """Singular of a lower-case English noun by its ending; among possible singulars a ``known`` word comes first."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    candidates = []
+    if word.endswith("ies"):
+        candidates = [word[:-3] + "y", word[:-1]]
+    elif word.endswith("ves"):
+        candidates = [word[:-3] + "f", word[:-3] + "fe", word[:-1]]
+    elif word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
+        candidates = [word[:-2], word[:-1]]
+    else:
+        candidates = [word[:-1]]
+    return next((candidate for candidate in candidates if candidate in known), candidates[0])
+
+
+def lexicon_tag(word: str, lexicon: dict[str, str]) -> str:
+    """Tag by look-up, without regard to case and outer punctuation; signs and numbers need no entry."""
+    bare = word.strip(string.punctuation)
+    if not any(character.isalnum() for character in bare):
+        return "SYM"
+    if all(character.isdigit() or character in ".,:" for character in bare):
+        return "CD"
+    return lexicon.get(bare.lower(), "")

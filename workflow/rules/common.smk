@@ -1,0 +1,47 @@
+# What the rules share: names of shards, how `tam` is called, options from the config.
+import shlex
+import sys
+from pathlib import Path
+
+SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
+
+
+wildcard_constraints:
+    dataset="|".join(config["datasets"]),
+    model="|".join(config["models"]),
+    method="|".join(config["methods"]),
+    shard=r"\d+-of-\d+",
+
+
+# `python -m tam` works in any directory, with the packages of the environment that runs Snakemake unless a rule brings
+# its own (--sdm conda). Idle OpenMP threads sleep: spinning, two jobs on two cores slow each other down many times.
+own_environment = "" if workflow.deployment_settings.deployment_method else f"{Path(sys.executable).parent}:"
+shell.prefix(
+    f"export PATH={shlex.quote(own_environment)}$PATH PYTHONPATH={shlex.quote(str(workflow.basedir))}"
+    " OMP_WAIT_POLICY=passive; "
+)
+
+
+def dataset_options(wildcards):
+    """The dataset's entry in the config as options of `tam dataset`."""
+    entry = config["datasets"][wildcards.dataset]
+    return [
+        entry["kind"],
+        *(f"--{key}={value}" for key, value in entry.items() if key != "kind" and value is not None),
+    ]
+
+
+def model_options(wildcards):
+    """The model's entry in the config as options of `tam generate`."""
+    entry = config["models"][wildcards.model]
+    return [f"--{key}={value}" for key, value in entry.items() if value is not None]
+
+
+def run_folder(wildcards):
+    """Everything of one dataset and model."""
+    return f"results/{wildcards.dataset}/{wildcards.model}"
+
+
+def every(pattern, **values):
+    """The files of a run that match ``pattern``, for all shards and the given values of other wildcards."""
+    return expand(f"results/{{dataset}}/{{model}}/{pattern}", shard=SHARDS, allow_missing=True, **values)

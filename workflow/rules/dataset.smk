@@ -1,0 +1,17 @@
+# OUTPUT data/{dataset}/manifest.jsonl: one line a sample; the emoji scenes are made beside it.
+
+
+rule dataset:
+    output:
+        "data/{dataset}/manifest.jsonl",
+    log:
+        "logs/{dataset}/dataset.log",
+    benchmark:
+        "benchmarks/{dataset}/dataset.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    params:
+        options=dataset_options,
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python -m tam dataset {params.options:q} --out {params.folder:q} > {log:q} 2>&1"

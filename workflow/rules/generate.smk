@@ -1,0 +1,25 @@
+# INPUT  the manifest
+# OUTPUT generate/{shard}.h5: answers and the logits that the maps need (docs/cache.md). The only stage with the model.
+
+
+rule generate:
+    input:
+        "data/{dataset}/manifest.jsonl",
+    output:
+        "results/{dataset}/{model}/generate/{shard}.h5",
+    log:
+        "logs/{dataset}/{model}/generate/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/generate/{shard}.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    resources:
+        mem_mb=4000,
+        batch_size=config["generate"]["batch_size"],  # no param: it must not redo finished shards
+    params:
+        options=model_options,
+        max_new_tokens=config["generate"]["max_new_tokens"],
+    shell:
+        "python -m tam generate --manifest {input:q} --shard {wildcards.shard:q} {params.options:q}"
+        " --max-new-tokens {params.max_new_tokens:q} --batch-size {resources.batch_size:q}"
+        " --out {output:q} > {log:q} 2>&1"

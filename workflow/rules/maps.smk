@@ -1,0 +1,21 @@
+# INPUT  generate/{shard}.h5
+# OUTPUT maps/{method}/{shard}.h5: the map of every token
+
+
+rule maps:
+    input:
+        "results/{dataset}/{model}/generate/{shard}.h5",
+    output:
+        "results/{dataset}/{model}/maps/{method}/{shard}.h5",
+    log:
+        "logs/{dataset}/{model}/maps/{method}/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/maps/{method}/{shard}.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    params:
+        protocol=config["protocol"],
+        exact=["--exact"] if config["exact"] else [],
+    shell:
+        "python -m tam maps --generation {input:q} --method {wildcards.method:q} --protocol {params.protocol:q}"
+        " {params.exact:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,30 @@
+# INPUT  answers and the maps of the method that the config names in `render`
+# OUTPUT render/{sample}/: an overlay and the coloured text of every token of the chosen samples
+
+
+rule render:
+    input:
+        manifest="data/{dataset}/manifest.jsonl",
+        generation=every("generate/{shard}.h5"),
+        maps=every("maps/{method}/{shard}.h5", method=config["render"]["method"]),
+    output:
+        report(
+            directory("results/{dataset}/{model}/render"),
+            patterns=["{sample}/sheet.png"],
+            caption="../report/render.rst",
+            category="Samples",
+            labels={"dataset": "{dataset}", "model": "{model}", "sample": "{sample}"},
+        ),
+    log:
+        "logs/{dataset}/{model}/render.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/render.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    params:
+        generation=lambda wildcards, input: [f"--generation={path}" for path in input.generation],
+        maps=lambda wildcards, input: [f"--maps={path}" for path in input.maps],
+        samples=lambda wildcards: [f"--sample={name}" for name in config["render"]["samples"]],
+    shell:
+        "python -m tam render {params.generation:q} {params.maps:q} --manifest {input.manifest:q}"
+        " {params.samples:q} --out {output:q} > {log:q} 2>&1"
