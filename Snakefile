@@ -3,8 +3,10 @@ from snakemake.utils import min_version, validate
 
 min_version("9.27")
 
+# A config of one's own replaces the default, it does not extend it: else the embedded data would always run along.
+if not workflow.overwrite_configfiles:
 
-configfile: "config/config.yaml"
+    configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 validate(config, "workflow/schemas/config.schema.yaml")

@@ -1,5 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -199,6 +200,8 @@ def _report(counts: dict[str, int], out: Path, strict: bool) -> None:
 
 def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         app()
     except TamError as error:

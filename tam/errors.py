@@ -6,6 +6,7 @@ TamError
 ├── LayoutError     vision tokens and grid cells do not agree
 ├── NotFiniteError  NaN or infinity where a number must be
 ├── ModelError      a checkpoint of an unsupported kind, or one that does not behave as its family should
+├── PublishedError  the published code raises here, and the protocol follows it
 └── RenderError     a picture or a page could not be made
 """
 
@@ -46,6 +47,14 @@ class NotFiniteError(TamError):
 
 class ModelError(TamError):
     pass
+
+
+class PublishedError(TamError):
+    """``raises``: the name of the exception that the published code dies of."""
+
+    def __init__(self, what: str, *, raises: str, where=None):
+        super().__init__(f"{what}; the published code raises {raises}", where=where, cure="use protocol fixed")
+        self.raises = raises
 
 
 class RenderError(TamError):

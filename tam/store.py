@@ -50,10 +50,11 @@ class Store:
     def finish(self) -> None:
         """Merge the parts into the output and delete them."""
         merge(self._parts(), self.out, self.run, self.fingerprint)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in (self.folder.parent, self.folder.parent.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        self.clear()
+
+    def clear(self) -> None:
+        """Delete the parts. ``.parts`` itself stays: another shard may be about to make its folder in it."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.h5"))

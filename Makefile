@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run test bench
+
+SNAKEMAKE := .venv/bin/snakemake --workflow-profile workflow/profiles/default
+
+help:
+	@echo "make run     set up, then maps, tables and pictures of the embedded default"
+	@echo "make test    set up, then all tests"
+	@echo "make bench   speed beside plain loops, figures into results/bench"
+
+setup:
+	@bash envs/setup.sh
+
+run: setup
+	$(SNAKEMAKE)
+	$(SNAKEMAKE) --report results/report.html
+	@echo
+	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
+	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
+	@echo "          results/emoji/tiny-qwen2-vl/figures                methods side by side, scores, failures"
+	@echo "          results/report.html                                all of it in one page"
+
+test: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/snakemake --lint
+	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest
+
+bench: setup
+	.venv/bin/python tests/bench_core.py results/bench

@@ -1,0 +1,317 @@
+"""The generation cache: one HDF5 file a shard, from which everything later is computed without the model.
+
+``docs/cache.md`` describes the file. Only what the maps read is kept: the logits of the classes that occur, at the
+vision tokens, the user's words and the states that predict the answer.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tam.errors import LayoutError, SchemaError
+from tam.files import atomic
+from tam.layout import Grid, Layout
+
+FORMAT = "tam-generation"
+VERSION = 1
+
+# What h5py and the parsing raise when bytes are not what they should be.
+DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError, LayoutError)
+
+OK = "ok"
+TRUNCATED = "truncated"
+FAILED = "failed: "
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A vocabulary entry: the tokenizer's own string, its decoded text, and the bytes that it stands for."""
+
+    piece: str
+    text: str
+    bytes: bytes
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The k most likely classes of a row, best first, for the rows of the prompt's words and of the answer.
+
+    Attributes:
+        ids: int32 [prompt + answer, k].
+        logits: float32 [prompt + answer, k].
+        logsumexp: float32 [prompt + answer], over the whole vocabulary: probability = exp(logit - logsumexp).
+    """
+
+    ids: np.ndarray
+    logits: np.ndarray
+    logsumexp: np.ndarray
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One sample's answer, and the logits that its maps need.
+
+    Attributes:
+        id: the sample's.
+        status: "ok", "truncated" (no end token within the limit) or "failed: why"; then every array is empty.
+        prompt: the user's words.
+        answer: decoded without special tokens; ``answer_with_special`` keeps them.
+        tokens: int32 [sequence], prompt and answer without padding.
+        classes: int32 [class], ascending vocabulary ids: those of the prompt's words, of the answer, of the last token
+            of the prompt sequence, and the most likely one at the first word of the prompt.
+        logits: float32 [vision + prompt + answer, class]. An answer's row is the state that predicts its token.
+        dtype: what the model computed the logits in, and what they are stored as: float32, float16 or bfloat16.
+        retokenised_prompt, retokenised_answer: int32, the ids after decoding and tokenising once more.
+        vocabulary: id -> piece, for every id that occurs above.
+        end_tokens: ids of the answer that are special, such as the end of the sequence.
+        row: the sample's row in the manifest.
+    """
+
+    id: str
+    status: str
+    prompt: str
+    answer: str
+    tokens: np.ndarray
+    layout: Layout
+    classes: np.ndarray
+    logits: np.ndarray
+    candidates: Candidates
+    retokenised_prompt: np.ndarray
+    retokenised_answer: np.ndarray
+    vocabulary: dict[int, Piece]
+    end_tokens: frozenset[int]
+    answer_with_special: str = ""
+    dtype: str = "float32"
+    row: int = 0
+
+    @classmethod
+    def failure(cls, id: str, prompt: str, why: object, row: int = 0) -> "Generation":
+        """A sample without an answer; ``why`` becomes its status, on one line."""
+        none = np.zeros(0, np.int32)
+        rows = np.zeros((0, 0), np.float32)
+        return cls(
+            id=id, status=FAILED + " ".join(str(why).split()), prompt=prompt, answer="", tokens=none,
+            layout=Layout(none, none, 0, (), ()), classes=none, logits=rows,
+            candidates=Candidates(rows.astype(np.int32), rows, np.zeros(0, np.float32)),
+            retokenised_prompt=none, retokenised_answer=none, vocabulary={}, end_tokens=frozenset(), row=row,
+        )  # fmt: skip
+
+    @property
+    def failed(self) -> bool:
+        return self.status.startswith(FAILED)
+
+    @property
+    def prompt_ids(self) -> np.ndarray:
+        """int32 [prompt], the ids of the user's words."""
+        return self.tokens[self.layout.prompt]
+
+    @property
+    def answer_ids(self) -> np.ndarray:
+        """int32 [answer], the generated ids with the end token."""
+        return self.tokens[self.layout.answer :]
+
+    @cached_property
+    def _columns(self) -> dict[int, int]:
+        return {int(cls): index for index, cls in enumerate(self.classes)}
+
+    def column(self, cls: int) -> int:
+        """The column of ``logits`` that holds vocabulary id ``cls``; KeyError if it was not kept."""
+        return self._columns[int(cls)]
+
+
+def write_generations(path: Path, generations: Mapping[int, Generation], run: dict, fingerprint: str) -> None:
+    """Write one file, atomically; ``generations`` maps rows of the manifest to samples."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_header(file, run, fingerprint)
+        for row, generation in generations.items():
+            _write(file.create_group(f"{row:08d}"), generation)
+
+
+def merge(parts: list[Path], path: Path, run: dict, fingerprint: str) -> None:
+    """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_header(file, run, fingerprint)
+        for part in parts:
+            with h5py.File(part) as source:
+                for name in source:
+                    source.copy(name, file)
+
+
+def read_header(path: Path) -> dict:
+    """``run`` and ``fingerprint`` of a cache file; SchemaError if it is foreign, of another version or damaged."""
+    with _open(path) as file, _damage_in(path):
+        return {"run": json.loads(file.attrs["run"]), "fingerprint": str(file.attrs["fingerprint"])}
+
+
+def read_generations(path: Path) -> Iterator[Generation]:
+    """Read a cache file, one sample at a time, in the manifest's order.
+
+    Raises:
+        SchemaError: not a cache file, of an unknown version, or damaged.
+    """
+    with _open(path) as file:
+        with _damage_in(path):
+            names = list(file)
+        for name in names:
+            with _damage_in(f"{path}, sample {name}"):
+                generation = _read(file[name], int(name))
+            yield generation
+
+
+@contextlib.contextmanager
+def _damage_in(where: object) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise SchemaError("damaged file", where=where, got=error, cure="remove it and generate again") from error
+
+
+def _open(path: Path) -> h5py.File:
+    cure = f"give a file that `tam generate` wrote with version {VERSION} of the cache, or generate again"
+    if not path.is_file():
+        raise SchemaError("no such generation file", where=path, cure="run `tam generate` first")
+    try:
+        file = h5py.File(path)
+    except DAMAGE as error:
+        raise SchemaError("not a generation file, or damaged", where=path, got=error, cure=cure) from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        with _damage_in(path):
+            found, version = file.attrs.get("format"), file.attrs.get("version")
+        if not isinstance(found, str) or found != FORMAT:
+            raise SchemaError("not a generation file", where=path, got=repr(found), expected=repr(FORMAT), cure=cure)
+        if version != VERSION:
+            raise SchemaError("unknown version of the cache", where=path, got=version, expected=VERSION, cure=cure)
+        stack.pop_all()
+    return file
+
+
+def _write_header(file: h5py.File, run: dict, fingerprint: str) -> None:
+    file.attrs.update(
+        {"format": FORMAT, "version": VERSION, "run": json.dumps(run, sort_keys=True), "fingerprint": fingerprint}
+    )
+
+
+def _write(group: h5py.Group, generation: Generation) -> None:
+    meta = json.dumps(_meta(generation))
+    arrays = {} if generation.failed else _arrays(generation)
+    group["meta"] = meta
+    for name, array in arrays.items():
+        # An empty array (a prompt without words) has no chunk to compress.
+        group.create_dataset(name, data=array, **({"compression": "gzip", "shuffle": True} if array.size else {}))
+    if not generation.failed:
+        group["logits"].attrs["dtype"] = generation.dtype
+    group.attrs["digest"] = _digest(group, meta, arrays)
+
+
+def _read(group: h5py.Group, row: int) -> Generation:
+    text = group["meta"].asstr()[()]
+    meta = json.loads(text)
+    arrays = {} if meta["status"].startswith(FAILED) else {name: group[name][()] for name in ARRAYS}
+    if _digest(group, text, arrays) != group.attrs["digest"]:
+        raise ValueError("checksum differs")
+    if not arrays:
+        return Generation.failure(meta["id"], meta["prompt"], meta["status"].removeprefix(FAILED), row)
+    dtype = group["logits"].attrs["dtype"]
+    return Generation(
+        id=meta["id"],
+        status=meta["status"],
+        prompt=meta["prompt"],
+        answer=meta["answer"],
+        answer_with_special=meta["answer_with_special"],
+        tokens=arrays["tokens"],
+        layout=Layout(
+            arrays["vision"],
+            arrays["prompt"],
+            meta["answer_start"],
+            tuple(
+                Grid(**{**grid, "frames": tuple(grid["frames"]), "box": tuple(grid["box"])}) for grid in meta["grids"]
+            ),
+            tuple(tuple(size) for size in meta["sizes"]),
+        ),
+        classes=arrays["classes"],
+        logits=_widen(arrays["logits"], dtype),
+        dtype=dtype,
+        candidates=Candidates(arrays["candidates/ids"], arrays["candidates/logits"], arrays["candidates/logsumexp"]),
+        retokenised_prompt=arrays["retokenised/prompt"],
+        retokenised_answer=arrays["retokenised/answer"],
+        vocabulary={
+            int(id): Piece(piece, decoded, raw.encode("latin-1"))
+            for id, (piece, decoded, raw) in meta["vocabulary"].items()
+        },
+        end_tokens=frozenset(meta["end_tokens"]),
+        row=row,
+    )
+
+
+def _meta(generation: Generation) -> dict:
+    meta = {"id": generation.id, "status": generation.status, "prompt": generation.prompt}
+    if generation.failed:
+        return meta
+    return meta | {
+        "answer": generation.answer,
+        "answer_with_special": generation.answer_with_special,
+        "answer_start": generation.layout.answer,
+        "grids": [asdict(grid) for grid in generation.layout.grids],
+        "sizes": generation.layout.sizes,
+        "vocabulary": {
+            id: [piece.piece, piece.text, piece.bytes.decode("latin-1")]
+            for id, piece in sorted(generation.vocabulary.items())
+        },
+        "end_tokens": sorted(generation.end_tokens),
+    }
+
+
+ARRAYS = (
+    "tokens", "vision", "prompt", "classes", "logits", "candidates/ids", "candidates/logits", "candidates/logsumexp",
+    "retokenised/prompt", "retokenised/answer",
+)  # fmt: skip
+
+
+def _arrays(generation: Generation) -> dict[str, np.ndarray]:
+    ints = {
+        "tokens": generation.tokens,
+        "vision": generation.layout.vision,
+        "prompt": generation.layout.prompt,
+        "classes": generation.classes,
+        "candidates/ids": generation.candidates.ids,
+        "retokenised/prompt": generation.retokenised_prompt,
+        "retokenised/answer": generation.retokenised_answer,
+    }
+    return {name: np.asarray(array, np.int32) for name, array in ints.items()} | {
+        "logits": _narrow(generation.logits, generation.dtype),
+        "candidates/logits": np.asarray(generation.candidates.logits, np.float32),
+        "candidates/logsumexp": np.asarray(generation.candidates.logsumexp, np.float32),
+    }
+
+
+def _narrow(logits: np.ndarray, dtype: str) -> np.ndarray:
+    """float32 values that a model computed in ``dtype``, in as many bytes as that takes; nothing is rounded."""
+    logits = np.ascontiguousarray(logits, np.float32)
+    if dtype == "bfloat16":
+        return (logits.view(np.uint32) >> 16).astype(
+            np.uint16
+        )  # numpy has no bfloat16: its bits are float32's upper half
+    return logits.astype(dtype)
+
+
+def _widen(stored: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "bfloat16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32)
+
+
+def _digest(group: h5py.Group, meta: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """What a sample says about its own row and content, so that a damaged byte is noticed."""
+    digest = hashlib.sha256(f"{group.name}\n{meta}".encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype} {array.shape} {group[name].attrs.get('dtype')}\n".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""What a vocabulary id stands for, whatever the tokenizer."""
+
+import re
+
+from tam.cache import Piece
+
+
+def piece_of(tokenizer, id: int) -> Piece:
+    """A vocabulary id as piece, text and bytes.
+
+    Joining the bytes of an answer's tokens gives its text in UTF-8, also where one character has several tokens.
+    """
+    id = int(id)
+    text = tokenizer.decode([id], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    piece = tokenizer.convert_ids_to_tokens(id)
+    if piece is None:  # a row of the head beyond the tokenizer's vocabulary
+        return Piece("", "", b"")
+    return Piece(piece, text, _bytes(tokenizer, id, piece, text))
+
+
+def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
+    if id in tokenizer.added_tokens_decoder:
+        return text.encode()
+    if "ByteLevel" in str(tokenizer.backend_tokenizer.decoder):
+        return bytes(BYTES[character] for character in piece)
+    if match := re.fullmatch(r"<0x([0-9A-F]{2})>", piece):
+        return bytes.fromhex(match[1])
+    return piece.replace("▁", " ").encode()
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The alphabet of byte-level BPE (GPT-2's): printable bytes are themselves, the others follow from U+0100 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+BYTES = _byte_alphabet()

@@ -1,0 +1,110 @@
+"""From media and a person's words to a model's inputs, and to where the tokens of both lie. No family's own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tam.errors import InputError, ModelError
+from tam.families.interface import Family
+from tam.layout import Layout
+from tam.media import Media
+
+# Stands for the person's words in the chat template: a private-use character, so that no template holds it.
+PLACE = "\ue000"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One sample, ready for the model.
+
+    Attributes:
+        inputs: the processor's outputs for a batch of this one sample.
+        tokens: int64 [prompt sequence].
+        layout: where its tokens are; the answer will start at its end.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    tokens: np.ndarray
+    layout: Layout
+
+
+def prepare(family: Family, config, processor, media: Media, words: str) -> Prepared:
+    """Ask about ``media`` with ``words``, in the processor's own chat template.
+
+    Raises:
+        InputError: the words hold a token that stands for vision.
+        LayoutError: the family's grids do not have as many cells as there are vision tokens.
+        ModelError: the chat template does not show where the words are.
+    """
+    if PLACE in words:
+        raise InputError("the prompt holds a private-use character", got=f"U+{ord(PLACE):X}", cure="take it out")
+    before, after = render(processor, media, PLACE).split(PLACE)
+    text = render(processor, media, words)
+    if not (text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)):
+        raise ModelError("the chat template changes with the words", got=repr(text), cure="report the checkpoint")
+    options = dict(family.options)
+    bos = processor.tokenizer.bos_token
+    if bos is not None and text.startswith(bos):
+        options["add_special_tokens"] = False  # as transformers does: the template has written it already
+    if media.video:
+        options["videos_kwargs"] = options.get("videos_kwargs", {}) | _video(media)
+    outputs = processor(
+        text=[text],
+        images=None if media.video else [list(media.pictures)],
+        videos=[np.stack([np.asarray(picture) for picture in media.pictures])] if media.video else None,
+        return_tensors="pt",
+        return_offsets_mapping=True,
+        **options,
+    )
+    offsets = outputs.pop("offset_mapping")[0].numpy()
+    outputs.pop("video_metadata", None)
+    tokens = outputs["input_ids"][0].numpy()
+    vision = np.isin(tokens, sorted(family.vision_ids(config)))
+    # Pictures stand before the words and make the text longer there, so the words are counted from its end.
+    end = offsets[:, 1].max() - len(after)
+    prompt = spanning(offsets, end - (len(text) - len(before) - len(after)), end)
+    if vision[prompt].any():
+        raise InputError("the prompt holds a vision token", got=repr(words), cure="take it out of the prompt")
+    layout = Layout(
+        vision=np.flatnonzero(vision).astype(np.int32),
+        prompt=prompt,
+        answer=len(tokens),
+        grids=family.grids(processor, outputs, media),
+        sizes=media.sizes,
+    )
+    return Prepared({name: _tensor(value) for name, value in outputs.items()}, tokens, layout)
+
+
+def render(processor, media: Media, words: str) -> str:
+    """The whole prompt as text: media first, then the words, then the start of the answer."""
+    shown = [{"type": "video"}] if media.video else [{"type": "image"}] * len(media.pictures)
+    conversation = [{"role": "user", "content": [*shown, {"type": "text", "text": words}]}]
+    text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    if words == PLACE and text.count(PLACE) != 1:
+        raise ModelError("the chat template does not show the words once", got=f"{text.count(PLACE)} times")
+    return text
+
+
+def spanning(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Positions of the tokens that hold characters ``start`` to ``end``: int32, without gaps.
+
+    Args:
+        offsets: [sequence, 2], first character of each token and the one after its last.
+    """
+    inside = np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0]))
+    return (
+        np.arange(inside[0], inside[-1] + 1, dtype=np.int32) if len(inside) and end > start else np.zeros(0, np.int32)
+    )
+
+
+def _video(media: Media) -> dict:
+    """The frames are sampled already; their times matter where the model places them in time."""
+    fps = 2.0 if media.seconds is None else 1 / media.seconds
+    count = len(media.pictures)
+    metadata = {"total_num_frames": count, "fps": fps, "frames_indices": list(range(count))}
+    return {"do_sample_frames": False, "video_metadata": [metadata]}
+
+
+def _tensor(value) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.tensor(value)

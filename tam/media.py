@@ -1,0 +1,115 @@
+"""Pictures and videos of a sample, as the model is shown them."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from tam.errors import InputError
+from tam.manifest import Sample
+
+# What the authors of Qwen2-VL sample from a video file: two frames a second, an even number of them.
+FRAMES_A_SECOND = 2.0
+FEWEST_FRAMES, MOST_FRAMES = 4, 768
+
+# A video of a single path is a file, unless it is one of these: then it is a video of one frame.
+PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
+
+
+@dataclass(frozen=True)
+class Media:
+    """What one sample shows.
+
+    Attributes:
+        video: whether the pictures are frames of one video.
+        pictures: RGB, upright.
+        frames: for a video, the number of each picture's frame in the source; else 0 for each.
+        seconds: for a video, the time from one picture to the next; None where the source does not say.
+    """
+
+    video: bool
+    pictures: tuple[Image.Image, ...]
+    frames: tuple[int, ...]
+    seconds: float | None = None
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of each medium: of each picture, or of the video."""
+        return tuple(picture.size for picture in (self.pictures[:1] if self.video else self.pictures))
+
+
+def open_media(sample: Sample, folder: Path) -> Media:
+    """Open all that a sample shows; its paths are relative to ``folder``.
+
+    Raises:
+        InputError: nothing to show, a file that is missing or no picture, frames of different sizes.
+    """
+    paths = [folder / path for path in sample.media]
+    if sample.kind not in ("images", "video"):
+        raise InputError("unknown kind of media", where=sample.id, got=repr(sample.kind), expected="images or video")
+    if not paths:
+        raise InputError("no picture and no video", where=sample.id, expected="at least one path in media")
+    if sample.kind == "images":
+        return Media(False, tuple(open_picture(path) for path in paths), (0,) * len(paths))
+    if len(paths) == 1 and paths[0].suffix.lower() not in PICTURES:
+        return read_video(paths[0])
+    pictures = tuple(open_picture(path) for path in paths)
+    if len({picture.size for picture in pictures}) > 1:
+        raise InputError("frames of different sizes", where=sample.id, got=sorted({p.size for p in pictures}))
+    return Media(True, pictures, tuple(range(len(paths))))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """RGB pixels, turned upright where the camera noted how it was held; InputError if that cannot be read."""
+    if not path.is_file():
+        raise InputError("no such picture", where=path)
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
+        raise InputError("not a picture that can be read", where=path, got=error) from error
+
+
+def read_video(path: Path) -> Media:
+    """Frames of a video file, evenly spaced; InputError if it cannot be read."""
+    if not path.is_file():
+        raise InputError("no such video", where=path)
+    with _capture(path) as video:
+        rate, total = video.get(cv2.CAP_PROP_FPS), 0
+        while video.grab():  # counted, because what a file says of its own length can be wrong
+            total += 1
+    if not total:
+        raise InputError("not a video that can be read", where=path)
+    wanted = sample_frames(total, rate)
+    with _capture(path) as video:
+        pictures = [
+            Image.fromarray(cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB))
+            for number in range(total)
+            if video.grab() and number in wanted
+        ]
+    seconds = total / rate / len(wanted) if rate > 0 else None
+    return Media(True, tuple(pictures), tuple(wanted), seconds)
+
+
+@contextlib.contextmanager
+def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
+    video = cv2.VideoCapture(str(path))
+    try:
+        yield video
+    finally:
+        video.release()
+
+
+def sample_frames(total: int, rate: float) -> list[int]:
+    """The numbers of the frames to show, of ``total`` frames at ``rate`` a second (0: unknown, all are wanted).
+
+    >>> sample_frames(30, 10.0)
+    [0, 6, 12, 17, 23, 29]
+    """
+    wanted = total / rate * FRAMES_A_SECOND if rate > 0 else total
+    count = int(min(max(wanted, FEWEST_FRAMES), MOST_FRAMES, total)) // 2 * 2
+    return np.linspace(0, total - 1, max(count, 1)).round().astype(int).tolist()

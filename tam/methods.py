@@ -1,0 +1,91 @@
+"""The methods by name: each maps every token of a cached sample, without the model.
+
+A method is a function of a generation, a protocol and ``exact``. To add one, write that function and enter it in
+``METHODS``; the rows of its maps are the tokens of the prompt's words, then those of the answer.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from tam.cache import Generation
+from tam.core import Maps, token_activation_maps
+from tam.errors import InputError
+from tam.protocol import Protocol
+from tam.reference import Plan, plan
+
+Method = Callable[[Generation, Protocol, bool], Maps]
+
+
+def map_tokens(
+    generation: Generation, protocol: Protocol, exact: bool = False, *, interference: bool, rank_filter: bool
+) -> Maps:
+    """The paper's method, or what is left of it without one of its parts.
+
+    Raises:
+        TamError: as ``token_activation_maps``; InputError, too, where a class's logits are not in the cache.
+    """
+    layout = generation.layout
+    steps = plan(
+        generation.tokens,
+        layout.prompt,
+        layout.answer,
+        generation.retokenised_prompt,
+        generation.retokenised_answer,
+        int(generation.candidates.ids[0, 0]),
+        protocol,
+    )
+    scores = np.take(generation.logits.T, _columns(generation, steps), axis=0)
+    maps = token_activation_maps(
+        scores[:, : len(layout.vision)],
+        scores[:, len(layout.vision) :],
+        steps.pieces,
+        steps.prompt_count,
+        [(grid.rows, grid.columns) for grid in layout.grids],
+        protocol=protocol,
+        interference=interference,
+        rank_filter=rank_filter,
+        exact=exact,
+        where=generation.id,
+    )
+    return _one_a_token(maps, steps.prompt_count, len(layout.prompt))
+
+
+def _columns(generation: Generation, steps: Plan) -> list[int]:
+    try:
+        return [generation.column(cls) for cls in steps.classes]
+    except KeyError as error:
+        cure = "use protocol fixed, which asks for the classes of the words themselves"
+        raise InputError("class not in the cache", where=generation.id, got=error, cure=cure) from error
+
+
+def _one_a_token(maps: Maps, made: int, prompt: int) -> Maps:
+    """Where tokenising again changed how many maps the prompt has: leave out those too many, fill in empty ones."""
+    if made == prompt:
+        return maps
+    kept, answer = min(made, prompt), len(maps.maps) - made
+    empty = np.full(prompt - kept, -1)
+    rows = np.concatenate([np.arange(kept), empty, np.arange(made, made + answer)])
+    blank = (rows < 0)[:, None]
+    return Maps(
+        np.where(blank, 0, maps.maps[rows]),
+        np.where(blank, 0, maps.uint8[rows]),
+        np.where(blank, 0, maps.relevance[rows]),
+        np.where(blank[:, 0], np.nan, maps.scale[rows]),
+    )
+
+
+METHODS: dict[str, Method] = {
+    "activation": partial(map_tokens, interference=False, rank_filter=False),
+    "eci": partial(map_tokens, interference=True, rank_filter=False),
+    "rgf": partial(map_tokens, interference=False, rank_filter=True),
+    "tam": partial(map_tokens, interference=True, rank_filter=True),
+}
+
+
+def method(name: str) -> Method:
+    """Look a method up by name; InputError lists the known ones."""
+    if name not in METHODS:
+        raise InputError("unknown method", got=repr(name), expected=" or ".join(METHODS))
+    return METHODS[name]

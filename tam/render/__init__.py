@@ -1,0 +1,5 @@
+"""Pictures of maps: overlays on the media, and token text by XeLaTeX or, without TeX, by Pillow."""
+
+from tam.render.stage import draw, render
+
+__all__ = ["draw", "render"]

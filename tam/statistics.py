@@ -1,0 +1,59 @@
+"""Means over words and their bootstrap intervals. Images are drawn, not words: the words of one image are alike."""
+
+import numpy as np
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+CHUNK = 1 << 22  # draws at a time: 32 MiB
+
+
+def pooled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean over all values of all images: [..., image, metric] sums and numbers of values -> [..., metric].
+
+    NaN where a metric has no value.
+    """
+    total, number = sums.sum(-2), counts.sum(-2)
+    return _ratio(total, number)
+
+
+def bootstrap_means(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+    """Pooled means of ``resamples`` sets of images drawn with replacement.
+
+    Args:
+        sums, counts: [image, metric], per image the sum and the number of its values. For the same seed and number
+            of images the same images are drawn, so methods that share their images can be compared in pairs.
+
+    Returns:
+        float64 [resamples, metric], NaN where a draw has no value.
+    """
+    images = len(sums)
+    if not images:
+        return np.full((resamples, sums.shape[-1]), np.nan)
+    random = np.random.default_rng(seed)
+    means = []
+    chunk = max(1, CHUNK // images)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        drawn = random.integers(images, size=(size, images)) + np.arange(size)[:, None] * images
+        weights = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).astype(float)
+        means.append(_ratio(weights @ sums, weights @ counts))
+    return np.concatenate(means)
+
+
+def interval(means: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Percentile interval of bootstrap means: [resamples, ...] -> low and high, [2, ...]; NaN draws are left out."""
+    tail = (1 - confidence) / 2
+    known = ~np.isnan(means).all(axis=0)
+    limits = np.full((2, *means.shape[1:]), np.nan)
+    limits[:, known] = np.nanquantile(means[:, known], [tail, 1 - tail], axis=0)
+    return limits
+
+
+def harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """2ab / (a + b), as F1-IoU of the paper joins Obj-IoU and Func-IoU; 0 where both are 0."""
+    return np.where(np.isnan(a + b), np.nan, _ratio(2 * a * b, a + b, empty=0.0))
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
+    out = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), empty)
+    return np.divide(numerator, denominator, out=out, where=np.asarray(denominator) != 0)

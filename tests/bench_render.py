@@ -1,0 +1,141 @@
+"""Time token text: one XeLaTeX document for many tokens, beside one XeLaTeX run a token.
+
+python tests/bench_render.py [--rounds N] [--json FILE]
+
+The plain way is a standalone document a token, 500 dpi, through a PNG, shrunk to 500 pixels: the published settings. It
+is timed on a few evenly spaced tokens of each round. Ratios are of the same round, so other load on the machine weighs
+on both; medians over the rounds are printed.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pypdfium2
+
+from tam.render import fonts, pillow, tokens, xelatex
+
+WORDS = (
+    "The picture shows a large plate of bro ccoli and car rots on a wooden table , next to two glass es of water and an"
+    " old red book with gold en letter s . In the back ground some people are talking to each other near the window ."
+).split()
+TIMED_TOKENS = 4
+CASES = ((1, 20), (1, 100), (1, 256), (10, 100), (50, 20))
+
+
+def answer(count: int) -> list[tokens.Token]:
+    return [tokens.Token(b" " + WORDS[i % len(WORDS)].encode()) for i in range(count)]
+
+
+def plain_way(shown: Sequence[tokens.Token], token: int, relevance: np.ndarray) -> np.ndarray:
+    """One token's picture as the published code makes it, with a font that is installed."""
+    parts = []
+    for number, other in enumerate(shown):
+        word = other.bytes.decode().strip().replace("$", r"\$")
+        if number < token:
+            red, green, blue = tokens.jet(relevance[number]) / 255
+            parts.append(rf"\textcolor[rgb]{{{red:.3f},{green:.3f},{blue:.3f}}}{{{word}}}")
+        elif number == token:
+            parts.append(rf"\colorbox{{black}}{{\textcolor{{white}}{{{word}}}}}")
+        else:
+            parts.append(rf"\textcolor[gray]{{.784}}{{{word}}}")
+    face = fonts.choose("a")[1]
+    source = (
+        r"\documentclass[border=6pt]{standalone}\usepackage{xcolor}\usepackage{fontspec}"
+        rf"\setmainfont{{{Path(face.path).name}}}[Path={Path(face.path).parent}/]"
+        r"\begin{document}\parbox{345pt}{\fontsize{18}{21}\selectfont\bfseries\raggedright "
+        + " ".join(parts) + r"\par}\end{document}"
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "token.tex").write_text(source, encoding="utf-8")
+        command = ["xelatex", "-interaction=batchmode", "token.tex"]
+        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+        page = pypdfium2.PdfDocument(Path(folder, "token.pdf").read_bytes())[0]
+        cv2.imwrite(f"{folder}/token.png", page.render(scale=500 / 72).to_numpy())
+        picture = cv2.imread(f"{folder}/token.png")
+    return cv2.resize(picture, (500, round(picture.shape[0] * 500 / picture.shape[1])))
+
+
+def pages(shown: Sequence[tokens.Token], relevance: np.ndarray) -> list[tokens.Page]:
+    layout = tokens.lay_out(shown, 0)
+    candidates = [(shown[0], 0.7), (shown[1], 0.2), (shown[2], 0.1)]
+    return [tokens.page(layout, token, relevance, candidates, "top 3") for token in range(len(shown))]
+
+
+def by_document(answers: int, count: int, relevance: np.ndarray) -> None:
+    made = [pages(answer(count), relevance) for _ in range(answers)]
+    for _ in xelatex.rasters(xelatex.compile_pdf(xelatex.document(made), answers * count)):
+        pass
+
+
+def by_pillow(answers: int, count: int, relevance: np.ndarray) -> None:
+    for _ in range(answers):
+        made = pages(answer(count), relevance)
+        for _ in pillow.draw(made[0].layout, made):
+            pass
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds, with child processes."""
+    def cpu() -> float:
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(part.ru_utime + part.ru_stime for part in usage)
+
+    for cached in (tokens.shape, fonts.choose, fonts.width, fonts.pillow_font):  # no run profits from an earlier one
+        cached.cache_clear()
+    wall, before = time.perf_counter(), cpu()
+    work()
+    return time.perf_counter() - wall, cpu() - before
+
+
+def one_round(answers: int, count: int, relevance: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Seconds a token, wall and CPU, of each way."""
+    shown = answer(count)
+    sampled = np.linspace(0, count - 1, TIMED_TOKENS).astype(int)
+    plain = timed(lambda: [plain_way(shown, int(token), relevance) for token in sampled])
+    total = answers * count
+    found = {"plain": tuple(value / TIMED_TOKENS for value in plain)}
+    for name, way in (("document", by_document), ("pillow", by_pillow)):
+        found[name] = tuple(value / total for value in timed(lambda way=way: way(answers, count, relevance)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    relevance = np.random.default_rng(0).random(256)
+    one_round(1, 20, relevance)  # fonts and libraries into memory
+    rows = []
+    for answers, count in CASES:
+        rounds = [one_round(answers, count, relevance) for _ in range(options.rounds)]
+        row = {"answers": answers, "tokens": count}
+        for way in rounds[0]:
+            for index, clock in enumerate(("wall", "cpu")):
+                row[f"{way} {clock} ms"] = 1000 * statistics.median(found[way][index] for found in rounds)
+                ratios = [found["plain"][index] / found[way][index] for found in rounds]
+                row[f"{way} {clock} ratio"] = statistics.median(ratios)
+        rows.append(row)
+    print("| answers x tokens | one run a token: ms a token, wall (CPU) | one document | times faster | Pillow | times faster |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        cells = [f"{row['answers']} x {row['tokens']}", f"{row['plain wall ms']:.0f} ({row['plain cpu ms']:.0f})"]
+        for way in ("document", "pillow"):
+            cells.append(f"{row[f'{way} wall ms']:.1f} ({row[f'{way} cpu ms']:.1f})")
+            cells.append(f"{row[f'{way} wall ratio']:.0f} ({row[f'{way} cpu ratio']:.0f})")
+        print("| " + " | ".join(cells) + " |")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

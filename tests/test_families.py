@@ -1,0 +1,250 @@
+"""Where the words and the vision tokens are, for each family; no network."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+from tam.errors import InputError, LayoutError, ModelError
+from tam.families import FAMILIES, family_of
+from tam.families.interface import Family
+from tam.families.pieces import piece_of
+from tam.families.prompt import prepare, spanning
+from tam.layout import Grid
+from tam.manifest import Sample
+from tam.media import Media, open_media, sample_frames
+from tests import tiny
+
+KINDS = ["qwen2_vl", "qwen2_5_vl"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def parts(request):
+    """family, config, processor, model."""
+    model = tiny.model(request.param)
+    return FAMILIES[request.param], model.config, tiny.processor(request.param), model
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def pictures(*sizes: tuple[int, int]) -> Media:
+    return Media(False, tuple(picture(*size) for size in sizes), (0,) * len(sizes))
+
+
+def film(frames: tuple[int, ...], size=(84, 56)) -> Media:
+    return Media(True, tuple(picture(*size, seed) for seed in frames), frames)
+
+
+# ---- the person's words
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Describe the image.", "é, 猫 and 🐈", " two dogs ", "line\nline\n", "user", "<|im_end", "a", "assistant\n", ""],
+)
+def test_the_prompt_is_the_persons_words_and_nothing_else(parts, words):
+    family, config, processor, _ = parts
+    prepared = prepare(family, config, processor, pictures((112, 168)), words)
+    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == words
+
+
+@given(words=st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=30))
+@settings(deadline=None, max_examples=25)
+def test_any_words_are_found(words):
+    processor = tiny.processor()
+    config = type(
+        "Config", (), {"image_token_id": processor.image_token_id, "video_token_id": processor.video_token_id}
+    )
+    prepared = prepare(family_of("qwen2_vl"), config, processor, pictures((56, 56)), words)
+    vocabulary = [piece_of(processor.tokenizer, id) for id in prepared.tokens[prepared.layout.prompt]]
+    normal = processor.tokenizer.backend_tokenizer.normalizer.normalize_str(words)
+    assert b"".join(piece.bytes for piece in vocabulary).decode() == normal
+
+
+def test_words_that_stand_for_vision_are_refused(parts):
+    family, config, processor, _ = parts
+    with pytest.raises((InputError, ValueError)):
+        prepare(family, config, processor, pictures((56, 56)), "see <|image_pad|>")
+    with pytest.raises(InputError, match="U\\+E000"):
+        prepare(family, config, processor, pictures((56, 56)), "\ue000")
+
+
+def test_words_that_the_template_changes_are_found_as_they_stand_there(parts, monkeypatch):
+    family, config, processor, _ = parts
+    template = processor.chat_template.replace("content['text']", "content['text'] | trim | upper")
+    monkeypatch.setattr(processor, "chat_template", template)
+    prepared = prepare(family, config, processor, pictures((56, 56)), " what? ")
+    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == "WHAT?"
+
+
+@pytest.mark.parametrize("shown", ["", "{{ content['text'] }} {{ content['text'] }}"])
+def test_a_template_that_does_not_show_the_words_once_is_refused(parts, monkeypatch, shown):
+    family, config, processor, _ = parts
+    template = processor.chat_template.replace("{{ content['text'] }}", shown)
+    monkeypatch.setattr(processor, "chat_template", template)
+    with pytest.raises(ModelError, match="does not show the words once"):
+        prepare(family, config, processor, pictures((56, 56)), "What?")
+
+
+def test_a_span_has_no_gaps_and_takes_tokens_that_straddle_its_ends():
+    offsets = np.array([[0, 4], [4, 7], [7, 7], [7, 9], [9, 12]])
+    assert spanning(offsets, 5, 8).tolist() == [1, 2, 3]
+    assert spanning(offsets, 4, 4).tolist() == []
+
+
+# ---- vision tokens and their grids
+
+
+def test_a_picture_is_one_grid_over_all_of_it(parts):
+    family, config, processor, _ = parts
+    layout = prepare(family, config, processor, pictures((112, 168)), "What?").layout
+    assert layout.grids == (Grid(0, (0,), 6, 4, (0.0, 0.0, 112.0, 168.0)),)
+    assert layout.sizes == ((112, 168),)
+
+
+def test_vision_tokens_are_found_by_the_configs_id(parts):
+    family, config, processor, _ = parts
+    prepared = prepare(family, config, processor, pictures((112, 168), (200, 90)), "What?")
+    assert (prepared.tokens[prepared.layout.vision] == config.image_token_id).all()
+    assert [(grid.medium, grid.rows, grid.columns) for grid in prepared.layout.grids] == [(0, 6, 4), (1, 3, 7)]
+    assert np.ptp(prepared.layout.vision) >= len(prepared.layout.vision)  # the two pictures do not touch
+    assert prepared.layout.answer == len(prepared.tokens)
+
+
+def test_a_videos_grids_name_the_frames_they_see(parts):
+    """Two frames make one temporal patch; the last of an odd number is doubled, and named once."""
+    family, config, processor, _ = parts
+    prepared = prepare(family, config, processor, film((0, 10, 20, 30, 40)), "What?")
+    assert [grid.frames for grid in prepared.layout.grids] == [(0, 10), (20, 30), (40,)]
+    assert {(grid.medium, grid.rows, grid.columns) for grid in prepared.layout.grids} == {(0, 2, 3)}
+    assert prepared.layout.sizes == ((84, 56),)
+    assert (prepared.tokens[prepared.layout.vision] == config.video_token_id).all()
+
+
+def test_grids_that_do_not_fit_are_refused(parts):
+    family, config, processor, _ = parts
+    wrong = Family("wrong", family.vision_ids, lambda *_: (Grid(0, (0,), 4, 5, (0, 0, 1, 1)),))
+    with pytest.raises(LayoutError, match=r"got 24 vision tokens; expected 20 \(4x5\)"):
+        prepare(wrong, config, processor, pictures((112, 168)), "What?")
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (1, 6), (4, 2), (5, 7)])
+def test_a_painted_block_moves_the_vision_token_whose_box_holds_it(parts, cell):
+    """The picture needs no resizing, so a block of 28 x 28 pixels is exactly one token's; its embedding moves most."""
+    family, config, processor, model = parts
+    plain = picture(8 * 28, 6 * 28)
+    painted = np.array(plain)
+    row, column = cell
+    painted[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28] = (
+        255 - painted[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28]
+    )
+    embedded = []
+    for shown in (plain, Image.fromarray(painted)):
+        prepared = prepare(family, config, processor, Media(False, (shown,), (0,)), "What?")
+        with torch.no_grad():
+            features = model.get_image_features(prepared.inputs["pixel_values"], prepared.inputs["image_grid_thw"])
+        embedded.append(torch.cat(features.pooler_output))
+    (grid,) = prepared.layout.grids
+    moved = (embedded[1] - embedded[0]).norm(dim=-1).argmax().item()
+    left, top, right, bottom = grid.box
+    width, height = (right - left) / grid.columns, (bottom - top) / grid.rows
+    box = (moved % grid.columns * width, moved // grid.columns * height)
+    assert box == (column * 28, row * 28) and (width, height) == (28, 28)
+
+
+# ---- the registry
+
+
+def test_an_unknown_kind_of_model_is_refused_with_the_known_ones():
+    with pytest.raises(ModelError, match=r"got 'llava'; expected qwen2_5_vl or qwen2_vl"):
+        family_of("llava")
+
+
+# ---- pieces
+
+
+@given(st.text(max_size=40))
+@settings(deadline=None)
+def test_the_bytes_of_pieces_join_to_the_text(text):
+    tokenizer = TOKENIZER
+    ids = tokenizer(text)["input_ids"]
+    normal = tokenizer.backend_tokenizer.normalizer.normalize_str(text)
+    assert b"".join(piece_of(tokenizer, id).bytes for id in ids).decode() == normal
+
+
+TOKENIZER = tiny.tokenizer()
+
+
+def test_pieces_of_special_and_of_unused_ids():
+    end = TOKENIZER.convert_tokens_to_ids("<|im_end|>")
+    assert piece_of(TOKENIZER, end).bytes == b"<|im_end|>"
+    assert piece_of(TOKENIZER, len(TOKENIZER) + 5).bytes == b""  # heads are often padded beyond the vocabulary
+
+
+def test_pieces_of_a_sentencepiece_tokenizer():
+    backend = Tokenizer(models.BPE({"<unk>": 0, "▁a": 1, "<0x0A>": 2, "<0xE7>": 3}, [], byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert [piece_of(tokenizer, id).bytes for id in (1, 2, 3)] == [b" a", b"\n", b"\xe7"]
+
+
+# ---- media
+
+
+def test_a_picture_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90 degrees
+    picture(30, 20).save(tmp_path / "a.jpg", exif=exif)
+    assert open_media(Sample("a", ["a.jpg"], "What?"), tmp_path).sizes == ((20, 30),)
+
+
+def test_media_that_cannot_be_shown_are_refused(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (tmp_path / "broken.mp4").write_bytes(b"broken")
+    picture(20, 20).save(tmp_path / "a.png")
+    picture(30, 20).save(tmp_path / "b.png")
+    for sample, message in (
+        (Sample("s", ["none.png"], ""), "no such picture"),
+        (Sample("s", ["broken.png"], ""), "not a picture that can be read"),
+        (Sample("s", [], ""), "no picture and no video"),
+        (Sample("s", ["a.png"], "", kind="sound"), "unknown kind"),
+        (Sample("s", ["a.png", "b.png"], "", kind="video"), "frames of different sizes"),
+        (Sample("s", ["none.mp4"], "", kind="video"), "no such video"),
+        (Sample("s", ["broken.mp4"], "", kind="video"), "not a video that can be read"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_media(sample, tmp_path)
+
+
+def test_a_video_file_gives_two_frames_a_second_with_their_numbers(tmp_path):
+    """30 frames at 10 a second are 3 seconds, so 6 frames; each frame's grey is its number."""
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for number in range(30):
+        writer.write(np.full((48, 64, 3), number * 8, np.uint8))
+    writer.release()
+    media = open_media(Sample("v", ["a.avi"], "What?", kind="video"), tmp_path)
+    assert media.frames == (0, 6, 12, 17, 23, 29) and media.sizes == ((64, 48),)
+    assert media.seconds == pytest.approx(0.5)
+    shown = [np.asarray(frame).mean() / 8 for frame in media.pictures]
+    assert np.allclose(shown, media.frames, atol=0.5)
+
+
+def test_one_frame_image_is_a_video_of_one_frame(tmp_path):
+    picture(20, 20).save(tmp_path / "f001.png")
+    picture(20, 20).save(tmp_path / "f002.png")
+    assert open_media(Sample("v", ["f001.png"], "", kind="video"), tmp_path).frames == (0,)
+
+
+@pytest.mark.parametrize(
+    ("total", "rate", "count"), [(1, 25.0, 1), (3, 25.0, 2), (25, 25.0, 4), (250, 25.0, 20), (100_000, 25.0, 768)]
+)
+def test_how_many_frames_of_a_video_are_shown(total, rate, count):
+    frames = sample_frames(total, rate)
+    assert len(frames) == count == len(set(frames)) and frames[0] >= 0 and frames[-1] < total

@@ -1,0 +1,447 @@
+"""Generation with tiny random models: exact states, batches, failures, and a shard that is killed and resumed."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tam import generation
+from tam.cache import read_generations, read_header
+from tam.errors import InputError, ModelError, NotFiniteError
+from tam.families import family_of
+from tam.families.checkpoint import dtype_of, fingerprint_of_file
+from tam.families.prompt import prepare
+from tam.generation import answer_batch, explain_sample, generate, load, select
+from tam.manifest import Sample, Shard, write
+from tam.media import open_media
+from tests import tiny
+from tests.test_cache import assert_same
+
+KINDS = ["qwen2_vl", "qwen2_5_vl"]
+WORDS = ["Describe the image.", "What is in the image?", "a cat", "Write a one-sentence caption for this image:"]
+SIZES = [(112, 168), (56, 56), (200, 90), (140, 84), (84, 84), (168, 112)]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory) -> Path:
+    """A folder of random pictures 0.png, 1.png, ... of different sizes."""
+    folder = tmp_path_factory.mktemp("media")
+    rng = np.random.default_rng(0)
+    for index, (width, height) in enumerate(SIZES):
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {kind: tiny.checkpoint(folder / kind, kind) for kind in KINDS}
+
+
+def sample(index: int, **changes) -> Sample:
+    made = {"id": f"s{index}", "media": [f"{index % len(SIZES)}.png"], "prompt": WORDS[index % len(WORDS)]}
+    return Sample(**made | changes)
+
+
+VIDEO = sample(4, media=["4.png"] * 3, kind="video")
+TWO = sample(2, media=["2.png", "1.png"])
+
+
+def ready(model, processor, sample: Sample, folder: Path):
+    family = family_of(model.config.model_type)
+    return prepare(family, model.config, processor, open_media(sample, folder), sample.prompt)
+
+
+def explained(model, processor, sample: Sample, folder: Path, limit: int = 8):
+    return explain_sample(model, processor, family_of(model.config.model_type), sample, folder, max_new_tokens=limit)
+
+
+# ---- states and columns
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shown", [sample(0), TWO, VIDEO], ids=["picture", "two", "video"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_head_of_a_state_is_the_logits_at_prefill_and_at_every_step(kind, shown, dtype, media):
+    model, processor = tiny.model(kind).to(dtype), tiny.processor(kind)
+    prepared = ready(model, processor, shown, media)
+    (answer,) = answer_batch(model, processor, [prepared], 8)
+    inputs = prepared.inputs
+    length = len(prepared.tokens)
+    with torch.no_grad():
+        whole = model(**inputs).logits[0]
+        assert torch.equal(model.lm_head(answer.states[:length]), whole)
+        steps = model.generate(
+            **inputs, max_new_tokens=8, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        for step, logits in enumerate(steps.logits):
+            state = answer.states[None, None, length - 1 + step]
+            assert torch.equal(model.lm_head(state)[:, -1].float(), logits)
+    assert steps.sequences[0, length:].tolist() == answer.ids.tolist()
+    assert answer.candidates.ids[:, 0].tolist() == answer.ids.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_kept_columns_are_those_of_the_whole_head_bit_for_bit(kind, dtype, media):
+    model, processor = tiny.model(kind).to(getattr(torch, dtype)), tiny.processor(kind)
+    shown = sample(0)
+    prepared = ready(model, processor, shown, media)
+    (answer,) = answer_batch(model, processor, [prepared], 8)
+    made = select(model, processor, shown, prepared, answer)
+    start, steps = made.layout.answer, len(made.answer_ids)
+    rows = [*made.layout.vision, *made.layout.prompt, *range(start - 1, start - 1 + steps)]
+    with torch.no_grad():
+        whole = model.lm_head(answer.states[rows]).float().numpy()
+    assert made.dtype == dtype and made.logits.dtype == np.float32
+    assert np.array_equal(made.logits, whole[:, made.classes])
+    best = whole[len(made.layout.vision) :].max(axis=1)
+    tolerance = 0 if dtype == "float32" else 0.02  # one row or many: the sums are ordered otherwise
+    assert np.allclose(made.candidates.logits[:, 0], best, rtol=tolerance, atol=1e-5)
+
+
+def test_blocks_of_the_head_are_bounded_and_in_order(media, monkeypatch):
+    model, processor = tiny.model(), tiny.processor()
+    one = explained(model, processor, sample(0), media)
+    seen = []
+    handle = model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
+    monkeypatch.setattr(generation, "BLOCK_BYTES", 5 * model.config.get_text_config().vocab_size * 4)
+    few = explained(model, processor, sample(0), media)
+    handle.remove()
+    assert max(seen) == 5
+    assert np.allclose(one.logits, few.logits, atol=1e-5)
+    assert np.array_equal(one.candidates.ids, few.candidates.ids)
+
+
+def test_the_classes_are_those_that_the_maps_read(media):
+    made = explained(tiny.model(), tiny.processor(), sample(0), media)
+    likely = made.candidates.ids[0, 0]
+    expected = {*made.prompt_ids, *made.answer_ids, made.tokens[made.layout.answer - 1], likely}
+    assert made.classes.tolist() == sorted(expected)
+    assert made.logits.shape == (24 + len(made.prompt_ids) + len(made.answer_ids), len(expected))
+    known = {*made.classes, *made.candidates.ids.ravel(), *made.retokenised_prompt, *made.retokenised_answer}
+    assert known == set(made.vocabulary)
+    probability = np.exp(made.candidates.logits - made.candidates.logsumexp[:, None])
+    assert (probability.sum(axis=1) <= 1 + 1e-6).all() and (np.diff(made.candidates.logits) <= 0).all()
+
+
+def test_retokenised_ids_are_those_of_the_decoded_text(media):
+    processor = tiny.processor()
+    made = explained(tiny.model(), processor, sample(0), media, limit=20)
+    again = processor.tokenizer(processor.tokenizer.decode(made.answer_ids))["input_ids"]
+    assert made.retokenised_answer.tolist() == again
+    assert made.retokenised_prompt.tolist() == made.prompt_ids.tolist()
+    assert made.answer_with_special == processor.tokenizer.decode(made.answer_ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eager_and_sdpa_attention_agree(kind, media):
+    one, other = (
+        explained(tiny.model(kind, attention=name), tiny.processor(kind), TWO, media) for name in ("eager", "sdpa")
+    )
+    assert np.array_equal(one.tokens, other.tokens)
+    assert np.allclose(one.logits, other.logits, atol=1e-4)
+
+
+# ---- batches
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_gives_what_its_samples_give_one_by_one(kind, media):
+    """Different sizes, so that all but the longest are padded; pictures, several pictures and a video together."""
+    model, processor = tiny.model(kind), tiny.processor(kind)
+    shown = [sample(0), TWO, VIDEO, sample(1)]
+    prepared = [ready(model, processor, one, media) for one in shown]
+    answers = answer_batch(model, processor, prepared, 8)
+    for one, its, answer in zip(shown, prepared, answers, strict=True):
+        together = select(model, processor, one, its, answer)
+        alone = explained(model, processor, one, media)
+        assert np.array_equal(together.tokens, alone.tokens)
+        assert np.array_equal(together.classes, alone.classes)
+        assert np.allclose(together.logits, alone.logits, atol=1e-4)
+        assert np.array_equal(together.candidates.ids, alone.candidates.ids)
+
+
+def test_answers_of_a_batch_end_at_their_own_end_token(media):
+    model, processor = tiny.model(), tiny.processor()
+    shown = [sample(0), sample(1)]
+    free = [explained(model, processor, one, media).answer_ids for one in shown]
+    end = next(id for id in free[0] if id not in free[1])
+    model.generation_config.eos_token_id = [int(end)]
+    answers = answer_batch(model, processor, [ready(model, processor, one, media) for one in shown], 8)
+    stop = free[0].tolist().index(end) + 1
+    assert answers[0].ended and answers[0].ids.tolist() == free[0][:stop].tolist()
+    assert not answers[1].ended and answers[1].ids.tolist() == free[1].tolist()
+    assert len(answers[0].candidates.ids) == stop
+    ok = explained(model, processor, shown[0], media)
+    assert ok.status == "ok" and ok.end_tokens == {end} and ok.answer_ids[-1] == end
+    assert explained(model, processor, shown[1], media).status == "truncated"
+
+
+def test_generation_is_greedy_whatever_the_checkpoint_says(media):
+    model, processor = tiny.model(), tiny.processor()
+    expected = explained(model, processor, sample(0), media).tokens
+    model.generation_config.update(do_sample=True, temperature=100.0, top_k=0, top_p=1.0, num_beams=3)
+    assert np.array_equal(explained(model, processor, sample(0), media).tokens, expected)
+
+
+def test_hooks_are_removed_also_after_an_error(media, monkeypatch):
+    model, processor = tiny.model(), tiny.processor()
+    prepared = ready(model, processor, sample(0), media)
+    answer_batch(model, processor, [prepared], 2)
+    monkeypatch.setattr(model, "generate", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        answer_batch(model, processor, [prepared], 2)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_head_that_reads_something_else_is_refused(media):
+    model, processor = tiny.model(), tiny.processor()
+    model.lm_head.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+    with pytest.raises(ModelError, match="does not read the last states"):
+        explained(model, processor, sample(0), media)
+
+
+def test_logits_that_are_not_finite_are_refused(media):
+    model, processor = tiny.model(), tiny.processor()
+    with torch.no_grad():
+        model.lm_head.weight[7] = float("nan")
+    with pytest.raises(NotFiniteError, match="s0: logits are NaN or infinite"):
+        explained(model, processor, sample(0), media)
+
+
+# ---- checkpoints
+
+
+def test_load_gives_model_processor_and_family(checkpoints):
+    model, processor, family = load(str(checkpoints["qwen2_5_vl"]), device="cpu", dtype="bfloat16")
+    assert model.dtype == torch.bfloat16 and not model.training
+    assert family is family_of("qwen2_5_vl") and type(processor).__name__ == "Qwen2_5_VLProcessor"
+
+
+def test_float16_checkpoints_are_computed_in_float32_on_a_cpu():
+    config = tiny.model().config
+    for saved, device, expected in (
+        ("float16", "cpu", "float32"),
+        ("float16", "cuda", "float16"),
+        ("bfloat16", "cpu", "bfloat16"),
+    ):
+        config.dtype = getattr(torch, saved)
+        assert dtype_of(config, torch.device(device), "auto") == getattr(torch, expected)
+    with pytest.raises(InputError, match="unknown dtype; got 'int8'"):
+        dtype_of(config, torch.device("cpu"), "int8")
+
+
+def test_pickled_weights_are_refused(checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints["qwen2_vl"], tmp_path / "pickled")
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"no safetensors weights; got pickle weights: pytorch_model\.bin; cure"):
+        load(str(folder))
+
+
+def test_an_unsupported_kind_of_model_is_refused_with_the_known_ones(checkpoints, tmp_path):
+    for name in ("llava", "something_new"):
+        folder = shutil.copytree(checkpoints["qwen2_vl"], tmp_path / name)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": name}))
+        with pytest.raises(ModelError, match=f"got '{name}'; expected qwen2_5_vl or qwen2_vl"):
+            load(str(folder))
+
+
+def test_a_damaged_checkpoint_is_refused(checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints["qwen2_vl"], tmp_path / "damaged")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(str(folder))
+
+
+def test_a_revision_of_a_folder_and_an_unknown_device_are_refused(checkpoints):
+    with pytest.raises(ModelError, match="a folder has no revision"):
+        load(str(checkpoints["qwen2_vl"]), revision="main")
+    with pytest.raises(InputError, match="unknown device"):
+        load(str(checkpoints["qwen2_vl"]), device="abacus")
+
+
+def test_a_change_anywhere_in_a_large_file_of_weights_is_likely_seen(tmp_path):
+    """A file above 64 blocks is sampled: its size, both ends and blocks in between count."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(bytes(1000))
+    other.write_bytes(bytes(999) + b"x")
+    assert fingerprint_of_file(one, block=4) != fingerprint_of_file(other, block=4)
+    other.write_bytes(bytes(1001))
+    assert fingerprint_of_file(one, block=4) != fingerprint_of_file(other, block=4)
+    assert fingerprint_of_file(tmp_path / "none") == "missing"
+
+
+# ---- shards
+
+
+@pytest.fixture
+def shard(media, checkpoints, tmp_path):
+    """A manifest of 12 samples with its media, and what runs it."""
+    shutil.copytree(media, tmp_path / "data")
+    manifest = tmp_path / "data" / "manifest.jsonl"
+    write([sample(index) for index in range(12)], manifest)
+
+    def run(out: str = "0.h5", **options):
+        options = {"max_new_tokens": 6, "batch_size": 2, "device": "cpu"} | options
+        return generate(manifest, Shard(0, 1), str(checkpoints["qwen2_vl"]), tmp_path / out, **options)
+
+    run.manifest, run.folder, run.checkpoint = manifest, tmp_path, checkpoints["qwen2_vl"]
+    return run
+
+
+def test_a_shard_is_written_in_the_manifests_order_whatever_the_batches(shard, caplog):
+    caplog.set_level(logging.INFO, "tam")
+    assert shard() == {"truncated": 12}
+    made = list(read_generations(shard.folder / "0.h5"))
+    assert [one.id for one in made] == [f"s{index}" for index in range(12)]
+    assert [one.layout.sizes for one in made] == [(SIZES[index % len(SIZES)],) for index in range(12)]
+    run = read_header(shard.folder / "0.h5")["run"]
+    assert (run["family"], run["dtype"], run["max_new_tokens"]) == ("Qwen2-VL", "float32", 6)
+    lines = [record.message for record in caplog.records if "samples/s" in record.message]
+    assert (
+        len(lines) == 6 and lines[-1].startswith("generate 0-of-1: 12/12 samples, ") and lines[-1].endswith("ETA 0 s")
+    )
+    assert not list(shard.folder.rglob("part-*"))
+
+
+def test_a_finished_shard_is_left_alone_and_the_model_is_not_loaded(shard, monkeypatch):
+    shard()
+    before = (shard.folder / "0.h5").stat().st_mtime_ns
+    monkeypatch.setattr(generation, "load_from", lambda *_: pytest.fail("the model was loaded"))
+    assert shard(batch_size=5) == {"truncated": 12}  # how fast it is made does not belong to the fingerprint
+    assert (shard.folder / "0.h5").stat().st_mtime_ns == before
+
+
+def test_what_determines_the_answers_determines_the_fingerprint(shard):
+    def fingerprint(samples, run=None, folder=shard.manifest.parent):
+        run = {"weights": "w", "dtype": "float32", "max_new_tokens": 6, "tam": "1"} | (run or {})
+        return generation.fingerprint_of(run, samples, folder)
+
+    plain = fingerprint({0: sample(0)})
+    assert plain == fingerprint({0: sample(0, references=["a cat"], mask="m.png", categories={"cat": 1})})
+    assert plain == fingerprint({0: sample(0)}, {"tam": "2"})
+    others = [
+        fingerprint({1: sample(0)}),
+        fingerprint({0: sample(0, prompt="Which?")}),
+        fingerprint({0: sample(0, media=["1.png"])}),
+        *(
+            fingerprint({0: sample(0)}, change)
+            for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7})
+        ),
+    ]
+    shutil.copy(shard.manifest.parent / "1.png", shard.manifest.parent / "0.png")
+    others.append(fingerprint({0: sample(0)}))
+    assert len({plain, *others}) == len(others)  # another content under the same name is as good as another name
+
+
+def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch):
+    """Unreadable, missing, a prompt that the processor refuses, NaN pixels beside sound ones: four of twelve."""
+    folder = shard.manifest.parent
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    broken = {
+        1: {"media": ["broken.png"]}, 4: {"media": ["none.png"]}, 5: {"prompt": "what is <|image_pad|>?"},
+    }  # fmt: skip
+    write([sample(index, **broken.get(index, {})) for index in range(12)], shard.manifest)
+    honest = generation.prepare
+
+    def poisoned(family, config, processor, media, words):
+        prepared = honest(family, config, processor, media, words)
+        if media.sizes == (SIZES[2],) and words == WORDS[2]:  # sample 2
+            prepared.inputs["pixel_values"].fill_(float("nan"))
+        return prepared
+
+    monkeypatch.setattr(generation, "prepare", poisoned)
+    assert shard(batch_size=4) == {"truncated": 8, "failed": 4}
+    made = {one.row: one for one in read_generations(shard.folder / "0.h5")}
+    assert {row for row, one in made.items() if one.failed} == {1, 2, 4, 5}
+    assert "not a picture that can be read" in made[1].status and "no such picture" in made[4].status
+    assert "<|image_pad|>" in made[5].status and "NaN" in made[2].status
+    assert made[3].answer_ids.size == 6
+
+
+def test_a_batch_that_does_not_fit_is_tried_in_halves(shard, monkeypatch):
+    sizes, honest = [], generation.answer_batch
+
+    def small(model, processor, prepared, limit):
+        sizes.append(len(prepared))
+        if len(prepared) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return honest(model, processor, prepared, limit)
+
+    monkeypatch.setattr(generation, "answer_batch", small)
+    assert shard(batch_size=5) == {"truncated": 12}
+    assert sizes == [5, 2, 3, 1, 2, 5, 2, 3, 1, 2, 2]
+
+
+def test_a_batch_of_one_that_breaks_is_a_failed_sample(shard, monkeypatch):
+    def broken(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(generation, "answer_batch", broken)
+    assert shard() == {"failed": 12}
+    assert next(read_generations(shard.folder / "0.h5")).status == "failed: OutOfMemoryError: out of memory"
+
+
+def test_wrong_numbers_are_refused(shard):
+    for name in ("max_new_tokens", "batch_size"):
+        with pytest.raises(InputError, match=f"{name}: wrong number; got 0"):
+            shard(**{name: 0})
+
+
+def test_an_empty_shard_is_an_empty_file(shard):
+    out = shard.folder / "none.h5"
+    assert generate(shard.manifest, Shard(0, 13), str(shard.checkpoint), out) == {}
+    assert list(read_generations(out)) == []
+
+
+# ---- killed and resumed
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tam.generation import generate
+from tam.manifest import Shard
+generate(Path(sys.argv[1]), Shard(0, 1), sys.argv[2], Path(sys.argv[3]), max_new_tokens=60, batch_size=2, device="cpu")
+"""
+
+
+def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplog):
+    """A real process, SIGKILL after its second part; then one of the parts is damaged as well."""
+    caplog.set_level(logging.INFO, "tam")
+    shard("whole.h5", max_new_tokens=60)
+    command = [sys.executable, "-c", PROGRAM, str(shard.manifest), str(shard.checkpoint), str(shard.folder / "0.h5")]
+    environment = os.environ | {"PYTHONPATH": str(Path(generation.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while len(parts := sorted((shard.folder / ".parts").rglob("part-*.h5"))) < 3:
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (shard.folder / "0.h5").exists()
+    parts = sorted((shard.folder / ".parts").rglob("part-*.h5"))
+    assert 3 <= len(parts) < 6
+    parts[0].write_bytes(parts[0].read_bytes()[:-500])
+    assert shard(max_new_tokens=60).total() == 12
+    assert f"generate 0-of-1: resume: {2 * len(parts) - 2} of 12 samples are there" in caplog.text
+    assert "part-" in caplog.text and "will be generated again" in caplog.text
+    assert read_header(shard.folder / "0.h5") == read_header(shard.folder / "whole.h5")
+    pairs = zip(read_generations(shard.folder / "0.h5"), read_generations(shard.folder / "whole.h5"), strict=True)
+    for resumed, undisturbed in pairs:
+        assert_same(resumed, undisturbed)

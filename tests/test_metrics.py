@@ -1,0 +1,409 @@
+"""Metrics: exact numbers on tiny maps, a status wherever there is no number, and the stage."""
+
+import dataclasses
+import json
+import math
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tam import manifest, tagging
+from tam.cache import Candidates, Generation, Piece, write_generations
+from tam.errors import InputError, SchemaError
+from tam.layout import Grid, Layout
+from tam.metrics import stage
+from tam.metrics.language import NO_WORDNET, language
+from tam.metrics.localisation import localise, names, pointing, score
+from tam.protocol import FIXED, REFERENCE
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
+from tests.check_golden_evaluate import check_evaluate
+from tests.shared import shared
+
+# Bilinear x2 makes the columns 240 180 60 0 0 0 of it; Otsu's threshold is 60: columns 0 and 1 lie above.
+LEFT = np.array([[240, 0, 0]] * 3, np.uint8)
+RIGHT = LEFT[:, ::-1].copy()
+ZERO = np.zeros((3, 3), np.uint8)
+WHOLE = (0, 0, 6, 6)
+
+
+def _mask(label=17):
+    """6x6 with an object of 3x3 pixels in the upper left corner."""
+    mask = np.zeros((6, 6), np.uint8)
+    mask[:3, :3] = label
+    return mask
+
+
+def _word(*tokens, label=17, text="cat", tag="NN"):
+    return Word(text, tokens, tag, label)
+
+
+def _localise(words, maps, mask=None, protocol=FIXED, **more):
+    maps = np.stack(maps)
+    return localise(words, maps, maps / 255, mask, protocol, **more)
+
+
+def _values(rows, metric):
+    return [row.value if row.status == "ok" else row.status for row in rows if row.metric == metric]
+
+
+def test_a_noun_by_hand():
+    found = _localise([_word(0)], [LEFT], _mask())
+    assert found.thresholds == [60]
+    # 12 pixels above the threshold, 9 of the object, 6 of both
+    assert {row.metric: row.value for row in found.rows} == {
+        "obj_iou": 6 / 15, "precision": 6 / 12, "recall": 6 / 9, "pointing": 1.0,
+    }  # fmt: skip
+
+
+def test_of_a_nouns_tokens_the_best_iou_counts_the_first_on_ties():
+    rows = _localise([_word(0, 1, 2)], [RIGHT, LEFT, LEFT[::-1]], _mask()).rows
+    assert _values(rows, "obj_iou") == [6 / 15]
+    assert [row.token for row in rows] == [0] * 4
+
+
+def test_a_function_word_is_judged_by_the_mean_of_the_nouns_highest_thresholds():
+    function = np.array([[0, 59, 60], [61, 255, 0], [0, 0, 0]], np.uint8)
+    words = [_word(0, 1, label=NO_CATEGORY), _word(2, 3, label=FUNCTION), _word(4, label=NO_CATEGORY)]
+    found = _localise(words, [LEFT, ZERO, function, ZERO, LEFT], _mask())
+    assert found.thresholds == [60, 0, 60]
+    assert _values(found.rows, "func_iou") == [pytest.approx((6 / 9 + 1) / 2, abs=1e-15)]
+    assert _values(found.rows, "obj_iou") == ["no category", "no category"]
+
+
+def test_without_nouns_function_words_have_no_threshold():
+    assert _values(_localise([_word(0, label=FUNCTION)], [LEFT], _mask()).rows, "func_iou") == ["no noun"]
+
+
+def test_without_a_mask_objects_have_a_status_and_function_words_a_value():
+    found = _localise([_word(0), _word(1, label=FUNCTION)], [LEFT, ZERO], None, missing="no mask: why")
+    assert _values(found.rows, "obj_iou") == ["no mask: why"]
+    assert found.thresholds == [0]  # of the 3x3 map itself: 240 or 0
+    assert _values(found.rows, "func_iou") == [0.0]
+    assert _localise([_word(0)], [LEFT], None, size=(6, 6)).thresholds == [60]  # as if there were a mask of this size
+
+
+def test_an_object_that_is_not_in_the_image_is_not_scored_but_lends_its_threshold():
+    found = _localise([_word(0, label=18), _word(1, label=FUNCTION)], [LEFT, ZERO], _mask())
+    assert {row.status for row in found.rows if row.metric != "func_iou"} == {"not in image"}
+    assert _values(found.rows, "func_iou") == [1.0]
+
+
+def test_undefined_precision_is_a_status_and_published_a_nan_that_enters_means():
+    assert _values(_localise([_word(0)], [ZERO], _mask()).rows, "precision") == ["undefined precision"]
+    (published,) = _values(_localise([_word(0)], [ZERO], _mask(), REFERENCE).rows, "precision")
+    assert math.isnan(published)
+
+
+@pytest.mark.parametrize("protocol", [FIXED, REFERENCE])
+def test_neighbours_with_one_label_keep_the_better_map(protocol):
+    """ "traffic light" is one object; on ties the earlier word stays."""
+    rows = _localise([_word(0), _word(1), _word(2)], [RIGHT, LEFT, LEFT], _mask(), protocol).rows
+    assert _values(rows, "obj_iou") == ["merged", 6 / 15, "merged"]
+
+
+def test_words_apart_are_not_merged():
+    words = [_word(0), _word(1, label=OTHER, tag="JJ"), _word(2)]
+    assert _values(_localise(words, [LEFT, LEFT, LEFT], _mask()).rows, "obj_iou") == [6 / 15, 6 / 15]
+
+
+def test_only_the_published_code_merges_others_when_the_label_is_absent():
+    mask = _mask()
+    mask[5, 5] = 18
+    words = [_word(0), _word(1, label=18), _word(2, label=10), _word(3, label=10)]
+    maps = [LEFT, RIGHT, LEFT, LEFT]
+    assert _values(_localise(words, maps, mask, REFERENCE).rows, "obj_iou") == [
+        6 / 15, "merged", "not in image", "not in image",
+    ]  # fmt: skip
+    assert _values(_localise(words, maps, mask).rows, "obj_iou") == [
+        6 / 15, 1 / 12, "not in image", "not in image",
+    ]  # fmt: skip
+
+
+def test_an_unknown_word_is_counted():
+    (row,) = _localise([_word(0, label=OTHER, tag="", text="zyx")], [LEFT], _mask()).rows
+    assert (row.metric, row.word, row.status) == ("word", "zyx", "unknown word")
+
+
+def test_a_map_lies_where_its_grid_lies():
+    """The map covers the left half, or a square that stands out of the picture by three pixels on each side."""
+    mask = np.zeros((6, 12), np.uint8)
+    mask[:3, :3] = 17
+    assert _values(_localise([_word(0)], [LEFT], mask, box=(0, 0, 6, 6)).rows, "obj_iou") == [6 / 15]
+    found = _localise([_word(0)], [LEFT.T], np.full((6, 12), 17, np.uint8), box=(0, -3, 12, 9))
+    # above the threshold: the upper 4 or so of 12 rows, 3 of which are off the picture; the peak is too
+    assert _values(found.rows, "precision") == [1.0]
+    assert 0 < _values(found.rows, "recall")[0] <= 2 / 6
+    assert _values(found.rows, "pointing") == [0.0]
+
+
+def test_pointing_takes_the_centre_of_the_first_highest_cell():
+    target = _mask() == 17
+    peak = np.zeros((3, 3))
+    peak[1, 1] = 1  # centre (3, 3): just outside
+    assert pointing(peak, target, WHOLE) == 0
+    peak[0, 1] = 1  # earlier, centre (1, 3)
+    assert pointing(peak, target, WHOLE) == 0
+    peak[0, 0] = 1
+    assert pointing(peak, target, WHOLE) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
+def test_a_constant_map_points_nowhere(value):
+    assert pointing(np.full((3, 3), value), np.ones((6, 6), bool), WHOLE) == 0
+
+
+regions = hnp.arrays(bool, (5, 7))
+
+
+@given(regions, regions)
+def test_iou_is_symmetric_and_bounded_and_precision_is_recall_seen_from_the_other_side(a, b):
+    a[0, 0] = b[4, 6] = True
+    map_ = np.zeros((5, 7))
+    forward, backward = score(a, b, map_, (0, 0, 7, 5)), score(b, a, map_, (0, 0, 7, 5))
+    assert forward.obj_iou == backward.obj_iou
+    assert forward.precision == backward.recall
+    assert 0 <= forward.obj_iou <= min(forward.precision, forward.recall) <= 1
+
+
+@given(hnp.arrays(np.uint8, (4, 3, 3)), hnp.arrays(np.uint8, (6, 6), elements=st.sampled_from([0, 17, 18])))
+def test_values_are_bounded_and_missing_exactly_with_a_status(maps, mask):
+    words = [_word(0), _word(1, label=18), _word(2, label=FUNCTION), _word(3, label=18)]
+    for row in _localise(words, list(maps), mask).rows:
+        assert math.isnan(row.value) == (row.status != "ok")
+        assert row.status != "ok" or 0 <= row.value <= 1
+
+
+def test_names_are_compared_as_sets_of_categories():
+    mask = _mask()
+    mask[5, 5], mask[5, 0] = 18, 255  # 255 is no category: "ignore"
+    words = [_word(0), _word(1), _word(2, label=44), _word(3, label=FUNCTION)]
+    categories = {17, 18, 44}
+    assert [row.value for row in names(words, mask, categories)] == [1 / 2, 1 / 2]
+    assert [row.status for row in names([], np.zeros_like(mask), categories)] == [
+        "no category named", "no category in image",
+    ]  # fmt: skip
+    assert [row.status for row in names(words, None, categories, "no mask: why")] == ["no mask: why"] * 2
+
+
+def _language(answer, references, wordnet=None):
+    return {row.metric: (row.status, row.value) for row in language(answer, references, wordnet)}
+
+
+def test_rouge_is_the_best_reference_and_case_matters():
+    (_, value) = _language("A cat.", ["a cat", "A dog sits", "A cat"])["rouge_l"]
+    assert value == pytest.approx(1, abs=1e-6)
+    assert _language("A cat.", ["a cat"])["rouge_l"][1] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_meteor_needs_wordnet_and_nothing_else_does():
+    found = _language("A cat.", ["A cat"])
+    assert found["meteor"][0] == NO_WORDNET
+    assert found["rouge_l"][0] == "ok"
+
+
+def test_meteor_is_nltks():
+    """The example of NLTK's documentation."""
+    judge = _judge_or_skip()
+    answer = "It is a guide to action which ensures that the military always obeys the commands of the party"
+    reference = "It is a guide to action that ensures that the military will forever heed Party commands"
+    status, value = _language(answer, [reference], judge.wordnet)["meteor"]
+    assert (status, round(value, 4)) == ("ok", 0.6944)
+
+
+def _judge_or_skip():
+    judge = tagging.choose()
+    if judge.wordnet is None:
+        pytest.skip("no WordNet on this machine")
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "status"),
+    [
+        ("A cat.", [], "no reference"),
+        ("", ["A cat."], "empty answer"),
+        ("...", ["A cat."], "empty answer"),
+        ("A cat.", ["A cat.", "."], "empty reference"),
+    ],
+)
+def test_what_the_published_code_raises_on_is_a_status(answer, references, status):
+    assert {found for found, _ in _language(answer, references).values()} == {status}
+
+
+def test_a_long_answer_does_not_end_the_run():
+    assert _language("word " * 2000, ["other " * 10])["rouge_l"][0] == "too long for ROUGE-L"
+
+
+def test_the_reference_protocol_is_the_published_evaluation():
+    cases, mismatches = check_evaluate(shared("golden", "evaluate.h5"))
+    assert cases
+    assert not mismatches, "\n".join(mismatches)
+
+
+# ---- the stage
+
+VOCABULARY = {1: "A", 2: " cat", 3: ".", 4: "<|im_end|>", 5: " What", 6: "?"}
+TAGS = {"A": "DT", "cat": "NN", ".": ".", ".<|im_end|>": "NN"}
+JUDGE = tagging.Language(lambda word: TAGS.get(word, ""), str, None, "a fake tagger")
+
+
+def _layout(grids=1, size=(6, 6)):
+    vision = np.arange(9 * grids, dtype=np.int32)
+    boxes = tuple(Grid(0, (0,), 3, 3, (0.0, 0.0, float(size[0]), float(size[1]))) for _ in range(grids))
+    prompt = np.array([9 * grids, 9 * grids + 1], np.int32)
+    return Layout(vision, prompt, 9 * grids + 2, boxes, (size,))
+
+
+def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=None):
+    layout = layout or _layout()
+    tokens = np.array([0] * len(layout.vision) + [5, 6, *answer], np.int32)
+    none = np.zeros((2 + len(answer), 1), np.float32)
+    return Generation(
+        id=id,
+        status=status,
+        prompt="What?",
+        answer="A cat.",
+        tokens=tokens,
+        layout=layout,
+        classes=np.array([1], np.int32),
+        logits=np.zeros((len(layout.vision) + 2 + len(answer), 1), np.float32),
+        candidates=Candidates(none.astype(np.int32), none, none[:, 0]),
+        retokenised_prompt=np.array([5, 6], np.int32),
+        retokenised_answer=np.array(answer if retokenised is None else retokenised, np.int32),
+        vocabulary={id: Piece(text, text, text.encode()) for id, text in VOCABULARY.items()},
+        end_tokens=frozenset({4}),
+    )
+
+
+def _write_maps(path, generations, protocol, fingerprint):
+    """A maps file by its documented layout; prompt maps point right, answer maps left."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format": "tam-maps", "version": 1, "method": "tam", "protocol": protocol.name})
+        file.attrs["fingerprint"] = fingerprint
+        for row, generation in enumerate(generations):
+            group = file.create_group(f"{row:08d}")
+            group["meta"] = json.dumps({"id": generation.id, "status": generation.status})
+            if generation.failed:
+                continue
+            grids = len(generation.layout.grids)
+            count = 2 + len(generation.answer_ids)
+            uint8 = np.stack([np.tile((RIGHT if t < 2 else LEFT).ravel(), grids) for t in range(count)])
+            group["uint8"], group["maps"] = uint8, (uint8 / 255).astype(np.float16)
+            group["relevance"], group["scale"] = np.zeros((count, count), np.float32), np.zeros(count)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on generations; ``samples`` replaces fields of manifest rows by id."""
+    monkeypatch.setattr(tagging, "choose", lambda: JUDGE)
+
+    def do(generations, protocol=FIXED, samples=None, maps_protocol=None, fingerprint="f", mapped=None):
+        cv2.imwrite(str(tmp_path / "mask.png"), _mask())
+        rows = [
+            manifest.Sample(
+                generation.id, ["a.jpg"], "What?", references=["A cat"], mask="mask.png", categories={"cat": 17}
+            )
+            for generation in generations
+        ]
+        rows = [dataclasses.replace(row, **(samples or {}).get(row.id, {})) for row in rows]
+        manifest.write(rows, tmp_path / "manifest.jsonl")
+        write_generations(tmp_path / "g.h5", dict(enumerate(generations)), {}, "f")
+        _write_maps(tmp_path / "m.h5", generations[:mapped], maps_protocol or protocol, fingerprint)
+        out = tmp_path / "out" / "0-of-1.parquet"
+        counts = stage.write_metrics(tmp_path / "g.h5", tmp_path / "m.h5", tmp_path / "manifest.jsonl", out, protocol)
+        return counts, pd.read_parquet(out)
+
+    do.folder = tmp_path
+    return do
+
+
+def _of(table, sample, metric):
+    rows = table[(table["sample"] == sample) & (table.metric == metric)]
+    return [value if status == "ok" else status for value, status in zip(rows.value, rows.status, strict=True)]
+
+
+def test_the_table_is_tidy_and_says_how_it_was_made(run):
+    counts, table = run([_generation("a")])
+    assert counts == {"ok": 1}
+    assert list(table.columns) == ["sample", "token", "word", "label", "metric", "value", "status"]
+    assert _of(table, "a", "answer") == [4] and table.word[0] == "A cat."
+    assert _of(table, "a", "obj_iou") == [6 / 15]
+    assert _of(table, "a", "func_iou") == [6 / 9]  # the map of "A" is LEFT, 6 of 9 cells below 60
+    assert _of(table, "a", "name_precision") == _of(table, "a", "name_recall") == [1.0]
+    assert table[table.metric == "obj_iou"][["token", "word", "label"]].values.tolist() == [[1, "cat", 17]]
+    how = json.loads(pq.read_schema(run.folder / "out" / "0-of-1.parquet").metadata[b"tam"])
+    assert how == {"protocol": "fixed", "method": "tam", "tagger": "a fake tagger"}
+
+
+def test_the_published_protocol_gives_the_first_word_the_first_prompt_map_and_joins_the_end_token(run):
+    _, table = run([_generation("a")], REFERENCE)
+    assert _of(table, "a", "obj_iou") == [6 / 15, "no category"]
+    assert ".<|im_end|>" in set(table.word)
+    columns = table[table.metric == "func_iou"]
+    assert columns.value.tolist() == [6 / 9]
+    words = stage.answer_maps(np.arange(6 * 9).reshape(6, 9), _generation("a"), REFERENCE)
+    assert words[:, 0, 0].tolist() == [0, 27, 36, 45]
+
+
+def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(run):
+    (run.folder / "broken.png").write_bytes(b"no picture")
+    (run.folder / "empty.png").write_bytes(b"")
+    cv2.imwrite(str(run.folder / "colour.png"), np.zeros((6, 6, 3), np.uint8))
+    cv2.imwrite(str(run.folder / "small.png"), np.zeros((5, 4), np.uint8))
+    masks = {"none": None, "missing": "nowhere.png", "broken": "broken.png", "empty": "empty.png",
+             "colour": "colour.png", "small": "small.png"}  # fmt: skip
+    generations = [_generation(id) for id in masks]
+    generations += [Generation.failure("failed", "What?", "no picture"), _generation("cut", status="truncated")]
+    generations += [_generation("two", layout=_layout(2)), _generation("video"), _generation("good")]
+    samples = {id: {"mask": mask} for id, mask in masks.items()} | {"video": {"kind": "video"}}
+    counts, table = run(generations, samples=samples)
+    assert counts == {"no mask": 2, "unreadable mask": 3, "mask of another size": 1, "failed": 1, "truncated": 1,
+                      "not a single image": 2, "ok": 1}  # fmt: skip
+    assert _of(table, "none", "obj_iou") == ["no mask"]
+    assert _of(table, "missing", "obj_iou") == ["no mask: the file is missing"]
+    assert _of(table, "colour", "obj_iou") == ["unreadable mask: not 8-bit grey"]
+    assert _of(table, "small", "obj_iou") == ["mask of another size: 4x5, picture 6x6"]
+    assert _of(table, "small", "func_iou") == [6 / 9]
+    assert _of(table, "two", "func_iou") == _of(table, "video", "obj_iou") == ["not a single image"]
+    assert _of(table, "two", "rouge_l") == _of(table, "good", "rouge_l")
+    assert _of(table, "failed", "answer") == ["failed: no picture"]
+    assert table[(table["sample"] == "cut") & (table.metric == "answer")].status.tolist() == ["truncated"]
+    assert _of(table, "cut", "obj_iou") == [6 / 15]
+    assert table.value.isna().equals((table.status != "ok") & (table.status != "truncated"))
+
+
+def test_the_published_protocol_takes_a_mask_of_any_size(run):
+    cv2.imwrite(str(run.folder / "large.png"), np.full((12, 12), 17, np.uint8))
+    counts, _ = run([_generation("a")], REFERENCE, samples={"a": {"mask": "large.png"}})
+    assert counts == {"ok": 1}
+
+
+def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status(run):
+    generation = _generation("a", retokenised=(1, 2, 3))
+    counts, table = run([generation], REFERENCE)
+    assert counts == {"pieces differ": 1}
+    expected = ["pieces differ: 3 after decoding and tokenising again, 4 maps"]
+    assert _of(table, "a", "obj_iou") == _of(table, "a", "rouge_l") == _of(table, "a", "meteor") == expected
+    counts, _ = run([generation])
+    assert counts == {"ok": 1}
+
+
+def test_files_that_do_not_belong_together_are_refused(run):
+    with pytest.raises(SchemaError, match="another generation"):
+        run([_generation("a")], fingerprint="other")
+    with pytest.raises(SchemaError, match="samples are missing"):
+        run([_generation("a"), _generation("b")], mapped=1)
+    with pytest.raises(InputError, match="another protocol"):
+        run([_generation("a")], maps_protocol=REFERENCE)
+    (run.folder / "m.h5").write_text("no maps")
+    with pytest.raises(SchemaError, match="not a maps file"):
+        stage.write_metrics(*(run.folder / name for name in ("g.h5", "m.h5", "manifest.jsonl", "o.parquet")), FIXED)
+    with pytest.raises(InputError, match="category id out of range"):
+        run([_generation("a")], samples={"a": {"categories": {"cat": 256}}})

@@ -1,0 +1,172 @@
+"""Tokens -> words -> noun, function word, other -> category."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tam import tagging
+from tam.cache import Piece
+from tam.errors import InputError
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, groups, label, published_groups, read_words
+
+TAGS = {"A": "DT", "a": "DT", "and": "CC", "on": "IN", "dog": "NN", "dogs": "NNS", "bench": "NN", "runs": "VBZ"}
+CATEGORIES = {"person": 1, "dog": 18, "hot dog": 58, "teddy bear": 88}
+
+
+def _pieces(*texts):
+    """Byte-level pieces; a bytes argument is a fragment of a character."""
+    raw = [text if isinstance(text, bytes) else text.encode() for text in texts]
+    return [Piece("Ġ".join(r.decode("latin-1").split(" ")), r.decode("utf-8", "replace"), r) for r in raw]
+
+
+def _texts(found):
+    return [text for text, _ in found]
+
+
+def test_a_piece_with_a_space_or_of_punctuation_starts_a_word_in_both_groupings():
+    pieces = _pieces("A", " gir", "affe", ",", " a", " teddy", "-", "bear", ".")
+    expected = [("A", [0]), ("giraffe", [1, 2]), (",", [3]), ("a", [4]), ("teddy", [5]), ("-bear", [6, 7]), (".", [8])]
+    assert published_groups(pieces) == expected
+    assert groups(pieces) == expected
+
+
+def test_the_published_grouping_joins_new_lines_end_tokens_and_what_follows_a_bracket():
+    pieces = _pieces("dog", ".", "\n", "A", " (", "wow", ")", "<|im_end|>")
+    assert _texts(published_groups(pieces)) == ["dog", ".\nA", "(wow", ")<|im_end|>"]
+
+
+def test_white_space_and_signs_separate_words():
+    pieces = _pieces(
+        "dog", ".", "\n", "A", " (", "wow", ")", " \n\n", "\n", "cat", "'s", " \u201c", "It", "\u2019", "s"
+    )
+    assert groups(pieces) == [
+        ("dog", [0]), (".", [1]), ("A", [3]), ("(", [4]), ("wow", [5]), (")", [6]), ("cat's", [9, 10]),
+        ("\u201c", [11]), ("It", [12]), ("\u2019s", [13, 14]),
+    ]  # fmt: skip
+
+
+def test_published_empty_pieces_are_words_and_ours_belong_to_none():
+    pieces = _pieces("a", "", " dog")
+    assert published_groups(pieces) == [("a", [0]), ("", [1]), ("dog", [2])]
+    assert groups(pieces) == [("a", [0]), ("dog", [2])]
+
+
+def test_sentencepiece_marks_start_words():
+    pieces = [Piece("▁A", "A", b" A"), Piece("▁man", "man", b" man"), Piece("'", "'", b"'"), Piece("s", "s", b"s")]
+    assert _texts(published_groups(pieces)) == ["A", "man", "'s"]
+    assert _texts(groups(pieces)) == ["A", "man", "'s"]
+
+
+def test_bytes_of_a_character_are_joined():
+    cat = "猫".encode()
+    pieces = _pieces(
+        "a", b" " + cat[:1], cat[1:2], cat[2:], "狗", "b", " é"[:1].encode() + "é".encode()[:1], "é".encode()[1:]
+    )
+    assert groups(pieces) == [("a", [0]), ("猫", [1, 2, 3]), ("狗", [4]), ("b", [5]), ("é", [6, 7])]
+    assert "�" in "".join(_texts(published_groups(pieces)))
+
+
+def test_an_unfinished_character_stays_visible():
+    assert groups(_pieces(" dog", b" " + "猫".encode()[:2])) == [("dog", [0]), ("�", [1])]
+
+
+@given(st.lists(st.sampled_from(["a", " b", "\n", ".", "-", " ", "", "猫", " (", "é"]), max_size=12), st.randoms())
+def test_every_visible_byte_is_in_one_word_however_it_is_cut(texts, random):
+    data = "".join(texts).encode()
+    cuts = sorted(random.sample(range(len(data) + 1), min(3, len(data) + 1)))
+    raw = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    pieces = [Piece("", r.decode("utf-8", "replace"), r) for r in raw]
+    found = groups(pieces)
+    assert "".join(_texts(found)) == "".join("".join(texts).split())
+    members = [index for _, tokens in found for index in tokens]
+    assert members == sorted(set(members))
+    assert all(not raw[index].strip() for index in set(range(len(raw))) - set(members))
+
+
+def test_left_out_tokens_are_in_no_word_and_indices_stay_those_of_the_answer():
+    pieces = _pieces("A", " dog", "<|im_end|>")
+    words = read_words(
+        pieces, CATEGORIES, lambda w: TAGS.get(w, ""), str, published_grouping=False, left_out=frozenset({2})
+    )
+    assert [(word.text, word.tokens, word.tag, word.label) for word in words] == [
+        ("A", (0,), "DT", FUNCTION),
+        ("dog", (1,), "NN", 58),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "tag", "expected"),
+    [
+        ("dog", "NN", 58),  # the last category that has the word in its name
+        ("Person", "NNP", 1),
+        ("bear", "NN", 88),
+        ("-bears", "NNS", 88),
+        ("man", "NN", NO_CATEGORY),
+        ("dog", "VB", OTHER),
+        ("the", "DT", FUNCTION),
+        ("on", "IN", OTHER),
+        ("two", "CD", OTHER),
+        ("who", "WP", FUNCTION),
+        ("xyz", "", OTHER),
+    ],
+)
+def test_labels(word, tag, expected):
+    assert label(word, tag, CATEGORIES, tagging.rule_lemma) == expected
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("dogs", "dog"), ("buses", "bus"), ("bus", "bus"), ("grass", "grass"), ("glasses", "glass"), ("boxes", "box"),
+        ("benches", "bench"), ("babies", "baby"), ("horses", "horse"), ("people", "person"), ("men", "man"),
+        ("knives", "knife"), ("giraffes", "giraffe"), ("skis", "skis"), ("gas", "gas"), ("potatoes", "potato"),
+    ],
+)  # fmt: skip
+def test_rule_lemmas(plural, singular):
+    assert tagging.rule_lemma(plural) == singular
+
+
+def test_a_known_word_decides_between_two_singulars():
+    assert tagging.rule_lemma("ties") == "ty"
+    assert tagging.rule_lemma("ties", {"tie"}) == "tie"
+
+
+def test_the_lexicon_knows_signs_and_numbers_and_says_when_it_does_not_know():
+    lexicon = {"dog": "NN"}
+    assert [tagging.lexicon_tag(w, lexicon) for w in ("Dog", "(dog", ".", "3", "1,000", "zyx")] == [
+        "NN", "NN", "SYM", "CD", "CD", ""
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def no_nltk_data(monkeypatch):
+    """A machine without NLTK's data."""
+
+    def missing(*_, **__):
+        raise LookupError
+
+    monkeypatch.setattr(tagging, "PerceptronTagger", missing)
+    monkeypatch.setattr(tagging, "nltk_wordnet", type("Lazy", (), {"ensure_loaded": missing})())
+
+
+def test_without_nltk_data_the_lexicon_and_rules_are_used_and_named(no_nltk_data, tmp_path):
+    lexicon = tmp_path / "lexicon.json"
+    with pytest.raises(InputError, match="NLTK_DATA"):
+        tagging.choose(lexicon, debian=tmp_path)
+    lexicon.write_text(json.dumps({"dog": "NN", "dogs": "NNS"}))
+    judge = tagging.choose(lexicon, debian=tmp_path)
+    assert judge.wordnet is None
+    assert judge.name == "tags of the embedded lexicon; lemmas by rules, no WordNet"
+    assert (judge.tag("Dogs"), judge.lemmatise("dogs")) == ("NNS", "dog")
+
+
+@pytest.mark.skipif(not (tagging.DEBIAN_WORDNET / "data.noun").is_file(), reason="no Debian wordnet-base")
+def test_debians_wordnet_is_read_where_nltk_has_none(no_nltk_data, tmp_path):
+    lexicon = tmp_path / "lexicon.json"
+    lexicon.write_text('{"dog": "NN"}')
+    judge = tagging.choose(lexicon)
+    assert judge.name.endswith("WordNet 3.0 of Debian")
+    assert [judge.lemmatise(word) for word in ("women", "buses", "zyxes")] == ["woman", "bus", "zyxes"]
+    assert judge.wordnet.synsets("dog")

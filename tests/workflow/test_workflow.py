@@ -1,0 +1,191 @@
+"""The pipeline as people run it: a real Snakemake, the embedded model, a few emoji scenes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests.shared import shared
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "000000000002"
+CONFIG = {
+    "datasets": {"emoji": {"kind": "emoji", "scenes": 6, "seed": 5}},
+    "models": {"tiny": {"model": "embedded"}},
+    "shards": 2,
+    "generate": {"max_new_tokens": 40, "batch_size": 2},
+    "render": {"samples": [SAMPLE]},
+}
+RUN = Path("results/emoji/tiny")
+
+
+def snakemake(folder: Path, *options: str, config: dict = CONFIG, check: bool = True) -> subprocess.CompletedProcess:
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", folder / "config.yaml", "--cores", "2", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    if check and done.returncode:
+        logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("logs/**/*.log"))
+        raise AssertionError(f"{done.stderr[-3000:]}\n{logs[-6000:]}")
+    return done
+
+
+def jobs(done: subprocess.CompletedProcess) -> dict[str, int]:
+    """Job counts of a dry run or a run, by rule."""
+    lines = iter((done.stdout + done.stderr).splitlines())
+    for line in lines:
+        if line.startswith("job ") and "count" in line:
+            break
+    rows = (line.split() for line in lines if not line.startswith("-"))
+    counts = {}
+    for row in rows:
+        if len(row) != 2:
+            break
+        counts[row[0]] = int(row[1])
+    return counts
+
+
+def values(path: Path) -> dict[str, object]:
+    """Every value of an HDF5 file by its path."""
+    found = {}
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()].tobytes() if isinstance(item[()], np.ndarray) else item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("a run")  # with a space in its name: every path is quoted
+    snakemake(folder)
+    return folder
+
+
+def test_a_run_gives_tables_pictures_and_figures(finished):
+    table = pd.read_csv(finished / RUN / "tables/ablation.csv")
+    assert len(table) == 4
+    assert (finished / RUN / "tables/ablation.md").is_file()
+    assert (finished / RUN / "tables/ablation.tex").is_file()
+    assert (finished / RUN / "render" / SAMPLE / "sheet.png").is_file()
+    assert list((finished / RUN / "figures").glob("*.pdf"))
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in snakemake(finished, "-n").stderr
+
+
+def test_a_larger_batch_does_not_redo_finished_shards(finished):
+    config = CONFIG | {"generate": {"max_new_tokens": 40, "batch_size": 3}}
+    assert "Nothing to be done" in snakemake(finished, "-n", config=config).stderr
+
+
+@pytest.mark.parametrize(
+    ("lost", "redone"),
+    [
+        ("generate/0-of-2.h5", {"generate": 1, "maps": 4, "metrics": 4, "tables": 1, "render": 1, "figures": 1}),
+        ("maps/eci/1-of-2.h5", {"maps": 1, "metrics": 1, "tables": 1, "figures": 1}),
+        ("metrics/tam/0-of-2.parquet", {"metrics": 1, "tables": 1, "figures": 1}),
+        ("tables", {"tables": 1}),
+        ("render", {"render": 1}),
+        ("figures", {"figures": 1}),
+    ],
+)
+def test_a_lost_output_redoes_only_what_depends_on_it(finished, tmp_path, lost, redone):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    path = folder / RUN / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert jobs(snakemake(folder, "-n")) == redone | {"all": 1, "total": sum(redone.values()) + 1}
+
+
+def test_a_lost_shard_comes_back_value_for_value(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    names = [RUN / "generate/0-of-2.h5", RUN / "maps/tam/0-of-2.h5"]
+    before = [values(folder / name) for name in names]
+    for name in names:
+        (folder / name).unlink()
+    snakemake(folder)
+    assert [values(folder / name) for name in names] == before
+    pd.testing.assert_frame_equal(
+        pd.read_csv(folder / RUN / "tables/ablation.csv"), pd.read_csv(finished / RUN / "tables/ablation.csv")
+    )
+
+
+def test_a_killed_generation_goes_on_where_it_was(finished, tmp_path):
+    """SIGKILL in the middle of a shard: finished samples stay, and the file is the same as without the kill."""
+    out = tmp_path / "generate/0-of-1.h5"
+    manifest = finished / "data/emoji/manifest.jsonl"
+    command = [sys.executable, "-m", "tam", "generate", "--manifest", manifest, "--out", out]
+    command += ["--max-new-tokens", "40", "--batch-size", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("part-*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    kept = len(list(tmp_path.rglob("part-*.h5")))
+    assert kept
+    resumed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "resume" in resumed.stderr + resumed.stdout
+    undisturbed = tmp_path / "undisturbed/0-of-1.h5"
+    command[command.index(out)] = undisturbed
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert values(out) == values(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"shards": 0}, "shards"),
+        ({"metods": []}, "metods"),
+        ({"datasets": {"emoji": {"kind": "emoji", "seeds": 1}}}, "seeds"),
+        ({"datasets": {"../escape": {"kind": "emoji"}}}, "../escape"),
+        ({"models": {"tiny": {}}}, "model"),
+        ({"methods": ["tam", "tma"]}, "tma"),
+        ({"render": {"samples": [1]}}, "samples"),
+    ],
+)
+def test_a_wrong_config_is_refused_and_the_key_named(tmp_path, change, key):
+    done = snakemake(tmp_path, "-n", config=CONFIG | change, check=False)
+    assert done.returncode == 1
+    assert key in done.stderr
+
+
+def test_the_report_holds_tables_pictures_and_figures(finished):
+    snakemake(finished, "--report", "report.zip")
+    assert (finished / "report.zip").stat().st_size > 100_000
+
+
+def test_a_broken_picture_costs_only_its_sample(finished, tmp_path):
+    scenes = tmp_path / "scenes"
+    shutil.copytree(finished / "data/emoji", scenes)
+    (scenes / "image/000000000003.jpg").write_bytes(b"no picture")
+    config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(scenes)}}}
+    snakemake(tmp_path, config=config)
+    assert "failed" in (tmp_path / RUN / "tables/ablation.md").read_text()
+    scored = pd.concat(map(pd.read_parquet, (tmp_path / RUN / "metrics/tam").glob("*.parquet")))
+    assert scored[scored.status == "ok"]["sample"].nunique() == 5
+
+
+def test_real_photos_and_masks_go_through(tmp_path):
+    config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(shared("data", "coco2014"))}}}
+    snakemake(tmp_path, config=config | {"shards": 1, "render": {"samples": ["000000185250"]}})
+    assert (tmp_path / RUN / "render/000000185250/sheet.png").is_file()
+    scored = pd.read_parquet(tmp_path / RUN / "metrics/tam/0-of-1.parquet")
+    assert scored["sample"].nunique() == 5
