@@ -32,9 +32,16 @@ localrules:
 rule all:
     default_target: True
     input:
+        # all of them, not only the last: a lost shard or map is then noticed and made again
         expand(
-            "results/{dataset}/{model}/{product}",
+            [
+                *every("generate/{shard}.h5"),
+                *every("maps/{method}/{shard}.h5", method=config["methods"]),
+                *every("metrics/{method}/{shard}.parquet", method=config["methods"]),
+                "results/{dataset}/{model}/tables",
+                "results/{dataset}/{model}/render",
+                "results/{dataset}/{model}/figures",
+            ],
             dataset=config["datasets"],
             model=config["models"],
-            product=["tables", "render", "figures"],
         ),

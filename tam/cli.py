@@ -174,8 +174,14 @@ def explain(
     from tam.explain import explain
 
     folder, answer = explain(
-        picture, prompt, _checkpoint(model), out,
-        revision=revision, dtype=dtype, device=device, max_new_tokens=max_new_tokens,
+        picture,
+        prompt,
+        _checkpoint(model),
+        out,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        max_new_tokens=max_new_tokens,
     )
     print(f"{answer}\nlook at {folder}")
 

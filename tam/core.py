@@ -25,7 +25,7 @@ import numpy as np
 from tam.errors import InputError, LayoutError, NotFiniteError, PublishedError
 from tam.protocol import FIXED, Protocol
 
-# Bytes of a plane that the filter works on: on a CPU some twenty of them stay in the cache, on a GPU they fit its memory.
+# Bytes of a plane that the filter works on: on a CPU, some twenty planes stay in the cache; on a GPU, fit its memory.
 CPU_BLOCK, GPU_BLOCK = 1 << 15, 1 << 24
 
 # Floyd's sorting network of nine: within three columns of three, then across them.
@@ -85,13 +85,13 @@ def token_activation_maps(
         NotFiniteError: a logit is NaN or infinite.
         PublishedError: the published code stops here, and the protocol follows it.
     """
+    _check(image, text, pieces, prompt_count, shapes, protocol, where)
     image, text = activation(image), activation(text)
     if exact:
         image, text = _numpy(image), _numpy(text)
     xp = _namespace(image)
-    _check(image, text, pieces, prompt_count, shapes, protocol, where)
 
-    context = _context(pieces, text.shape, protocol, where) & interference
+    context = _context(pieces, text.shape, protocol, where) if interference else np.zeros(text.shape, bool)
     seen = _seen(prompt_count, text.shape, protocol)
     context, seen = (xp.asarray(mask, device=image.device) for mask in (context, seen))
     weights = interference_weights(text, context, exact=exact)[:, : len(image)]
@@ -105,7 +105,7 @@ def token_activation_maps(
     for tokens, scores in groups:
         part, relevance[tokens] = joint_normalisation(scores[tokens], text[tokens], seen[tokens])
         if rank_filter:
-            part = _filter_grids(part, shapes, protocol, exact)
+            part = _filter_grids(part, shapes, protocol, exact).clip(max=1)  # a weighted mean of ones may round up
         maps[tokens], uint8[tokens] = part, to_uint8(part)
     scale = xp.where(removed, xp.asarray(scale, dtype=xp.float64), xp.nan)
     return Maps(*(_numpy(result) for result in (maps, uint8, xp.tril(relevance, -1), scale)))
@@ -148,7 +148,7 @@ def estimated_causal_inference(image, sources, weights, *, exact: bool = False):
     """
     xp = _namespace(image)
     if exact:
-        estimate = np.stack([_sum_in_order(row, sources) for row in weights]).astype(np.float64)
+        estimate = _sum_in_order(weights, sources).astype(np.float64)
         image = image.astype(np.float64)
     else:
         estimate = weights @ sources
@@ -309,9 +309,10 @@ def _filter_grids(maps, shapes: Sequence[tuple[int, int]], protocol: Protocol, e
     """Filter [token, vision] grid by grid; neighbours of one shape, such as a video's frames, at once."""
     filtered, start = [], 0
     for (rows, columns), group in itertools.groupby(map(tuple, shapes)):
-        end = start + rows * columns * len(list(group))
-        grids = maps[:, start:end].reshape(len(maps), -1, rows, columns)
-        filtered.append(rank_gaussian_filter(grids, protocol=protocol, exact=exact).reshape(len(maps), -1))
+        count = len(list(group))
+        end = start + count * rows * columns
+        grids = maps[:, start:end].reshape(len(maps), count, rows, columns)
+        filtered.append(rank_gaussian_filter(grids, protocol=protocol, exact=exact).reshape(len(maps), end - start))
         start = end
     return _namespace(maps).concatenate(filtered, 1)
 
@@ -345,10 +346,11 @@ def _seen(prompt_count: int, shape: tuple[int, int], protocol: Protocol) -> np.n
 
 
 def _sum_in_order(weights: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """float32 [vision]: ``weights @ sources``, one source after the other."""
-    used = np.flatnonzero(weights)
-    end = used[-1] + 1 if len(used) else 0
-    return (weights[:end, None] * sources[:end]).sum(0)
+    """float32 [token, vision]: ``weights @ sources``, rounded as if each token added up its sources one by one."""
+    total = np.zeros((len(weights), sources.shape[1]), np.float32)
+    for source, first in enumerate((weights != 0).argmax(0)):  # no token before the first has a use for it
+        total[first:] += np.dot(weights[first:, source, None], sources[source : source + 1])
+    return total
 
 
 def _check(image, text, pieces, prompt_count: int, shapes, protocol: Protocol, where: object) -> None:
@@ -375,7 +377,7 @@ def _check(image, text, pieces, prompt_count: int, shapes, protocol: Protocol, w
 
 def _namespace(array):
     """The library of ``array``; torch is not imported for those who do not use it."""
-    return sys.modules["torch"] if type(array).__module__ == "torch" else np
+    return sys.modules["torch"] if type(array).__module__.partition(".")[0] == "torch" else np
 
 
 def _numpy(array) -> np.ndarray:

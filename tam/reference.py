@@ -169,7 +169,8 @@ class Pass:
     Attributes:
         index: of the explained piece.
         cls: vocabulary id whose logits make the map.
-        candidates: the three best ids of the row, best first.
+        row: position whose candidates are shown beside the map.
+        candidates: their three best ids, best first.
         text: float32 [row], text scores, the last of which is the explained token's own.
         scale: of the interference; NaN where the published code leaves it out.
         maps: float [vision]; uint8: its bytes. Grids one after the other.
@@ -177,6 +178,7 @@ class Pass:
 
     index: int
     cls: int
+    row: int
     candidates: np.ndarray
     text: np.ndarray
     scale: float
@@ -277,7 +279,7 @@ class PublishedCode:
         )
         if draws and self._fails_to_draw:
             raise IndexError("list index out of range")
-        self.passes.append(Pass(index, cls, candidates, text, float(scale), maps, core.to_uint8(maps)))
+        self.passes.append(Pass(index, cls, row, candidates, text, float(scale), maps, core.to_uint8(maps)))
 
     def _grids(self, scores: np.ndarray) -> list[np.ndarray]:
         if self._several:

@@ -1,7 +1,7 @@
 """How long the maps of a sample take: ``tam`` beside a plain loop, ``python tests/bench_core.py FOLDER``.
 
 The plain loop makes one map at a time and handles every window in Python; for every map it searches the markers,
-tokenises all text again, joins the class's logits of all steps, converts the picture and looks up three candidates. That
+tokenises all text again, joins the logits of all steps, converts the picture and looks up three candidates. That
 is what the published code does, in our own words and without its search for the scale (the closed form is cheaper).
 Both start from the full logits of every step, on one thread, in turns; the least CPU time of all rounds counts. The
 plain loop's maps must equal the exact ones to the bit, or the benchmark fails.
@@ -185,7 +185,7 @@ def our_maps(given: Given, work: Workload, exact: bool) -> np.ndarray:
 # ---- the measurement
 
 
-def measure(work: Workload, rounds: int = 3, repeats: int = 10) -> dict:
+def measure(work: Workload, rounds: int = 3, repeats: int = 30) -> dict:
     given = give(work)
     seconds: dict[str, float] = dict.fromkeys(("plain", *MODES), np.inf)
     for _ in range(rounds):

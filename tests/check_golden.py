@@ -106,7 +106,7 @@ def check_cases(path: Path) -> Result:
             for mode, exact in MODES.items():
                 code = PublishedCode(
                     case.tokens, case.logits, case.meta["P"], case.meta["special_ids"], case.shape, case.retokenise,
-                    draws=case.meta["save"], eval_only=case.meta["eval_only"], exact=exact,
+                    draws=case.meta.get("save", False), eval_only=case.meta.get("eval_only", False), exact=exact,
                 )  # fmt: skip
                 _check_calls(result, f"{name}, {mode}", code, case)
                 _check_passes(result, f"{name}, {mode}", code, case)
@@ -124,11 +124,10 @@ class Case:
         self.meta, self.expected = (json.loads(group.attrs[key]) for key in ("meta", "out_meta"))
         self.tokens = group["in/tokens"][()].tolist()
         self.logits = _logits({key: data[()] for key, data in group["in"].items() if key != "image"}, self.meta)
-        self.shape = self.meta["vision_shape"]
-        if self.meta["vision_kind"] == "multi":
-            self.shape = [tuple(shape) for shape in self.shape]
-        if self.meta.get("vision_shape_as_tensors"):
-            self.shape = tuple(torch.tensor(size) for size in self.shape)
+        number = torch.tensor if self.meta.get("vision_shape_as_tensors") else int
+        self.shape = tuple(
+            tuple(map(number, size)) if isinstance(size, list) else number(size) for size in self.meta["vision_shape"]
+        )
         self.tokenizer = _tokenizer(tokenizers / f"{Path(self.meta['tokenizer']).stem}.json")
         self.out = {key: data[()] for key, data in group["out"].items() if not key.startswith("overlay")}
         self.maps = self.out.get("filt_u8", np.zeros((0, 0), np.uint8))
@@ -171,7 +170,7 @@ def _check_calls(result: Result, where: str, code: PublishedCode, case: Case) ->
         at, first, raised = f"{where}, call {number}", len(code.passes), None
         try:
             returned = code.call(target)
-        except (IndexError, TypeError, ValueError) as error:
+        except Exception as error:
             raised = type(error).__name__
         else:
             index = call.get("returned_pass")
@@ -199,6 +198,8 @@ def _check_passes(result: Result, where: str, code: PublishedCode, case: Case) -
             result.close(f"{at} floats", one.maps, np.nan_to_num(out["filt"][index]))
         if exact:
             result.close(f"{at} scale", one.scale, out["scale"][index])
+        best = torch.from_numpy(case.logits[one.row, one.candidates]).to(getattr(torch, case.meta["dtype"]))
+        result.close(f"{at} candidate scores", best.softmax(0).float(), out["candi_scores"][index])
         if not expected["candi_tie"][index]:
             result.expect(
                 f"{at} candidates", [case.tokenizer.decode([i]) for i in one.candidates], expected["candidates"][index]
@@ -237,8 +238,8 @@ def _check_one_call(result: Result, where: str, exact: bool, code: PublishedCode
 
 
 def _shapes(case: Case) -> list[tuple[int, int]]:
-    if case.meta["vision_kind"] == "multi":
-        return case.shape
+    if isinstance(case.shape[0], tuple):
+        return [tuple(map(int, shape)) for shape in case.shape]
     *frames, rows, columns = map(int, case.shape)
     return [(rows, columns)] * math.prod(frames)
 

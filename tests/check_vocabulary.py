@@ -36,8 +36,35 @@ def read_tokens(path: Path) -> list[bytes]:
 def fuzz(count: int, nasty: Sequence[bytes], seed: int = 11) -> list[bytes]:
     """Random strings of the kinds that have broken escapers."""
     chance = random.Random(seed)
-    primitives = ["input", "write18", "special", "openin", "read", "catcode", "csname", "end", "char", "H", "Faaa", "def"]
-    marks = [*range(0x300, 0x370), 0x200B, 0x200C, 0x200D, 0x202A, 0x202E, 0x2066, 0xFE0F, 0x1F3FB, 0x1F1E6, 0x20E3, 0x627, 0x94D]
+    primitives = [
+        "input",
+        "write18",
+        "special",
+        "openin",
+        "read",
+        "catcode",
+        "csname",
+        "end",
+        "char",
+        "H",
+        "Faaa",
+        "def",
+    ]
+    marks = [
+        *range(0x300, 0x370),
+        0x200B,
+        0x200C,
+        0x200D,
+        0x202A,
+        0x202E,
+        0x2066,
+        0xFE0F,
+        0x1F3FB,
+        0x1F1E6,
+        0x20E3,
+        0x627,
+        0x94D,
+    ]
 
     def one() -> bytes:
         kind, length = chance.randrange(6), chance.randint(1, 12)
@@ -53,7 +80,13 @@ def fuzz(count: int, nasty: Sequence[bytes], seed: int = 11) -> list[bytes]:
         if kind == 4:
             return "".join(map(chr, chance.choices(marks, k=length))).encode()
         tail = "".join(chr(chance.randint(32, 126)) for _ in range(length)).encode()
-        return b"\\" + chance.choice(primitives).encode() + chance.choice([b"{", b" ", b'"', b"="]) + tail + chance.choice(nasty or [b""])
+        return (
+            b"\\"
+            + chance.choice(primitives).encode()
+            + chance.choice([b"{", b" ", b'"', b"="])
+            + tail
+            + chance.choice(nasty or [b""])
+        )
 
     return [one() for _ in range(count)]
 
@@ -103,7 +136,9 @@ def check(tokens: Sequence[bytes], by_tex: bool) -> dict:
     found["replaced"] = Counter(f"U+{ord(c):04X}" for page in made for c in page.layout.lost)
     found["scripts"] = Counter(script_of(unit.text) for page in made for unit in page.layout.units[::2])
     found["hidden"] = Counter(
-        script_of(unit.text) for page in made for unit in page.layout.units[::2]
+        script_of(unit.text)
+        for page in made
+        for unit in page.layout.units[::2]
         if any(run.face is None for cluster in unit.shaped.clusters for run in cluster)
     )
     return found

@@ -281,7 +281,7 @@ def write(folder: Path, n: int = 48, seed: int = 0) -> None:
         _fill(temporary, n, seed)
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(temporary, folder)
+        temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -291,27 +291,46 @@ def _fill(folder: Path, n: int, seed: int) -> None:
     for index in tqdm(range(n), desc="emoji scenes", unit="scene"):
         made, number = scene(seed, index), index + 1
         cv2.imwrite(
-            str(folder / "image" / f"{number:012d}.jpg"), cv2.cvtColor(made.image, cv2.COLOR_RGB2BGR),
+            str(folder / "image" / f"{number:012d}.jpg"),
+            cv2.cvtColor(made.image, cv2.COLOR_RGB2BGR),
             [cv2.IMWRITE_JPEG_QUALITY, 95],
         )
         cv2.imwrite(str(folder / "seg_label" / f"{number:012d}.png"), made.label_map)
-        images.append({
-            "license": 1, "url": "", "file_name": f"{number:012d}.jpg", "height": SIZE, "width": SIZE,
-            "date_captured": "2025-01-01 00:00:00", "id": number,
-        })
+        images.append(
+            {
+                "license": 1,
+                "url": "",
+                "file_name": f"{number:012d}.jpg",
+                "height": SIZE,
+                "width": SIZE,
+                "date_captured": "2025-01-01 00:00:00",
+                "id": number,
+            }
+        )
         for position, name in enumerate(made.names, 1):
             mask = made.objects == position
-            instances.append({
-                "segmentation": run_lengths(mask), "area": int(mask.sum()), "iscrowd": 0, "image_id": number,
-                "bbox": _box(mask), "category_id": IDS[name], "id": len(instances) + 1,
-            })
+            instances.append(
+                {
+                    "segmentation": run_lengths(mask),
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "image_id": number,
+                    "bbox": _box(mask),
+                    "category_id": IDS[name],
+                    "id": len(instances) + 1,
+                }
+            )
         sentences += [{"image_id": number, "caption": caption} for caption in made.captions]
     for position, sentence in enumerate(sentences, 1):
         sentence["id"] = position
     head = {
         "info": {
-            "description": f"Emoji scenes, seed {seed}", "url": "", "version": "1.0", "year": 2025,
-            "contributor": "tam", "date_created": "2025-01-01 00:00:00",
+            "description": f"Emoji scenes, seed {seed}",
+            "url": "",
+            "version": "1.0",
+            "year": 2025,
+            "contributor": "tam",
+            "date_created": "2025-01-01 00:00:00",
         },
         "images": images,
         "licenses": [{"url": "https://opensource.org/license/mit", "id": 1, "name": "MIT License"}],

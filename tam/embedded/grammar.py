@@ -11,8 +11,12 @@ VIDEO = "Describe this video."
 PAIR = "Describe the two images."
 
 PLACES = {
-    "field": "in a field", "beach": "on a beach", "snow": "in the snow", "street": "on a street",
-    "floor": "on the floor", "sky": "in the sky",
+    "field": "in a field",
+    "beach": "on a beach",
+    "snow": "in the snow",
+    "street": "on a street",
+    "floor": "on the floor",
+    "sky": "in the sky",
 }
 NUMBERS = {2: "two", 3: "three"}
 PLURALS = {"sheep": "sheep", "bus": "buses"}
@@ -22,7 +26,7 @@ Groups = Sequence[tuple[str, int]]  # (category name, how many), the largest are
 
 
 def phrase(name: str, count: int) -> str:
-    """"an apple", "two cats"."""
+    """ "an apple", "two cats"."""
     if count == 1:
         return ("an " if name[0] in "aeiou" else "a ") + name
     return f"{NUMBERS[count]} {PLURALS.get(name, name + 's')}"
@@ -39,7 +43,8 @@ def captions(groups: Groups, place: str) -> list[str]:
     else:
         first, second, third = things
         bodies = [
-            f"{first}, {second} and {third}", f"{first} and {second} next to {third}",
+            f"{first}, {second} and {third}",
+            f"{first} and {second} next to {third}",
             f"{first} with {second} and {third}",
         ]
     return [_sentence(f"{body} {where}") for body in bodies] + [_sentence(f"{there(groups)} {where}")]

@@ -17,13 +17,23 @@ from tam.embedded import grammar
 from tam.embedded.sprites import NAMES
 
 SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
 )
 # Words of several tokens, as real vocabularies have them, so that everything downstream meets them.
 SPLITS = {
-    "giraffe": ("gir", "affe"), "umbrella": ("um", "brella"), "elephant": ("ele", "phant"),
-    "motorcycle": ("motor", "cycle"), "backpack": ("back", "pack"), "airplane": ("air", "plane"),
+    "giraffe": ("gir", "affe"),
+    "umbrella": ("um", "brella"),
+    "elephant": ("ele", "phant"),
+    "motorcycle": ("motor", "cycle"),
+    "backpack": ("back", "pack"),
+    "airplane": ("air", "plane"),
 }
 PATCH = 8  # pixels; two by two patches make one token of 16 x 16 pixels
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -74,8 +84,13 @@ def tokenizer() -> Qwen2Tokenizer:
             merges[spelled[:end], spelled[end]] = None
             vocabulary.setdefault(spelled[: end + 1], len(vocabulary))
     made = Qwen2Tokenizer(
-        vocab=vocabulary, merges=list(merges), eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIALS), padding_side="left", model_max_length=4096,
+        vocab=vocabulary,
+        merges=list(merges),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIALS),
+        padding_side="left",
+        model_max_length=4096,
     )
     made.chat_template = CHAT_TEMPLATE
     return made
@@ -84,7 +99,11 @@ def tokenizer() -> Qwen2Tokenizer:
 def processor() -> Qwen2VLProcessor:
     """Qwen2-VL's own processor: pictures of any size, up to 28 x 28 tokens."""
     sizes = {
-        "patch_size": PATCH, "merge_size": 2, "temporal_patch_size": 2, "image_mean": MEAN, "image_std": STD,
+        "patch_size": PATCH,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "image_mean": MEAN,
+        "image_std": STD,
         "size": {"shortest_edge": 4 * 16**2, "longest_edge": 28**2 * 16**2},
     }
     videos = Qwen2VLVideoProcessor(**sizes, cap_pixels_per_frame=False)
@@ -103,24 +122,46 @@ def tag_ids(tokens: Qwen2Tokenizer) -> list[int]:
 
 def model(tokens: Qwen2Tokenizer) -> Qwen2VLForConditionalGeneration:
     """A randomly initialised Qwen2-VL for this vocabulary; seed torch first."""
-    special = {name: tokens.convert_tokens_to_ids(f"<|{name}|>") for name in (
-        "endoftext", "im_end", "vision_start", "vision_end", "image_pad", "video_pad",
-    )}
+    special = {
+        name: tokens.convert_tokens_to_ids(f"<|{name}|>")
+        for name in (
+            "endoftext",
+            "im_end",
+            "vision_start",
+            "vision_end",
+            "image_pad",
+            "video_pad",
+        )
+    }
     config = Qwen2VLConfig(
         text_config={
-            "vocab_size": len(tokens), "hidden_size": 160, "intermediate_size": 448, "num_hidden_layers": 4,
-            "num_attention_heads": 5, "num_key_value_heads": 5, "max_position_embeddings": 4096,
+            "vocab_size": len(tokens),
+            "hidden_size": 160,
+            "intermediate_size": 448,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 5,
+            "num_key_value_heads": 5,
+            "max_position_embeddings": 4096,
             # positions stay small, and a base of 1e6 would leave the width axis nearly constant in so small a head
             "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [4, 6, 6]},
-            "bos_token_id": None, "eos_token_id": special["im_end"], "pad_token_id": special["endoftext"],
+            "bos_token_id": None,
+            "eos_token_id": special["im_end"],
+            "pad_token_id": special["endoftext"],
             "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": 3, "embed_dim": 96, "hidden_size": 160, "num_heads": 3, "mlp_ratio": 2, "patch_size": PATCH,
+            "depth": 3,
+            "embed_dim": 96,
+            "hidden_size": 160,
+            "num_heads": 3,
+            "mlp_ratio": 2,
+            "patch_size": PATCH,
             "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
         },
-        image_token_id=special["image_pad"], video_token_id=special["video_pad"],
-        vision_start_token_id=special["vision_start"], vision_end_token_id=special["vision_end"],
+        image_token_id=special["image_pad"],
+        video_token_id=special["video_pad"],
+        vision_start_token_id=special["vision_start"],
+        vision_end_token_id=special["vision_end"],
         tie_word_embeddings=True,
     )
     made = Qwen2VLForConditionalGeneration(config)

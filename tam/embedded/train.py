@@ -69,11 +69,20 @@ STAGES = (
     Stage("V1", 1000, 1.5e-3, (Scenes(1, 64, 64, ONE),), top=3),
     Stage("V2", 800, 8e-4, (Scenes(0.7, 128, 24, FEW), Scenes(1, 224, 10, MANY)), top=6),
     Stage(
-        "soft", 2000, 1.5e-3, (Scenes(0.08, 96, 40, ONE), Scenes(0.6, 128, 24, FEW), Scenes(1, 224, 12, MANY)),
-        anchor=1.0, words=2.0,
+        "soft",
+        2000,
+        1.5e-3,
+        (Scenes(0.08, 96, 40, ONE), Scenes(0.6, 128, 24, FEW), Scenes(1, 224, 12, MANY)),
+        anchor=1.0,
+        words=2.0,
     ),
     Stage(
-        "soft2", 2600, 1.2e-3, (Scenes(0.45, 160, 22, MANY), Scenes(1, 224, 14, MANY)), anchor=0.7, words=3.0,
+        "soft2",
+        2600,
+        1.2e-3,
+        (Scenes(0.45, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
+        anchor=0.7,
+        words=3.0,
     ),
 )
 

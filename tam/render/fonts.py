@@ -17,10 +17,19 @@ from PIL import ImageFont, features
 # variation selectors, joiners and tags shape their neighbours; a font without them loses nothing visible
 DROPPABLE = frozenset([0xFE0E, 0xFE0F, 0x200C, 0x200D, *range(0xE0020, 0xE0080)])
 GENERAL = (
-    "notosans", "notosanscjk", "notosansmath", "notosanssymbols2", "notosanssymbols", "notomusic", "symbola",
-    "dejavusans", "unifont", "unifontupper",
+    "notosans",
+    "notosanscjk",
+    "notosansmath",
+    "notosanssymbols2",
+    "notosanssymbols",
+    "notomusic",
+    "symbola",
+    "dejavusans",
+    "unifont",
+    "unifontupper",
 )
 NAMES = {"symbolahint": "symbola"}
+KNOWN = ("noto", "symbola", "dejavusans", "unifont")
 CJK = ("Hani", "Hira", "Kana", "Hang", "Bopo")
 RAQM = features.check("raqm")
 EM = 256  # size at which widths are measured: large, so that hinting does not round them
@@ -38,11 +47,16 @@ class Face:
 def _folders() -> list[Path]:
     home = Path.home()
     folders = [
-        Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path(sys.prefix, "share/fonts"), Path("/Library/Fonts"),
-        home / ".local/share/fonts", home / ".fonts", home / "Library/Fonts",
+        Path("/usr/share/fonts"),
+        Path("/usr/local/share/fonts"),
+        Path(sys.prefix, "share/fonts"),
+        Path("/Library/Fonts"),
+        home / ".local/share/fonts",
+        home / ".fonts",
+        home / "Library/Fonts",
     ]
     spec = importlib.util.find_spec("matplotlib")  # its DejaVu Sans is there even where no font is installed
-    return folders + [Path(spec.origin).parent / "mpl-data/fonts/ttf"]
+    return [*folders, Path(spec.origin).parent / "mpl-data/fonts/ttf"]
 
 
 @cache
@@ -54,7 +68,9 @@ def installed() -> dict[str, str]:
             family, _, style = path.stem.partition("-")
             family = "".join(filter(str.isalnum, family)).lower()
             family = NAMES.get(family, family)
-            if style not in ("Bold", "Regular", "") or not family.startswith(("noto", "symbola", "dejavusans", "unifont")):
+            if style not in ("Bold", "Regular", "") or not family.startswith(
+                ("noto", "symbola", "dejavusans", "unifont")
+            ):
                 continue
             if family not in found or (style == "Bold" and "-Bold" not in found[family]):
                 found[family] = str(path)
@@ -72,7 +88,8 @@ def _families(cluster: str) -> tuple[str, list[str]]:
     own = [script] if script != "Zyyy" else sorted(scripts.script_extension(cluster[0]) - {"Zyyy", "Zinh"})
     names = [
         family + "".join(filter(str.isalnum, scripts.script_name(name))).lower()
-        for name in own for family in ("notosans", "notoserif")
+        for name in own
+        for family in ("notosans", "notoserif")
     ]
     if script in CJK:
         names.insert(0, "notosanscjk")

@@ -18,7 +18,9 @@ def _draw_label(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, size: 
     em = size * LABEL
     top, bottom = y - 1.18 * em, y + 0.02 * em
     stroke = max(1, round(0.06 * em))
-    draw.rectangle((round(x + 0.08 * em), round(top), round(x + width - 0.08 * em), round(bottom)), outline=255, width=stroke)
+    draw.rectangle(
+        (round(x + 0.08 * em), round(top), round(x + width - 0.08 * em), round(bottom)), outline=255, width=stroke
+    )
     font = fonts.pillow_font(fonts.label_face(), round(em))
     draw.text((x + 0.33 * em, y - 0.2 * em), text, fill=255, font=font, anchor="ls")
 
@@ -75,7 +77,11 @@ def _paint_foot(picture: np.ndarray, page: Page) -> None:
 def draw(layout: TextLayout, pages: Iterable[Page]) -> Iterator[np.ndarray]:
     """uint8 RGB pictures [height, width, 3], one a page."""
     shape = (layout.height, layout.width)
-    ink, box, near = coverage(layout.pieces, *shape[::-1]), owners(layout.pieces, shape), owners(layout.pieces, shape, grow=3)
+    ink, box, near = (
+        coverage(layout.pieces, *shape[::-1]),
+        owners(layout.pieces, shape),
+        owners(layout.pieces, shape, grow=3),
+    )
     for page in pages:
         picture = paint(ink, box, near, page.colors, page.current)
         if page.foot:

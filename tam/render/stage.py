@@ -37,7 +37,7 @@ FAILURES = (TamError, OSError, ValueError, LookupError, cv2.error)
 
 
 class HasMaps(Protocol):
-    """What is drawn: ``maps`` float [token, vision] in [0, 1] and ``relevance`` [token, token] of core.Maps or SampleMaps."""
+    """``core.Maps`` or ``SampleMaps``: ``maps`` float [token, vision] in [0, 1], ``relevance`` [token, token]."""
 
     maps: np.ndarray
     relevance: np.ndarray
@@ -66,14 +66,15 @@ class Job:
 def render(
     generation: Sequence[Path], maps: Sequence[Path], manifest_path: Path, samples: Sequence[str] | None, out: Path
 ) -> dict[str, int]:
-    """Draw samples into ``out/<safe id>/``: ``NNN_word.png`` a token, ``sheet.png``, and ``tokens.pdf`` if TeX is there.
+    """Draw samples into ``out/<safe id>/``: ``NNN_word.png`` a token, ``sheet.png``, with TeX also ``tokens.pdf``.
 
     Args:
         generation, maps: files of the same shards in the same order.
         samples: ids; None for all.
 
     Returns:
-        the number of samples by status: "ok", "truncated", "failed: why", with ", text by Pillow" where TeX failed.
+        the number of samples by status: "ok", "truncated", "failed", with ", text by Pillow" where TeX failed. The log
+        says why.
 
     Raises:
         InputError: unknown ids, or unequal numbers of files. SchemaError: files that do not belong together.
@@ -86,6 +87,7 @@ def render(
         raise InputError("unequal numbers of files", got=f"{len(generation)} generation files, {len(maps)} maps files")
     if not xelatex.available():
         log.warning(WITHOUT_TEX)
+    out.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     batch: list[Job] = []
     with tqdm(total=len(wanted), desc="render", unit="sample") as progress:
@@ -93,13 +95,12 @@ def render(
             if answer.id not in wanted:
                 continue
             failure = next((s for s in (answer.status, sample_maps.status) if s.startswith(cache.FAILED)), None)
-            if failure is None:
-                try:
-                    batch.append(prepare(answer, sample_maps, known[answer.id], manifest_path.parent))
-                except FAILURES as error:
-                    failure = _failed(answer.id, error)
-            if failure is not None:
-                counts[failure] += 1
+            try:
+                if failure:
+                    raise RenderError("nothing to draw", got=failure)
+                batch.append(prepare(answer, sample_maps, known[answer.id], manifest_path.parent))
+            except FAILURES as error:
+                counts[_failed(answer.id, error)] += 1
                 progress.update()
             if sum(len(job.pages) for job in batch) >= xelatex.PAGES:
                 counts += _finish(batch, out, progress)
@@ -116,9 +117,8 @@ def draw(generation: Generation, maps: HasMaps, sample: Sample, out: Path) -> Pa
     """
     if not xelatex.available():
         log.warning(WITHOUT_TEX)
-    (job,) = jobs = [prepare(generation, maps, sample, Path())]
-    (text,) = typeset(jobs)
-    return write(job, text, out)
+    job = prepare(generation, maps, sample, Path())
+    return write(job, typeset([job])[0], out)
 
 
 def _pairs(generation: Path, maps: Path) -> Iterator[tuple]:
@@ -129,8 +129,8 @@ def _pairs(generation: Path, maps: Path) -> Iterator[tuple]:
 
 
 def _failed(id: str, error: BaseException) -> str:
-    log.warning("%r: not drawn: %s", id, error)
-    return cache.FAILED + " ".join(f"{type(error).__name__} {error}".split())
+    log.warning("%r: not drawn: %s", id, error or type(error).__name__)
+    return "failed"
 
 
 def _finish(batch: list[Job], out: Path, progress: tqdm) -> Counter[str]:
@@ -152,12 +152,16 @@ def prepare(generation: Generation, maps: HasMaps, sample: Sample, folder: Path)
     """Open the media and lay the text out."""
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     if len(maps.maps) != len(ids):
-        raise RenderError("maps and tokens differ", where=sample.id, got=f"{len(maps.maps)} maps", expected=f"{len(ids)}")
+        raise RenderError(
+            "maps and tokens differ", where=sample.id, got=f"{len(maps.maps)} maps", expected=f"{len(ids)}"
+        )
     if not ids:
         raise RenderError("nothing to explain", where=sample.id)
     shown = panels(generation.layout, open_media(sample, folder))
     width = mosaic([panel.picture for panel in shown]).shape[1]
     layout = lay_out([_token(generation, id) for id in ids], len(generation.prompt_ids), width)
+    if layout.lost:
+        log.warning("%r: no font for %d characters, shown by their numbers", sample.id, len(layout.lost))
     pages = [
         page(layout, token, maps.relevance[token], _candidates(generation, token), heading)
         for token, heading in enumerate(_headings(generation))
@@ -191,7 +195,7 @@ class Typeset:
 
 
 def typeset(jobs: Sequence[Job]) -> list[Typeset | RenderError | None]:
-    """One TeX document for all samples; where it fails, halves, down to the samples that fail. None: there is no TeX."""
+    """One TeX document for all samples; where it fails, halves, down to the samples that fail. None: no TeX."""
     if not xelatex.available() or not jobs:
         return [None] * len(jobs)
     counts = [len(job.pages) for job in jobs]

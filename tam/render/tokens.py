@@ -23,7 +23,13 @@ LABEL, LABEL_SIDES = 0.6, 0.66  # boxed labels: text size, and padding with fram
 CHUNK, CHUNK_EM, CLUSTERS, MARKS, CLUSTER = 12, 16, 160, 4, 12
 TOP = 3
 
-SHOWN = {"\n": "↵", "\t": "⇥", " ": "␣", "\x7f": "␡", **{chr(c): chr(0x2400 + c) for c in range(32) if c not in (9, 10)}}
+SHOWN = {
+    "\n": "↵",
+    "\t": "⇥",
+    " ": "␣",
+    "\x7f": "␡",
+    **{chr(c): chr(0x2400 + c) for c in range(32) if c not in (9, 10)},
+}
 # Hangul fillers, Braille blank and an empty notehead have glyphs without ink
 BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\U0001d159")
 # format characters that do show: signs that span the digits after them
@@ -221,10 +227,12 @@ def run_width(run: Run, size: float) -> float:
 def join(clusters: Sequence[tuple[Run, ...]]) -> tuple[Run, ...]:
     """Runs of the same face become one, so that letters are shaped together."""
     runs = itertools.chain.from_iterable(clusters)
-    return tuple(itertools.chain.from_iterable(
-        part if face is None else (Run("".join(run.text for run in part), face),)
-        for face, part in ((face, list(part)) for face, part in itertools.groupby(runs, lambda run: run.face))
-    ))
+    return tuple(
+        itertools.chain.from_iterable(
+            part if face is None else (Run("".join(run.text for run in part), face),)
+            for face, part in ((face, list(part)) for face, part in itertools.groupby(runs, lambda run: run.face))
+        )
+    )
 
 
 def _piece(clusters: Sequence[tuple[Run, ...]], unit: int, size: int) -> Piece:
@@ -236,6 +244,7 @@ def _piece(clusters: Sequence[tuple[Run, ...]], unit: int, size: int) -> Piece:
 
 def _pieces(shaped: Shaped, unit: int, size: int) -> list[Piece]:
     """Cut a unit where a line may break if it must."""
+
     def cut(clusters: Sequence[tuple[Run, ...]]) -> list[Piece]:
         piece = _piece(clusters, unit, size)
         if len(clusters) == 1 or (len(clusters) <= CHUNK and piece.width <= CHUNK_EM * size):

@@ -22,7 +22,7 @@ from pylatex import Document, NoEscape
 
 from tam.errors import RenderError
 from tam.render import fonts
-from tam.render.tokens import ASCENT, DESCENT, LABEL, Page, Piece, Run, TextLayout
+from tam.render.tokens import ASCENT, DESCENT, LABEL, Page, Piece, Run
 
 BP = 0.72  # a pixel of the picture in big points (1/72 inch): 100 pixels an inch
 FIRST_BOX, LAST_BOX = 300, 32_000  # TeX has 32,768 box registers; LaTeX uses the low ones
@@ -30,7 +30,9 @@ TALLEST = 20_000  # pixels; TeX's largest dimension is 16,383 pt
 PAGES = 1000  # a document: enough to forget the 0.2 s that TeX takes to start
 SECONDS = 60
 
-ALPHABET = re.compile(r'(?:\\char"[0-9A-F]{1,6} |\\F[a-z]{3} |\\H\{(?:\\char"[0-9A-F]{1,6} |[A-Za-z0-9])*\}|[A-Za-z0-9])*')
+ALPHABET = re.compile(
+    r'(?:\\char"[0-9A-F]{1,6} |\\F[a-z]{3} |\\H\{(?:\\char"[0-9A-F]{1,6} |[A-Za-z0-9])*\}|[A-Za-z0-9])*'
+)
 FONT = re.compile(r'\\font\\F[a-z]{3}="\[[A-Za-z0-9/._-]+(?::[0-9]+)?\]/OT:[a-z0-9=;-]*" at [0-9.]+bp')
 
 HEAD = r"""
@@ -41,6 +43,7 @@ HEAD = r"""
 \copy0\vrule width.05em height.98em depth.22em}\kern.08em}
 \def\C#1{\special{color push #1}}\def\Z{\special{color pop}}
 \def\G#1#2#3#4{\C{gray 0}\vrule width#2 height#3 depth#4\Z\kern-#2\C{gray 1}\copy#1 \Z}
+\def\L#1#2{\vbox to0bp{\kern#1\hbox to0bp{\smash{\hbox{#2}}\hss}\vss}\nointerlineskip}
 \ifdefined\RawShipout\let\S\RawShipout\else\let\S\shipout\fi
 """
 
@@ -54,7 +57,7 @@ def escape(text: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else f'\\char"{ord(c):X} ' for c in text)
 
 
-class _Fonts:
+class FontNames:
     """Names for the fonts of one document: ``\\Faaa``, ``\\Faab``, ..."""
 
     def __init__(self):
@@ -75,7 +78,7 @@ class _Fonts:
             yield line
 
 
-def tex_of(runs: Sequence[Run], size: float, names: _Fonts) -> str:
+def tex_of(runs: Sequence[Run], size: float, names: FontNames) -> str:
     """A token's TeX; RenderError if it leaves the alphabet, whatever the token was."""
     parts = []
     for run in runs:
@@ -124,35 +127,45 @@ def _page(page: Page, boxes: dict[tuple, int]) -> str:
     for y, row in rows:
         items = [(piece, boxes[piece.runs, piece.size]) for piece in sorted(row, key=lambda piece: piece.x)]
         # each line hangs from the top of the page, without height, so that nothing in it can move another
-        lines.append(f"\\vbox to0bp{{\\kern{_bp(y)}\\hbox to0bp{{\\smash{{\\hbox{{{_line(items, page)}}}}}\\hss}}\\vss}}\\nointerlineskip\n")
+        lines.append(f"\\L{{{_bp(y)}}}{{{_line(items, page)}}}\n")
     width, height = _bp(layout.width - 0.1), _bp(layout.height - 0.1)  # the rasteriser rounds up
     size = f"\\pdfpagewidth={width}\\pdfpageheight={height}"
     body = f"\\vbox to{height}{{\\offinterlineskip\n{''.join(lines)}\\vss}}"
     return f"{size}\\hoffset=-1in\\voffset=-1in\\S{body}\n"
 
 
-def _sample(pages: Sequence[Page], names: _Fonts) -> Iterator[str]:
+def _sample(pages: Sequence[Page], names: FontNames) -> Iterator[str]:
     """Each piece is shaped once, into a box register; the pages copy it."""
     boxes: dict[tuple, int] = {}
     if pages[0].layout.height > TALLEST:
-        raise RenderError("page too tall for TeX", got=f"{pages[0].layout.height} pixels", expected=f"at most {TALLEST}")
+        raise RenderError(
+            "page too tall for TeX", got=f"{pages[0].layout.height} pixels", expected=f"at most {TALLEST}"
+        )
     for piece in itertools.chain(pages[0].layout.pieces, *(page.foot for page in pages)):
         key = piece.runs, piece.size
         if key not in boxes:
             boxes[key] = FIRST_BOX + len(boxes)
             yield f"\\setbox{boxes[key]}\\hbox to{_bp(piece.width)}{{{tex_of(piece.runs, piece.size, names)}\\hss}}\n"
     if len(boxes) > LAST_BOX - FIRST_BOX:
-        raise RenderError("too many different pieces of text for TeX", got=len(boxes), expected=f"at most {LAST_BOX - FIRST_BOX}")
+        raise RenderError(
+            "too many different pieces of text for TeX", got=len(boxes), expected=f"at most {LAST_BOX - FIRST_BOX}"
+        )
     for page in pages:
         yield _page(page, boxes)
 
 
 def document(samples: Iterable[Sequence[Page]]) -> str:
     """The TeX source of many samples' pages. The pages of a sample share their layout."""
-    names = _Fonts()
+    names = FontNames()
     body = [text for pages in samples for text in _sample(pages, names)]
     made = Document(
-        documentclass="minimal", fontenc=None, inputenc=None, lmodern=False, textcomp=False, page_numbers=False, indent=True
+        documentclass="minimal",
+        fontenc=None,
+        inputenc=None,
+        lmodern=False,
+        textcomp=False,
+        page_numbers=False,
+        indent=True,
     )
     made.preamble.append(NoEscape(HEAD + "\n".join(names.definitions())))
     made.append(NoEscape("".join(body)))
@@ -163,7 +176,12 @@ def document(samples: Iterable[Sequence[Page]]) -> str:
 
 
 def _limits() -> None:
-    limits = {resource.RLIMIT_CPU: SECONDS, resource.RLIMIT_FSIZE: 256 << 20, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0}
+    limits = {
+        resource.RLIMIT_CPU: SECONDS,
+        resource.RLIMIT_FSIZE: 256 << 20,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+    }
     if sys.platform == "linux":
         limits[resource.RLIMIT_AS] = 1 << 30
     for kind, value in limits.items():
@@ -172,8 +190,15 @@ def _limits() -> None:
 
 def _environment(xelatex: str, folder: str) -> dict[str, str]:
     return {
-        "PATH": f"{Path(xelatex).parent}:/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "TEXMFVAR": folder,
-        "openin_any": "p", "openout_any": "p", "shell_escape": "f", "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1",
+        "PATH": f"{Path(xelatex).parent}:/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "TEXMFVAR": folder,
+        "openin_any": "p",
+        "openout_any": "p",
+        "shell_escape": "f",
+        "SOURCE_DATE_EPOCH": "0",
+        "FORCE_SOURCE_DATE": "1",
     }
 
 
@@ -184,10 +209,23 @@ def compile_pdf(source: str, pages: int) -> bytes:
         raise RenderError("no xelatex on PATH", cure="install texlive-xetex, or use the Pillow text")
     with tempfile.TemporaryDirectory(prefix="tam-tex-") as folder:
         Path(folder, "tokens.tex").write_text(source, encoding="utf-8")
-        command = [xelatex, "-no-shell-escape", "-halt-on-error", "-interaction=batchmode", "-no-mktex=tfm", "tokens.tex"]
+        command = [
+            xelatex,
+            "-no-shell-escape",
+            "-halt-on-error",
+            "-interaction=batchmode",
+            "-no-mktex=tfm",
+            "tokens.tex",
+        ]
         process = subprocess.Popen(
-            command, cwd=folder, env=_environment(xelatex, folder), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_limits,
+            command,
+            cwd=folder,
+            env=_environment(xelatex, folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_limits,
         )
         try:
             code = process.wait(timeout=5 * SECONDS)
@@ -230,5 +268,5 @@ def extract(pdf: bytes, first: int, count: int) -> bytes:
         file.seek(0)
         made = file.read()
     # pdfium writes the time and a random identifier; both have a fixed length
-    made = re.sub(rb"/CreationDate\(D:[0-9]+", lambda m: m.group()[:16] + b"19700101000000"[: len(m.group()) - 16], made)
-    return re.sub(rb"(?<=/ID\[)[^\]]*", lambda m: re.sub(rb"[0-9A-F]", b"0", m.group()), made)
+    made = re.sub(rb"(?<=/CreationDate\(D:)[0-9]{14}", b"19700101000000", made)
+    return re.sub(rb"(?<=/ID\[)[^\]]*", lambda match: re.sub(rb"[0-9A-F]", b"0", match.group()), made)

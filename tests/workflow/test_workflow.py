@@ -32,16 +32,16 @@ def snakemake(folder: Path, *options: str, config: dict = CONFIG, check: bool = 
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", folder / "config.yaml", "--cores", "2", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
     if check and done.returncode:
         logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("logs/**/*.log"))
-        raise AssertionError(f"{done.stderr[-3000:]}\n{logs[-6000:]}")
+        raise AssertionError(f"{done.stdout[-3000:]}\n{logs[-6000:]}")
     return done
 
 
 def jobs(done: subprocess.CompletedProcess) -> dict[str, int]:
     """Job counts of a dry run or a run, by rule."""
-    lines = iter((done.stdout + done.stderr).splitlines())
+    lines = iter(done.stdout.splitlines())
     for line in lines:
         if line.startswith("job ") and "count" in line:
             break
@@ -84,12 +84,12 @@ def test_a_run_gives_tables_pictures_and_figures(finished):
 
 
 def test_a_second_run_has_nothing_to_do(finished):
-    assert "Nothing to be done" in snakemake(finished, "-n").stderr
+    assert "Nothing to be done" in snakemake(finished, "-n").stdout
 
 
 def test_a_larger_batch_does_not_redo_finished_shards(finished):
     config = CONFIG | {"generate": {"max_new_tokens": 40, "batch_size": 3}}
-    assert "Nothing to be done" in snakemake(finished, "-n", config=config).stderr
+    assert "Nothing to be done" in snakemake(finished, "-n", config=config).stdout
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_killed_generation_goes_on_where_it_was(finished, tmp_path):
 def test_a_wrong_config_is_refused_and_the_key_named(tmp_path, change, key):
     done = snakemake(tmp_path, "-n", config=CONFIG | change, check=False)
     assert done.returncode == 1
-    assert key in done.stderr
+    assert key in done.stdout
 
 
 def test_the_report_holds_tables_pictures_and_figures(finished):

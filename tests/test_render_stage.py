@@ -1,0 +1,182 @@
+"""From cache and maps files to a folder of pictures for each sample."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pypdfium2
+import pytest
+
+from tam import manifest
+from tam.cache import Generation, write_generations
+from tam.errors import InputError, RenderError
+from tam.layout import Grid
+from tam.maps import write_maps
+from tam.methods import METHODS
+from tam.protocol import FIXED
+from tam.render import draw, render, stage, xelatex
+from tests.answers import END, generation, needs_tex, picture, sample
+
+PROMPT = [b"What", b" is", b" it", b"?"]
+ANSWER = [b"A", b" bro", b"ccoli", b" \xe4\xb8", b"\xad", b".", END]
+NAMES = [
+    "000_What.png", "001_is.png", "002_it.png", "003_question_mark.png", "004_A.png", "005_bro.png", "006_ccoli.png",
+    "007_中.png", "008_中.png", "009_full_stop.png", "010_end.png", "sheet.png",
+]  # fmt: skip
+
+
+def run(folder: Path, generations: list[Generation], **media: list[str]) -> dict:
+    """Write the files of a run; a sample's media default to one picture."""
+    picture(folder / "a.png")
+    samples = [sample(made.id, media.get(made.id, ["a.png"])) for made in generations]
+    manifest.write(samples, folder / "manifest.jsonl")
+    write_generations(folder / "g.h5", dict(enumerate(generations)), {}, "f")
+    write_maps(folder / "g.h5", folder / "m.h5", "tam", FIXED)
+    return {"generation": [folder / "g.h5"], "maps": [folder / "m.h5"], "manifest_path": folder / "manifest.jsonl"}
+
+
+def rendered(folder: Path, files: dict, samples=None) -> dict[str, int]:
+    return render(**files, samples=samples, out=folder / "out")
+
+
+@pytest.fixture
+def without_tex(monkeypatch):
+    """Hide xelatex, as on a machine that lacks it."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+
+def test_without_tex_pillow_draws_every_token_and_one_line_says_so(tmp_path, without_tex, caplog):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
+    assert rendered(tmp_path, files) == {"ok": 2}
+    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == NAMES
+    assert [record.message for record in caplog.records] == [stage.WITHOUT_TEX]
+
+
+@needs_tex
+def test_with_tex_there_is_also_a_pdf_of_the_same_pages(tmp_path):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER[:2])])
+    assert rendered(tmp_path, files) == {"ok": 2}
+    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [*NAMES, "tokens.pdf"]
+    assert len(pypdfium2.PdfDocument(tmp_path / "out/two/tokens.pdf")) == 6
+
+
+def test_an_overlay_stands_above_the_text(tmp_path, without_tex):
+    rendered(tmp_path, run(tmp_path, [generation("one", PROMPT, ANSWER)]))
+    shown = cv2.imread(str(tmp_path / "out/one/006_ccoli.png"))
+    assert shown.shape[1] == 500 and shown.shape[0] > 375
+    assert (shown[376:383] == 255).all()  # the margin of the text
+
+
+def test_one_bad_sample_does_not_cost_the_others(tmp_path, without_tex, caplog):
+    broken = generation("broken", PROMPT, ANSWER, sizes=((41, 30),))
+    failed = Generation.failure("failed", "What?", "out of memory")
+    files = run(
+        tmp_path,
+        [broken, generation("good", PROMPT, ANSWER), failed, generation("gone", PROMPT, ANSWER)],
+        gone=["no.png"],
+    )
+    assert rendered(tmp_path, files) == {"ok": 1, "failed": 3}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good"]
+    assert all(
+        any(text in record.message for record in caplog.records) for text in ("has changed", "out of memory", "no.png")
+    )
+
+
+@needs_tex
+def test_a_sample_that_tex_refuses_is_drawn_by_pillow_and_the_others_by_tex(tmp_path, monkeypatch, caplog):
+    made, good = xelatex.tex_of, [generation(f"good{number}", PROMPT, ANSWER) for number in range(3)]
+
+    def refuse(runs, size, names):
+        if any(run.text == "evil" for run in runs):
+            raise RenderError("XeLaTeX failed")
+        return made(runs, size, names)
+
+    monkeypatch.setattr(xelatex, "tex_of", refuse)
+    files = run(tmp_path, [*good[:2], generation("bad", PROMPT, [b"evil"]), good[2]])
+    assert rendered(tmp_path, files) == {"ok": 3, "ok, text by Pillow": 1}
+    assert (tmp_path / "out/bad/004_evil.png").is_file() and not (tmp_path / "out/bad/tokens.pdf").exists()
+    assert all((tmp_path / f"out/good{number}/tokens.pdf").is_file() for number in range(3))
+    assert "'bad': text by Pillow: XeLaTeX failed" in [record.message for record in caplog.records]
+
+
+def test_only_the_chosen_samples_are_drawn_and_unknown_ones_refused(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
+    assert rendered(tmp_path, files, ["two"]) == {"ok": 1}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["two"]
+    with pytest.raises(InputError, match="not in the manifest"):
+        rendered(tmp_path, files, ["three"])
+
+
+def test_hostile_ids_and_words_stay_in_their_folder(tmp_path, without_tex):
+    ids = ["../up", "a/b", "a_b", ".hidden", "x" * 300, "\n", "", "CON con", "a\x00b"]
+    made = [generation(id, [b"?"], [b"../../x", b"\x00", b" /", b"."]) for id in ids]
+    assert rendered(tmp_path, run(tmp_path, made)) == {"ok": len(ids)}
+    folders = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(folders) == len(ids) and not any(name.startswith(".") for name in folders)
+    names = {path.name for path in (tmp_path / "out" / stage.safe_id("../up")).iterdir()}
+    assert names == {
+        "000_question_mark.png",
+        "001_x.png",
+        "002_token.png",
+        "003_solidus.png",
+        "004_full_stop.png",
+        "sheet.png",
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "g.h5", "m.h5", "manifest.jsonl", "out"]
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        (" Dog's", "Dogs"), ("ﬁ", "fi"), (" ", "space"), ("\n\n", "newline"), ("$", "dollar_sign"), ("नमस्ते", "नमस्ते"),
+        ("\udce4", "token"), ("中" * 30, "中" * 13),
+    ],
+)  # fmt: skip
+def test_safe_words(word, name):
+    assert stage.safe_word(word) == name
+
+
+def test_plain_ids_stay_as_they_are():
+    assert stage.safe_id("COCO_val2014_000000000042.jpg") == "COCO_val2014_000000000042.jpg"
+
+
+def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    (tmp_path / "out/one").mkdir(parents=True)
+    (tmp_path / "out/one/old.png").touch()
+    rendered(tmp_path, files)
+    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == NAMES
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    rendered(tmp_path, files)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out/one").iterdir()}
+    rendered(tmp_path, files)
+    assert first == {path.name: path.read_bytes() for path in (tmp_path / "out/one").iterdir()}
+
+
+def test_one_explanation_in_memory(tmp_path, without_tex):
+    grids = (Grid(0, (0,), 3, 4, (0, 0, 40, 30)), Grid(1, (0,), 2, 2, (0, 0, 20, 20)))
+    made = generation("two pictures", PROMPT, ANSWER, grids, ((40, 30), (20, 20)))
+    media = [str(picture(tmp_path / "a.png")), str(picture(tmp_path / "b.png", (20, 20)))]
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("two pictures", media), tmp_path / "out")
+    assert folder.parent == tmp_path / "out" and (folder / "sheet.png").is_file()
+    assert len(list(folder.iterdir())) == len(NAMES)
+
+
+def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
+    grids = tuple(Grid(0, (2 * i, 2 * i + 1), 3, 4, (0, 0, 40, 30)) for i in range(3))
+    frames = [str(picture(tmp_path / f"{i}.png")) for i in range(6)]
+    made = generation("clip", PROMPT, ANSWER, grids)
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
+    shown = cv2.imread(str(folder / "004_A.png"))
+    assert shown.shape[1] == 3 * 260 + 2 * 6
+    assert (np.ptp(shown[100, 260:266], axis=0) == 0).all()  # the white gap
+
+
+def test_maps_of_another_number_of_tokens_are_refused(tmp_path):
+    made = generation("one", PROMPT, ANSWER)
+    maps = METHODS["tam"](generation("one", PROMPT, ANSWER[:3]), FIXED, exact=False)
+    with pytest.raises(RenderError, match="maps and tokens differ"):
+        draw(made, maps, sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path)
