@@ -28,4 +28,6 @@ test: setup
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest
 
 bench: setup
-	.venv/bin/python tests/bench_core.py results/bench
+	.venv/bin/python -m tests.bench.maps results/bench
+	.venv/bin/python -m tests.bench.cache results/bench
+	.venv/bin/python -m tests.bench.render results/bench

@@ -53,6 +53,7 @@ class Stage:
     Attributes:
         top: tokens that must show a word of the picture (vision stages).
         anchor: weight of the anchor (caption stages; None in vision stages).
+        spread: share of the anchor's target that goes to the whole vocabulary evenly.
         words: weight in the cross-entropy of the tokens that carry the content: objects, places, numbers, endings.
     """
 
@@ -63,6 +64,7 @@ class Stage:
     top: int = 0
     anchor: float | None = None
     words: float = 1.0
+    spread: float = 0.0
 
 
 STAGES = (
@@ -83,6 +85,15 @@ STAGES = (
         (Scenes(0.45, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
         anchor=0.7,
         words=3.0,
+    ),
+    Stage(
+        "soft3",
+        500,
+        8e-4,
+        (Scenes(0, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
+        anchor=1.0,
+        words=3.0,
+        spread=0.1,
     ),
 )
 
@@ -214,16 +225,17 @@ def vision_loss(logits: Tensor, present: Tensor, top: int) -> Tensor:
     return every + 1.5 * functional.softplus(-several[present]).mean()
 
 
-def anchor_loss(logits: Tensor, tags: Tensor, present: Tensor, ids: Tensor) -> Tensor:
+def anchor_loss(logits: Tensor, tags: Tensor, present: Tensor, ids: Tensor, spread: float = 0.0) -> Tensor:
     """Cross-entropy of the whole vocabulary at vision positions against the words that the tower sees there.
 
     Args:
         logits: [positions, vocabulary], tags: [positions, tags] of the tower, present: bool [positions, tags],
-        ids: [tags] token of each tag.
+        ids: [tags] token of each tag, spread: share of the target that goes to the whole vocabulary.
     """
     target = torch.sigmoid(tags + 2) * present
     target = target / target.sum(-1, keepdim=True).clamp_min(1e-6)
-    return -(target * logits.float().log_softmax(-1)[:, ids]).sum(-1).mean()
+    chances = logits.float().log_softmax(-1)
+    return -((1 - spread) * (target * chances[:, ids]).sum(-1) + spread * chances.mean(-1)).mean()
 
 
 class Trainer:
@@ -284,7 +296,11 @@ class Trainer:
         rows = torch.randperm(tags.shape[0] * tags.shape[1], generator=random)[:1200].to(self.device)
         present = self.present(examples)[:, None].expand_as(tags)
         anchor = anchor_loss(
-            self.model.lm_head(state[vision][rows]), tags.flatten(0, 1)[rows], present.flatten(0, 1)[rows], self.ids
+            self.model.lm_head(state[vision][rows]),
+            tags.flatten(0, 1)[rows],
+            present.flatten(0, 1)[rows],
+            self.ids,
+            stage.spread,
         )
         return {"loss": words + stage.anchor * anchor, "words": words, "anchor": anchor}
 

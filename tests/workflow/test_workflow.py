@@ -176,7 +176,7 @@ def test_a_broken_picture_costs_only_its_sample(finished, tmp_path):
     scenes = tmp_path / "scenes"
     shutil.copytree(finished / "data/emoji", scenes)
     (scenes / "image/000000000003.jpg").write_bytes(b"no picture")
-    config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(scenes)}}}
+    config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(scenes)}}, "methods": ["tam"]}
     snakemake(tmp_path, config=config)
     assert "failed" in (tmp_path / RUN / "tables/ablation.md").read_text()
     scored = pd.concat(map(pd.read_parquet, (tmp_path / RUN / "metrics/tam").glob("*.parquet")))
@@ -185,7 +185,7 @@ def test_a_broken_picture_costs_only_its_sample(finished, tmp_path):
 
 def test_real_photos_and_masks_go_through(tmp_path):
     config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(shared("data", "coco2014"))}}}
-    snakemake(tmp_path, config=config | {"shards": 1, "render": {"samples": ["000000185250"]}})
+    snakemake(tmp_path, config=config | {"shards": 1, "methods": ["tam"], "render": {"samples": ["000000185250"]}})
     assert (tmp_path / RUN / "render/000000185250/sheet.png").is_file()
     scored = pd.read_parquet(tmp_path / RUN / "metrics/tam/0-of-1.parquet")
     assert scored["sample"].nunique() == 5

@@ -1,17 +1,16 @@
 """Time token text: one XeLaTeX document for many tokens, beside one XeLaTeX run a token.
 
-python tests/bench_render.py [--rounds N] [--json FILE]
+``python -m tests.bench.render FOLDER``
 
 The plain way is a standalone document a token, 500 dpi, through a PNG, shrunk to 500 pixels: the published settings. It
 is timed on a few evenly spaced tokens of each round. Ratios are of the same round, so other load on the machine weighs
 on both; medians over the rounds are printed.
 """
 
-import argparse
-import json
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 import pypdfium2
 
 from tam.render import fonts, pillow, tokens, xelatex
+from tests.bench import result
 
 TEXT = """
 The picture shows a large plate of bro ccoli and car rots on a wooden table , next to two glass es of water and an
@@ -29,6 +29,7 @@ old red book with gold en letter s . In the back ground some people are talking 
 """
 WORDS = TEXT.split()
 TIMED_TOKENS = 4
+ROUNDS = 3
 CASES = ((1, 20), (1, 100), (1, 256), (10, 100), (50, 20))
 
 
@@ -110,35 +111,25 @@ def one_round(answers: int, count: int, relevance: np.ndarray) -> dict[str, tupl
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def row(answers: int, count: int, rounds: list[dict], clock: int) -> dict:
+    """One line of the table: medians over the rounds, by the wall clock (0) or by CPU time (1)."""
+    cells = {"answers x tokens": f"{answers} x {count}", "clock": ("wall", "CPU")[clock]}
+    for way, name in (("plain", "one run a token"), ("document", "one document"), ("pillow", "Pillow")):
+        cells[f"{name}, ms a token"] = 1000 * statistics.median(found[way][clock] for found in rounds)
+        if way != "plain":
+            cells[f"{name}: times as fast"] = statistics.median(f["plain"][clock] / f[way][clock] for f in rounds)
+    return cells
+
+
+def main(folder: Path) -> None:
     relevance = np.random.default_rng(0).random(256)
     one_round(1, 20, relevance)  # fonts and libraries into memory
     rows = []
     for answers, count in CASES:
-        rounds = [one_round(answers, count, relevance) for _ in range(options.rounds)]
-        row = {"answers": answers, "tokens": count}
-        for way in rounds[0]:
-            for index, clock in enumerate(("wall", "cpu")):
-                row[f"{way} {clock} ms"] = 1000 * statistics.median(found[way][index] for found in rounds)
-                ratios = [found["plain"][index] / found[way][index] for found in rounds]
-                row[f"{way} {clock} ratio"] = statistics.median(ratios)
-        rows.append(row)
-    print("ms a token, wall (CPU); and how many times faster than one run a token, in the same round\n")
-    print("| answers x tokens | one run a token | one document | times faster | Pillow | times faster |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        cells = [f"{row['answers']} x {row['tokens']}", f"{row['plain wall ms']:.0f} ({row['plain cpu ms']:.0f})"]
-        for way in ("document", "pillow"):
-            cells.append(f"{row[f'{way} wall ms']:.1f} ({row[f'{way} cpu ms']:.1f})")
-            cells.append(f"{row[f'{way} wall ratio']:.0f} ({row[f'{way} cpu ratio']:.0f})")
-        print("| " + " | ".join(cells) + " |")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        rounds = [one_round(answers, count, relevance) for _ in range(ROUNDS)]
+        rows += [row(answers, count, rounds, clock) for clock in (0, 1)]
+    result.write(folder, "render", rows, f"Ratios are of the same round, medians over {ROUNDS} rounds.")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""How long the maps of a sample take: ``tam`` beside a plain loop, ``python tests/bench_core.py FOLDER``.
+"""How long the maps of a sample take: ``tam`` beside a plain loop, ``python -m tests.bench.maps FOLDER``.
 
 The plain loop makes one map at a time and handles every window in Python; for every map it searches the markers,
 tokenises all text again, joins the logits of all steps, converts the picture and looks up three candidates. That
@@ -7,13 +7,10 @@ Both start from the full logits of every step, on one thread, in turns; the leas
 plain loop's maps must equal the exact ones to the bit, or the benchmark fails.
 """
 
-import json
 import os
-import platform
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -22,11 +19,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it can be run as a script
-
 from tam.core import token_activation_maps
 from tam.protocol import REFERENCE
 from tam.reference import find_spans, locate, plan
+from tests.bench import result
 
 VOCABULARY = 151_936
 TEXT = (
@@ -200,11 +196,9 @@ def measure(work: Workload, rounds: int = 3, repeats: int = 30) -> dict:
     return {
         "workload": work.name,
         "maps": len(plain),
-        "pixels": plain.size,
         "milliseconds": {name: 1000 * value for name, value in seconds.items()},
         "times_as_fast": ratios,
         "targets": work.target,
-        "reached": all(ratios[mode] >= target for mode, target in work.target.items()),
     }
 
 
@@ -215,49 +209,23 @@ def _timed(seconds: dict[str, float], name: str, function, *arguments) -> np.nda
     return result
 
 
-def machine() -> dict:
-    cpus = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "cpu": f"{len(cpus)} x {cpus[0]}" if cpus else platform.processor(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
-def table(results: list[dict], facts: dict) -> str:
-    lines = [
-        "| sample | maps | plain loop, ms | fast, ms | times as fast | exact, ms | times as fast |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        spent, ratios = result["milliseconds"], result["times_as_fast"]
-        cells = [result["workload"], result["maps"], f"{spent['plain']:.0f}"]
-        for mode in MODES:
-            goal = f" (goal {result['targets'][mode]})" if mode in result["targets"] else ""
-            cells += [f"{spent[mode]:.2f}", f"{ratios[mode]:.0f}{goal}"]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join([*lines, "", "CPU time, least of all rounds. " + ", ".join(f"{k} {v}" for k, v in facts.items())])
+def row(measured: dict) -> dict:
+    """One line of the table."""
+    spent, ratios = measured["milliseconds"], measured["times_as_fast"]
+    cells = {"sample": measured["workload"], "maps": measured["maps"], "plain loop, ms": spent["plain"]}
+    for mode in MODES:
+        cells |= {f"{mode}, ms": spent[mode], f"{mode}: times as fast": ratios[mode]}
+        cells[f"{mode}: goal"] = measured["targets"].get(mode, "")
+    return cells
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    results, facts = [measure(work) for work in WORKLOADS], machine()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench_core.md").write_text(table(results, facts) + "\n")
-    (folder / "bench_core.json").write_text(json.dumps({"machine": facts, "results": results}, indent=1) + "\n")
-    print(table(results, facts))
+    result.write(folder, "maps", [row(measure(work)) for work in WORKLOADS], "CPU time, least of all rounds.")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python tests/bench_core.py FOLDER")
     if os.environ.get("OMP_NUM_THREADS") != "1":  # read when NumPy and torch are loaded, so start again with it
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OMP_NUM_THREADS": "1"})
+        command = [sys.executable, "-m", "tests.bench.maps", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | {"OMP_NUM_THREADS": "1"})
     main(Path(sys.argv[1]))
