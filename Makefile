@@ -18,6 +18,7 @@ run: setup
 	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
 	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
 	@echo "          results/emoji/tiny-qwen2-vl/figures                methods side by side, scores, failures"
+	@echo "          results/report/index.html                          every answer: hover over its words"
 	@echo "          results/report.html                                all of it in one page"
 
 test: setup
