@@ -99,7 +99,7 @@ class Browser:
         return [entry["message"] for entry in self._call("/se/log", type="browser")]
 
     def requests(self) -> list[str]:
-        """Addresses that pages of ours asked for since they were last asked for; not those of the browser's own pages."""
+        """Addresses that pages asked for since this was last called, but for the browser's own pages."""
         events = [json.loads(entry["message"])["message"] for entry in self._call("/se/log", type="performance")]
         sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
         return [one["request"]["url"] for one in sent if not one["documentURL"].startswith("chrome:")]

@@ -363,6 +363,7 @@ def test_arrow_keys_go_from_word_to_word(browser, page):
     assert browser.run(SELECTED) == "end"
     browser.press(ESCAPE)
     browser.until("!document.querySelector('#gallery').hidden")
+    browser.until("document.activeElement.hash === '#0/00000000'")
 
 
 def test_a_finger_shows_a_word(browser, page):

@@ -20,6 +20,14 @@ function fill(select, choices) {
   select.replaceChildren(...choices.map(([value, text]) => element("option", { value }, text)));
 }
 
+/** The gallery lists one run: that of the sample that is looked at. */
+function chooseRun(run) {
+  if (run === chosenRun()) return;
+  byId("run").value = run;
+  offerChoices();
+  list();
+}
+
 function chosenRun() {
   return Number(byId("run").value);
 }
@@ -35,7 +43,8 @@ function offerChoices() {
   fill(byId("scored-method"), methods.map((title, number) => [number, title]));
   byId("scored-method").value = methods.length - 1;
   const known = gallery.metrics.map(([, title], number) => [number, title]);
-  fill(byId("metric"), known.filter(([number]) => lines.some((line) => line.scores.some((one) => one[number] !== null))));
+  const isScored = ([number]) => lines.some((line) => line.scores.some((one) => one[number] !== null));
+  fill(byId("metric"), known.filter(isScored));
 }
 
 /** The chosen score of a sample, null if it has none. */
@@ -79,7 +88,8 @@ function card(line) {
     facts.append(element("span", { className: "score" }, `${title} `, element("b", {}, decimals(score))));
   }
   const answer = element("span", { className: "answer", dir: "auto" }, line.answer || "no answer");
-  return element("li", {}, element("a", { href: `#${key}` }, element("span", { className: "frame" }, picture), answer, facts));
+  const frame = element("span", { className: "frame" }, picture);
+  return element("li", {}, element("a", { href: `#${key}` }, frame, answer, facts));
 }
 
 function badge(status, kind) {

@@ -5,8 +5,11 @@ async function route() {
   const key = location.hash.slice(1);
   const wanted = gallery.samples.find((line) => keyOf(line) === key);
   if (wanted) {
+    chooseRun(wanted.run);
     try {
-      await showSample(wanted);
+      const data = await loadSample(key);
+      if (location.hash.slice(1) !== key) return; // gone on meanwhile
+      showSample(wanted, data);
     } catch (error) {
       console.error(error);
       byId("problem").textContent = error.message;
@@ -26,7 +29,10 @@ async function start() {
   await route();
   window.addEventListener("hashchange", async () => {
     await route();
-    byId(location.hash.length > 1 ? "sample" : "gallery").focus({ preventScroll: true });
+    // back in the gallery, one is where one was
+    const card = byId("sample").hidden && line && document.querySelector(`#cards a[href="#${keyOf(line)}"]`);
+    if (card) card.focus();
+    else byId(byId("sample").hidden ? "gallery" : "sample").focus({ preventScroll: true });
   });
 }
 

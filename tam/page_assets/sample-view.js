@@ -1,7 +1,8 @@
 "use strict";
-// One sample: pictures under the map of the word that is explained, the text, candidates and scores.
+// One sample: its text, and what is explained. Pictures and scores have files of their own.
 
 const BESIDE = "beside"; // all methods side by side
+const LONG = 120; // tokens above which the text is set smaller
 const palettes = {}; // name -> 256 RGB triples
 let line; // the gallery's line of the sample that is shown
 let sample;
@@ -11,7 +12,11 @@ let current = 0; // index in spans
 async function startSample() {
   for (const [name, text] of Object.entries(gallery.colors)) palettes[name] = await unpack(text);
   byId("methods").addEventListener("change", () => { showPictures(); explain(current); });
-  byId("grain").addEventListener("change", () => { const [token] = spans[current].tokens; showText(); explain(spanOf(token)); });
+  byId("grain").addEventListener("change", () => {
+    const [token] = spans[current].tokens;
+    showText();
+    explain(spanOf(token));
+  });
   byId("frame").addEventListener("input", () => { showPictures(); paint(); });
   byId("colors").addEventListener("change", () => explain(current));
   byId("opacity").addEventListener("input", setOpacity);
@@ -22,9 +27,8 @@ async function startSample() {
   document.addEventListener("keydown", pressKey);
 }
 
-async function showSample(wanted) {
-  const data = await loadSample(keyOf(wanted));
-  [line, sample] = [wanted, data];
+function showSample(itsLine, data) {
+  [line, sample] = [itsLine, data];
   const run = gallery.runs[line.run];
   byId("sample-title").textContent = line.id;
   byId("sample-run").textContent = `${run.dataset} · ${run.model}`;
@@ -54,14 +58,15 @@ function stepTo(id, step) {
   else byId(id).removeAttribute("href");
 }
 
-/** A radio button a method; what was chosen stays chosen. */
+/** A radio button a method; what was chosen stays chosen, where this sample has maps of it. */
 function offerMethods(titles) {
   const before = chosenMethod();
+  const hasMaps = (value) => value === BESIDE || Boolean(sample.methods[value]?.maps);
   const last = sample.methods.findLastIndex((method) => method.maps);
   const choices = [...titles.map((title, number) => [String(number), title]), [BESIDE, "Side by side"]];
-  const chosen = choices.some(([value]) => value === before) ? before : String(last);
+  const chosen = before && hasMaps(before) ? before : String(last);
   byId("methods").replaceChildren(byId("methods").firstElementChild, ...choices.map(([value, title]) => {
-    const disabled = value !== BESIDE && !sample.methods[value].maps;
+    const disabled = !hasMaps(value);
     const radio = element("input", { type: "radio", name: "method", value, checked: value === chosen, disabled });
     return element("label", { title: disabled ? sample.methods[value].status : "" }, radio, element("span", {}, title));
   }));
@@ -82,64 +87,6 @@ function mainMethod() {
   return sample.methods[shownMethods().at(-1)];
 }
 
-// ---- pictures ----------------------------------------------------------------------------------------------------
-
-/** Numbers of the panels that are shown: one frame of a video, all pictures else. */
-function shownPanels() {
-  return sample.video && sample.panels.length ? [Number(byId("frame").value)] : [...sample.panels.keys()];
-}
-
-function showPictures() {
-  const methods = shownMethods();
-  const titles = gallery.runs[line.run].methods;
-  const rows = methods.map((method) => {
-    const figures = shownPanels().map((number) => figure(number, method));
-    const caption = element("figcaption", {}, element("span", { hidden: methods.length < 2 }, titles[method]), " ");
-    caption.append(element("span", { className: "empty" }));
-    return element("figure", { className: "method" }, element("div", { className: "panels" }, ...figures), caption);
-  });
-  byId("pictures").replaceChildren(...rows);
-  byId("pictures").classList.toggle("beside", methods.length > 1);
-  byId("pictures").classList.toggle("several", shownPanels().length > 1);
-  const { frames } = sample.panels[byId("frame").value] ?? { frames: [0] };
-  const name = frames.length > 1 ? `${frames[0]}–${frames.at(-1)}` : String(frames[0]);
-  byId("frame-name").textContent = name;
-  byId("frame").setAttribute("aria-valuetext", `frames ${name}`);
-}
-
-function figure(number, method) {
-  const { width, height } = sample.panels[number];
-  const name = sample.video ? "frame" : sample.panels.length > 1 ? `picture ${number + 1}` : "picture";
-  const picture = element("img", { src: `page/${keyOf(line)}-${number}.webp`, width, height, alt: `${name} of the sample` });
-  const canvas = element("canvas", { width, height });
-  canvas.dataset.panel = number;
-  canvas.dataset.method = method;
-  canvas.setAttribute("role", "img");
-  const made = element("div", { className: "panel" }, picture, canvas);
-  made.style.setProperty("--aspect", width / height);
-  return made;
-}
-
-function paint() {
-  const { tokens } = spans[current];
-  const colors = palettes[byId("colors").value];
-  for (const canvas of byId("pictures").querySelectorAll("canvas")) {
-    const number = Number(canvas.dataset.panel);
-    const { maps } = sample.methods[canvas.dataset.method];
-    const map = largest(tokens, maps, maps.length / sample.tokens.length);
-    paintHeat(canvas, sample.panels[number], sample.grids.filter((grid) => grid.panel === number), map, colors);
-    canvas.setAttribute("aria-label", `map of ${spanText(spans[current])}`);
-    canvas.closest("figure").querySelector(".empty").textContent = map.some(Boolean) ? "" : "0 everywhere";
-  }
-  paintScale(byId("scale").querySelector("canvas"), colors);
-}
-
-function setOpacity() {
-  const { value } = byId("opacity");
-  byId("pictures").style.setProperty("--opacity", value / 100);
-  byId("opacity-value").textContent = `${value} %`;
-}
-
 // ---- text --------------------------------------------------------------------------------------------------------
 
 function grain() {
@@ -151,7 +98,7 @@ function showText() {
   const parts = { prompt: [], answer: [] };
   spans = members.map((list, number) => {
     const units = list.map((unit) => sample.units[unit]);
-    const nodes = units.flatMap((unit, place) => (unit.space && place ? [" ", ...runNodes(unit.runs)] : runNodes(unit.runs)));
+    const nodes = units.flatMap((unit, place) => [unit.space && place ? " " : "", ...runNodes(unit.runs)]);
     const option = element("span", { className: "word", tabIndex: -1 }, ...nodes);
     option.setAttribute("role", "option");
     option.dataset.span = number;
@@ -164,6 +111,7 @@ function showText() {
   });
   byId("prompt").replaceChildren(...parts.prompt);
   byId("answer").replaceChildren(...parts.answer);
+  byId("answer").classList.toggle("long", sample.tokens.length > LONG);
 }
 
 function spanText(span) {
@@ -229,53 +177,4 @@ function say() {
   const parts = [spanText(spans[current])];
   if (related) parts.push(`most related to ${spanText(related)}, ${decimals(related.value)}`);
   byId("said").textContent = parts.join(": ");
-}
-
-// ---- candidates and scores -------------------------------------------------------------------------------------------
-
-function showCandidates() {
-  const { tokens } = spans[current];
-  const isPrompt = tokens[0] < sample.prompt;
-  byId("candidates-title").textContent = isPrompt ? "What the model expects next" : "What the model considered";
-  byId("candidates").replaceChildren(...tokens.map((token) => {
-    const rows = sample.candidates[token].map(([piece, share]) => {
-      const bar = element("span", { className: "share" });
-      bar.style.width = `${100 * share}%`;
-      const isChosen = !isPrompt && piece === sample.tokens[token];
-      const text = element("span", { className: "piece" }, bar, element("bdi", {}, ...pieceNodes(sample.pieces[piece])));
-      return element("li", { className: isChosen ? "chosen" : "" }, text, element("span", { className: "number" }, percent(share)));
-    });
-    const title = element("p", {}, isPrompt ? "after " : "token ", element("bdi", {}, ...pieceNodes(sample.pieces[sample.tokens[token]])));
-    return element("div", { className: "token" }, ...(tokens.length > 1 || isPrompt ? [title] : []), element("ol", {}, ...rows));
-  }));
-}
-
-function showScores() {
-  const answered = spans[current].tokens.map((token) => token - sample.prompt).filter((token) => token >= 0);
-  const own = sample.scores.filter((row) => answered.includes(row.token));
-  const whole = sample.scores.filter((row) => row.token < 0);
-  byId("scores").replaceChildren(
-    element("h3", {}, "Scores of ", element("bdi", {}, `“${spanText(spans[current])}”`)),
-    own.length ? scoreTable(own) : element("p", { className: "note" }, "This word is not scored: neither a noun nor a function word of the answer."),
-    ...(whole.length ? [element("h3", {}, "Scores of the whole answer"), scoreTable(whole)] : []),
-  );
-}
-
-/** Metrics as rows, methods as columns; what is the same for all methods is said once. */
-function scoreTable(rows) {
-  const titles = gallery.runs[line.run].methods;
-  const names = new Map(gallery.metrics);
-  const shown = shownMethods();
-  const cell = (value) => (typeof value === "number" ? decimals(value) : value ?? "–");
-  const head = element("tr", {}, element("td"), ...titles.map((title, method) =>
-    element("th", { scope: "col", className: shown.includes(method) ? "shown" : "" }, title)));
-  const isSame = ({ values }) => values.every((value) => value === values[0]);
-  const body = rows.map(({ metric, values }) => {
-    const name = element("th", { scope: "row" }, names.get(metric) ?? metric);
-    if (isSame({ values })) return element("tr", {}, name, element("td", { colSpan: values.length, className: "all" }, cell(values[0])));
-    return element("tr", {}, name, ...values.map((value, method) =>
-      element("td", { className: shown.includes(method) ? "shown" : "" }, cell(value))));
-  });
-  const heads = rows.every(isSame) ? [] : [element("thead", {}, head)];
-  return element("table", {}, ...heads, element("tbody", {}, ...body));
 }

@@ -27,7 +27,7 @@ function runText(runs) {
 }
 
 function percent(share) {
-  return share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`;
+  return share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`;
 }
 
 function decimals(value) {
