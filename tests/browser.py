@@ -1,11 +1,11 @@
 """A headless Chromium, driven over WebDriver with the standard library alone."""
 
-import base64
 import json
 import shutil
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -90,9 +90,6 @@ class Browser:
         move = {"type": "pointerMove", "x": x, "y": y, "duration": 0}
         mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": [move]}
         self._call("/actions", actions=[mouse])
-
-    def screenshot(self) -> bytes:
-        return base64.b64decode(self.protocol("Page.captureScreenshot")["data"])
 
     def complaints(self) -> list[str]:
         """Messages of the console, and of what the browser itself refused, since they were last asked for."""
