@@ -13,12 +13,13 @@ setup:
 
 run: setup
 	$(SNAKEMAKE)
-	$(SNAKEMAKE) --report results/report.html
+	$(SNAKEMAKE) --report results/snakemake.html
 	@echo
 	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
 	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
 	@echo "          results/emoji/tiny-qwen2-vl/figures                methods side by side, scores, failures"
-	@echo "          results/report.html                                all of it in one page"
+	@echo "          results/report/index.html                          every answer: hover over its words"
+	@echo "          results/snakemake.html                             the tables, figures and run times in one file"
 
 test: setup
 	.venv/bin/ruff check .

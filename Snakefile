@@ -1,4 +1,4 @@
-# Token activation maps: dataset -> generate -> maps -> metrics -> tables, render, figures
+# Token activation maps: dataset -> generate -> maps -> metrics -> tables, render, figures, page
 from snakemake.utils import min_version, validate
 
 min_version("9.27")
@@ -23,6 +23,7 @@ include: "workflow/rules/metrics.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/page.smk"
 
 
 localrules:
@@ -32,6 +33,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        "results/report",
         # all of them, not only the last: a lost shard or map is then noticed and made again
         expand(
             [

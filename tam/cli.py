@@ -160,6 +160,21 @@ def figures(
 
 
 @app.command()
+def page(
+    run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
+    manifest: Annotated[list[Path], typer.Option(help="The manifests of the runs, in the same order.")],
+    out: Annotated[Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.")],
+):
+    """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
+    from tam.page import RunFiles, write_page
+
+    if len(run) != len(manifest):
+        raise InputError("every run needs its manifest", got=f"{len(run)} runs, {len(manifest)} manifests")
+    runs = [RunFiles(*pair) for pair in zip(run, manifest, strict=True)]
+    _report(write_page(runs, out), out / "index.html", strict=False)
+
+
+@app.command()
 def explain(
     picture: Annotated[list[Path], typer.Argument(help="One picture, or several for one question.")],
     prompt: Annotated[str, typer.Option(help="The question.")] = "Write a one-sentence caption for this image:",

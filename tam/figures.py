@@ -24,14 +24,13 @@ from tam.errors import InputError
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
 from tam.media import open_media
-from tam.methods import METHODS
+from tam.methods import rank, title
 from tam.render.colors import JET
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.render.tokens import shape
 from tam.words import FUNCTION, NO_CATEGORY, OTHER
 
 log = logging.getLogger(__name__)
-NAMES = {"activation": "activation", "eci": "+ ECI", "rgf": "+ RGF", "tam": "TAM"}
 METRICS = {"obj_iou": "Obj-IoU", "precision": "Precision", "recall": "Recall", "func_iou": "Func-IoU"}
 ROWS, STRIP, WORST, SIDE = 4, 9, 6, 360  # words of a grid, of a strip; failures; width of a picture
 SETTINGS = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "tam"}
@@ -103,17 +102,11 @@ def write_figures(run: Path, manifest_path: Path, out: Path) -> list[Path]:
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _rank(method: str) -> tuple[int, str]:
-    """The ablation's order; other methods come before TAM."""
-    known = list(METHODS)
-    return (known.index(method) if method in known[:-1] else len(known) + (method == known[-1]), method)
-
-
 def read_metrics(folder: Path) -> pd.DataFrame:
     """All metrics of a run, with columns ``method`` and ``shard``, methods in the order of the ablation."""
     parts = [
         pd.read_parquet(path).assign(method=method, shard=path.stem)
-        for method in sorted((path.name for path in folder.glob("*") if path.is_dir()), key=_rank)
+        for method in sorted((path.name for path in folder.glob("*") if path.is_dir()), key=rank)
         for path in sorted((folder / method).glob("*.parquet"))
     ]
     if not parts:
@@ -257,7 +250,7 @@ def methods_grid(drawn: Drawn, words: pd.DataFrame, scores: pd.DataFrame) -> Fig
             score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
             if len(score):
                 _corner(place, f"{score.value.iloc[0]:.2f}")
-    for place, name in zip(axes[0], ["picture", *(NAMES.get(method, method) for method in methods)], strict=True):
+    for place, name in zip(axes[0], ["picture", *(title(method) for method in methods)], strict=True):
         place.set_title(name, fontsize=10, pad=4)
     _scale(figure, axes[0, -1])
     return figure
@@ -287,7 +280,7 @@ def token_strip(drawn: Drawn, method: str, words: pd.DataFrame) -> Figure:
 def distributions(words: pd.DataFrame) -> Figure:
     """Every word's score as a dot, with the box of its quartiles and the mean as a diamond; a panel a metric."""
     metrics = [metric for metric in METRICS if (words.metric == metric).any()]
-    methods = sorted(words.method.unique(), key=_rank)
+    methods = sorted(words.method.unique(), key=rank)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(methods) + 0.95), layout="constrained")
         panels_ = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
@@ -302,7 +295,7 @@ def distributions(words: pd.DataFrame) -> Figure:
             place.spines[["top", "right", "left"]].set_visible(False)
             place.tick_params(axis="y", length=0)
         panels_[0].set_ylim(len(methods) - 0.45, -0.55)
-        panels_[0].set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
+        panels_[0].set_yticks(range(len(methods)), [title(method) for method in methods])
     return figure
 
 

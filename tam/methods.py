@@ -83,6 +83,20 @@ METHODS: dict[str, Method] = {
     "tam": partial(map_tokens, interference=True, rank_filter=True),
 }
 
+TITLES = {"activation": "CAM (raw activation)", "eci": "+ ECI", "rgf": "+ RGF", "tam": "TAM"}
+"""What the paper calls them; another method goes by its own name."""
+
+
+def title(name: str) -> str:
+    """What people read."""
+    return TITLES.get(name, name)
+
+
+def rank(name: str) -> tuple[int, str]:
+    """Sorts methods as the paper's ablation does, others behind them."""
+    order = list(TITLES)
+    return (order.index(name) if name in order else len(order), name)
+
 
 def method(name: str) -> Method:
     """Look a method up by name; InputError lists the known ones."""

@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 
 from tam import statistics
 from tam.errors import InputError, SchemaError
-
-METHODS = {"activation": "CAM (raw activation)", "eci": "+ ECI", "rgf": "+ RGF", "tam": "TAM"}
-"""Names in the paper, in the order of its ablation; other methods come after, under their own names."""
+from tam.methods import title
 
 METRICS = {
     "obj_iou": "Obj-IoU",
@@ -66,8 +64,7 @@ class Summary:
 
     @property
     def name(self) -> str:
-        """The method's name in the paper."""
-        return METHODS.get(self.run.method, self.run.method)
+        return title(self.run.method)
 
 
 def find_runs(folder: Path) -> list[Run]:

@@ -16,8 +16,9 @@ from pylatex.utils import escape_latex
 
 from tam.errors import InputError
 from tam.files import atomic
+from tam.methods import rank
 from tam.statistics import RESAMPLES
-from tam.summary import METHODS, METRICS, SEED, Run, Summary, find_runs, summarise
+from tam.summary import METRICS, SEED, Run, Summary, find_runs, summarise
 
 NO_VALUE = "–"
 HOW_TO_READ = (
@@ -37,8 +38,7 @@ def write_tables(metrics: Path | Sequence[Run], out: Path) -> None:
     runs = find_runs(metrics) if isinstance(metrics, Path) else list(metrics)
     if not runs:
         raise InputError("no metrics", where=metrics, cure="run `tam metrics` first")
-    order = {method: place for place, method in enumerate(METHODS)}
-    runs.sort(key=lambda run: (run.dataset, run.model, order.get(run.method, len(order)), run.method))
+    runs.sort(key=lambda run: (run.dataset, run.model, rank(run.method)))
     summaries = [summarise(run) for run in runs]
     _write(out / "ablation.csv", _ablation(summaries).to_csv(index=False))
     _write(out / "ablation.md", markdown(summaries))

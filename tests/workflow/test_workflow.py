@@ -81,6 +81,7 @@ def test_a_run_gives_tables_pictures_and_figures(finished):
     assert (finished / RUN / "tables/ablation.tex").is_file()
     assert (finished / RUN / "render" / SAMPLE / "sheet.png").is_file()
     assert list((finished / RUN / "figures").glob("*.pdf"))
+    assert (finished / "results/report/index.html").is_file()
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -95,12 +96,16 @@ def test_a_larger_batch_does_not_redo_finished_shards(finished):
 @pytest.mark.parametrize(
     ("lost", "redone"),
     [
-        ("generate/0-of-2.h5", {"generate": 1, "maps": 4, "metrics": 4, "tables": 1, "render": 1, "figures": 1}),
-        ("maps/eci/1-of-2.h5", {"maps": 1, "metrics": 1, "tables": 1, "figures": 1}),
-        ("metrics/tam/0-of-2.parquet", {"metrics": 1, "tables": 1, "figures": 1}),
+        (
+            "generate/0-of-2.h5",
+            {"generate": 1, "maps": 4, "metrics": 4, "tables": 1, "render": 1, "figures": 1, "page": 1},
+        ),
+        ("maps/eci/1-of-2.h5", {"maps": 1, "metrics": 1, "tables": 1, "figures": 1, "page": 1}),
+        ("metrics/tam/0-of-2.parquet", {"metrics": 1, "tables": 1, "figures": 1, "page": 1}),
         ("tables", {"tables": 1}),
         ("render", {"render": 1}),
         ("figures", {"figures": 1}),
+        ("../../report", {"page": 1}),
     ],
 )
 def test_a_lost_output_redoes_only_what_depends_on_it(finished, tmp_path, lost, redone):

@@ -45,3 +45,8 @@ def run_folder(wildcards):
 def every(pattern, **values):
     """The files of a run that match ``pattern``, for all shards and the given values of other wildcards."""
     return expand(f"results/{{dataset}}/{{model}}/{pattern}", shard=SHARDS, allow_missing=True, **values)
+
+
+def every_run(patterns):
+    """The files of all runs that match the patterns, run after run."""
+    return expand(patterns, dataset=config["datasets"], model=config["models"])

@@ -1,0 +1,334 @@
+"""The page: runs -> ``index.html`` with files beside it, to explore answers and maps in a browser, from disk.
+
+Python writes data and pictures; the scripts in ``page_assets`` only show them::
+
+    index.html
+    page/gallery.js           a line on every sample, names, colour maps
+    page/RUN/ROW.js           one sample: its text, scores and the maps of every method; loaded when it is opened
+    page/RUN/ROW-PANEL.webp   its pictures
+    page/*.css, page/*.js     copies of ``page_assets``
+
+A browser does not let a page from disk read JSON, but it loads scripts: each data file is one call with one literal.
+Text of models and datasets appears in these literals only, and the scripts show it as text, never as HTML.
+"""
+
+import base64
+import itertools
+import json
+import math
+import os
+import shutil
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+from tqdm import tqdm
+
+from tam import cache, manifest
+from tam.cache import Generation
+from tam.errors import InputError, SchemaError, TamError
+from tam.files import atomic
+from tam.manifest import Sample
+from tam.maps import SampleMaps, read_maps
+from tam.media import open_media
+from tam.methods import rank, title
+from tam.render.colors import JET
+from tam.render.overlay import Panel, panels
+from tam.render.tokens import Shaped, Token, Unit, shape, units
+from tam.summary import METRICS, find_runs, summarise
+from tam.words import groups
+
+FOLDER = "page"
+ONE, SEVERAL, QUALITY = 480, 320, 80  # largest mean width of one picture, and of several, in pixels; of WebP
+DIGITS = 4
+
+
+class RunFiles(NamedTuple):
+    """One dataset and model: a folder DATASET/MODEL with generate/, maps/ and metrics/, and the dataset's manifest."""
+
+    folder: Path
+    manifest: Path
+
+
+class Scores(NamedTuple):
+    """The metrics of a run, for all its methods.
+
+    Attributes:
+        means: sample id -> [method][metric of METRICS], None without a value.
+        rows: sample id -> rows of one word (index of its first token in the answer) or of the answer (-1).
+    """
+
+    means: dict[str, list[list[float | None]]]
+    rows: dict[str, list[dict]]
+
+
+def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
+    """Write ``out/index.html`` and the folder ``out/page``, which is replaced as a whole.
+
+    Returns:
+        the number of samples by kind of status: "ok", "truncated", "failed".
+
+    Raises:
+        InputError: no runs, a run without metrics, or a manifest that lacks a sample.
+        SchemaError: files that are damaged or do not belong together.
+    """
+    if not runs:
+        raise InputError("no runs to show")
+    part = out / f".{FOLDER}.{os.getpid()}.tmp"
+    try:
+        described, samples = [], []
+        for number, run in enumerate(runs):
+            about, lines = _write_run(run, part, number)
+            described.append(about)
+            samples += lines
+        names = {"metrics": list(METRICS.items()), "colors": _color_maps()}
+        _write_script(part / "gallery.js", "showGallery", names | {"runs": described, "samples": samples})
+        index = _copy_assets(part)
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
+        part.rename(out / FOLDER)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    with atomic(out / "index.html") as temporary:
+        temporary.write_text(index, encoding="utf-8")
+    return dict(Counter(_kind(line["status"]) for line in samples))
+
+
+# ---- one run ---------------------------------------------------------------------------------------------------------
+
+
+def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]:
+    """Write the samples of a run into ``out/NUMBER``; what the gallery says of the run, and of each sample."""
+    found = {each.method: each for each in find_runs(run.folder / "metrics")}
+    methods = sorted(found, key=rank)
+    shards = sorted((run.folder / "generate").glob("*.h5"))
+    for stage, there in {"generate": shards, "metrics": methods}.items():
+        if not there:
+            raise InputError(f"nothing in {stage}/", where=run.folder, cure=f"run `tam {stage}` first")
+    samples = {sample.id: sample for sample in manifest.read(run.manifest)}
+    scores = _read_scores([found[method] for method in methods])
+    folder = out / str(number)
+    folder.mkdir(parents=True)
+    lines = {}
+    with tqdm(total=len(samples), desc="page", unit="sample") as progress:
+        for shard in shards:
+            for generation, maps in _pairs(run.folder, shard, methods):
+                if generation.id not in samples:
+                    raise InputError("sample is not in the manifest", where=run.manifest, got=repr(generation.id))
+                sample = samples[generation.id]
+                name = f"{generation.row:08d}"
+                data = describe(generation, dict(zip(methods, maps, strict=True)), scores.rows[sample.id])
+                data |= _pictures(generation, sample, run.manifest.parent, folder / name)
+                _write_script(folder / f"{name}.js", "receiveSample", data)
+                status = next((one.status for one in maps if one.failed), generation.status)
+                lines[generation.row] = {
+                    "run": number, "name": name, "id": sample.id, "status": status, "kind": _kind(status),
+                    "answer": generation.answer, "prompt": generation.prompt,
+                    "picture": bool(data["panels"]), "scores": scores.means[sample.id],
+                }  # fmt: skip
+                progress.update()
+    one = found[methods[0]]
+    about = {"dataset": one.dataset, "model": one.model}
+    return about | {"methods": [title(name) for name in methods]}, [lines[row] for row in sorted(lines)]
+
+
+def _pairs(folder: Path, shard: Path, methods: Sequence[str]) -> Iterator[tuple[Generation, Sequence[SampleMaps]]]:
+    """Each answer of a shard with its maps by all methods."""
+    paths = [folder / "maps" / method / shard.name for method in methods]
+    for generation, *maps in zip(cache.read_generations(shard), *map(read_maps, paths), strict=True):
+        count, cells = len(generation.prompt_ids) + len(generation.answer_ids), len(generation.layout.vision)
+        for path, one in zip(paths, maps, strict=True):
+            if one.id != generation.id or (not one.failed and one.uint8.shape != (count, cells)):
+                raise SchemaError(
+                    "maps of another generation", where=path, got=f"{one.id!r}, {one.uint8.shape}",
+                    expected=f"{generation.id!r}, {(count, cells)}", cure="run `tam maps` again",
+                )  # fmt: skip
+        yield generation, maps
+
+
+def _read_scores(runs: Sequence) -> Scores:
+    means, rows = defaultdict(list), defaultdict(dict)
+    for number, run in enumerate(runs):
+        for line in summarise(run).samples.to_dict("records"):
+            means[line["sample"]].append([_number(line[metric]) for metric in METRICS])
+        for path in run.paths:
+            for row in pq.read_table(path).to_pylist():
+                if row["metric"] != "answer":
+                    key = (row["token"], row["metric"])
+                    said = rows[row["sample"]].setdefault(key, [None] * len(runs))
+                    said[number] = _number(row["value"]) if row["status"] == "ok" else row["status"]
+    listed = {
+        sample: [{"token": token, "metric": metric, "values": values} for (token, metric), values in found.items()]
+        for sample, found in rows.items()
+    }
+    return Scores(means, defaultdict(list, listed))
+
+
+# ---- one sample ------------------------------------------------------------------------------------------------------
+
+
+def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[dict]) -> dict:
+    """All that the page shows of a sample but its pictures.
+
+    ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
+    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision], relevance uint8 [token, token].
+    """
+    ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
+    start = len(generation.prompt_ids)
+    shown = units([_token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
+    rows = generation.candidates
+    chances = np.exp(np.float64(rows.logits) - rows.logsumexp[:, None])
+    place = {id: number for number, id in enumerate(dict.fromkeys([*ids, *rows.ids.ravel().tolist()]))}
+    return {
+        "prompt": start,
+        "units": [_unit(unit) for unit in shown],
+        "words": by_word(shown, _word_tokens(generation)),
+        "tokens": [place[id] for id in ids],
+        "pieces": [_piece(_token(generation, id)) for id in place],
+        "candidates": [
+            [[place[id], round(chance, DIGITS)] for id, chance in zip(*row, strict=True)]
+            for row in zip(rows.ids.tolist(), chances.tolist(), strict=True)
+        ],
+        "methods": [
+            {"status": one.status}
+            | ({} if one.failed else {"maps": packed(one.uint8), "relevance": packed(_bytes(one.relevance))})
+            for one in maps.values()
+        ],
+        "scores": scores,
+    }
+
+
+def by_word(shown: Sequence[Unit], words: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of units, a list a word. A unit belongs to the word of its first token; one in no word stands alone."""
+    owner = {token: number for number, tokens in enumerate(words) for token in tokens}
+    keys = [owner.get(unit.tokens[0], -1 - index) for index, unit in enumerate(shown)]
+    return [list(members) for _, members in itertools.groupby(range(len(shown)), keys.__getitem__)]
+
+
+def _word_tokens(generation: Generation) -> list[list[int]]:
+    """Tokens of each word of the prompt and of the answer; end tokens are in no word."""
+    found, start = [], 0
+    for ids in (generation.prompt_ids, generation.answer_ids):
+        kept = [index for index, id in enumerate(ids) if int(id) not in generation.end_tokens]
+        pieces = [generation.vocabulary[int(ids[index])] for index in kept]
+        found += [[start + kept[member] for member in members] for _, members in groups(pieces)]
+        start += len(ids)
+    return found
+
+
+def _token(generation: Generation, id: int) -> Token:
+    return Token(generation.vocabulary[id].bytes, "end" if id in generation.end_tokens else None)
+
+
+def _unit(unit: Unit) -> dict:
+    flags = {name: True for name in ("space", "newline") if getattr(unit.shaped, name)}
+    return {"tokens": unit.tokens, "runs": runs(unit.shaped)} | flags
+
+
+def _piece(token: Token) -> dict:
+    if token.label is not None:
+        return {"runs": [[token.label]]}
+    shaped = shape(token.bytes.decode("utf-8", "surrogateescape"))
+    return {"runs": runs(shaped)} | ({"space": True} if shaped.space else {})
+
+
+def runs(shaped: Shaped) -> list[str | list[str]]:
+    """Visible text: a string is text, a list of one string a boxed label.
+
+    Characters that no font of this machine has are given as they are: the browser has fonts of its own.
+    """
+    restored = {f"{ord(character):X}": character for character in shaped.lost}
+    flat = [
+        restored.get(run.text, [run.text]) if run.face is None else run.text
+        for run in itertools.chain.from_iterable(shaped.clusters)
+    ]
+    joined: list[str | list[str]] = []
+    for run in flat:
+        if isinstance(run, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += run
+        else:
+            joined.append(run)
+    return joined
+
+
+def _pictures(generation: Generation, sample: Sample, folder: Path, out: Path) -> dict:
+    """Write the pictures as ``OUT-PANEL.webp``; their sizes, and where the grids lie on them in pixels."""
+    nothing = {"video": sample.kind == "video", "panels": [], "grids": []}
+    if generation.failed:
+        return nothing
+    layout = generation.layout
+    several = len({(grid.medium, grid.frames) for grid in layout.grids}) > 1
+    width = min(SEVERAL if several else ONE, round(np.mean([width for width, _ in layout.sizes])))
+    try:
+        shown = panels(layout, open_media(sample, folder), width)
+    except (TamError, OSError, ValueError, cv2.error) as error:
+        return nothing | {"problem": " ".join(str(error).split())}
+    for number, panel in enumerate(shown):
+        Image.fromarray(panel.picture).save(f"{out}-{number}.webp", quality=QUALITY, method=6)
+    starts = [0, *np.cumsum([grid.cells for grid in layout.grids]).tolist()]
+    grids = [
+        {
+            "panel": number, "box": box, "start": starts[index],
+            "rows": layout.grids[index].rows, "columns": layout.grids[index].columns,
+        }
+        for number, panel in enumerate(shown)
+        for index, box in panel.grids
+    ]  # fmt: skip
+    return nothing | {"panels": [_panel(panel, generation) for panel in shown], "grids": grids}
+
+
+def _panel(panel: Panel, generation: Generation) -> dict:
+    height, width = panel.picture.shape[:2]
+    return {"width": width, "height": height, "frames": generation.layout.grids[panel.grids[0][0]].frames}
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def packed(array: np.ndarray) -> str:
+    """uint8 array -> base64 of its deflated bytes."""
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array), 9)).decode("ascii")
+
+
+def literal(value: object) -> str:
+    """JSON that is ASCII, so that no line separator ends a line, and without "<", so that no tag can stand in it."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _write_script(path: Path, function: str, value: object) -> None:
+    path.write_text(f"{function}({literal(value)});\n", encoding="ascii")
+
+
+def _copy_assets(out: Path) -> str:
+    """Copy styles and scripts; returns ``index.html``."""
+    assets = {asset.name: asset.read_text(encoding="utf-8") for asset in files("tam").joinpath("page_assets").iterdir()}
+    index = assets.pop("index.html")
+    for name, text in assets.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return index
+
+
+def _color_maps() -> dict[str, str]:
+    """Name -> 256 RGB triples: that of the paper, and one of even lightness steps."""
+    ramp = np.arange(256, dtype=np.uint8).reshape(-1, 1)
+    viridis = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS).reshape(256, 3)[:, ::-1]
+    return {"jet": packed(JET), "viridis": packed(viridis)}
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
+
+
+def _number(value: float) -> float | None:
+    return round(value, DIGITS) if math.isfinite(value) else None
+
+
+def _kind(status: str) -> str:
+    return status.partition(":")[0]

@@ -1,0 +1,458 @@
+"""The page: its data files hold every sample, escaped and small; and in a real browser it shows them."""
+
+import base64
+import json
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tam import manifest
+from tam.cache import Candidates, Generation, Piece, write_generations
+from tam.datasets import emoji
+from tam.errors import InputError, SchemaError
+from tam.layout import Grid, Layout
+from tam.manifest import Sample
+from tam.maps import read_maps, write_maps
+from tam.media import open_media
+from tam.metrics import write_metrics
+from tam.page import RunFiles, by_word, literal, runs, write_page
+from tam.protocol import FIXED
+from tam.render.colors import jet
+from tam.render.overlay import heat, panels
+from tam.render.tokens import Token, shape, units
+from tests.browser import END, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
+
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u2028"
+PROMPT = [b"What", b" is", b" it", b"?"]
+ANSWER = [b"A", b" ze", b"bra", b" on", b" a", b" field", b" \xe7\x8c", b"\xab", HOSTILE.encode(), b".\n"]
+PICTURE, FILM, PAIR, CUT, LOST, GONE = range(6)
+SAMPLES = [
+    Sample("picture", ["picture.png"], "", mask="mask.png", categories={"zebra": 24}),
+    Sample("film", [f"frame{number}.png" for number in range(4)], "", kind="video"),
+    Sample(HOSTILE, ["picture.png", "wide.png"], ""),
+    Sample("cut", ["wide.png"], ""),
+    Sample("lost", ["nowhere.png"], ""),
+    Sample("gone", ["gone.png"], ""),
+]
+
+
+def answered(row: int, grids: list[Grid], sizes: list[tuple[int, int]], status: str = "ok") -> Generation:
+    """An answer of ANSWER to PROMPT, with random logits; token n has the vocabulary id n."""
+    rng = np.random.default_rng(row)
+    texts = [*PROMPT, *ANSWER, b""]
+    vision, end = sum(grid.cells for grid in grids), len(texts) - 1
+    start = vision + len(PROMPT)
+    ids = np.arange(len(texts), dtype=np.int32)
+    chances = np.sort(rng.normal(0, 3, (len(texts), 5)).astype(np.float32))[:, ::-1]
+    return Generation(
+        id=SAMPLES[row].id, status=status, prompt=b"".join(PROMPT).decode(),
+        answer=b"".join(ANSWER).decode("utf-8"),
+        tokens=np.concatenate([np.full(vision, end, np.int32), ids]),
+        layout=Layout(np.arange(vision, dtype=np.int32), np.arange(vision, start, dtype=np.int32), start,
+                      tuple(grids), tuple(sizes)),
+        classes=ids,
+        logits=rng.normal(1, 3, (vision + len(texts), len(texts))).astype(np.float32),
+        candidates=Candidates(rng.permuted(np.tile(ids, (len(ids), 1)), axis=1)[:, :5], chances,
+                              np.logaddexp.reduce(chances, axis=1) + np.float32(0.1)),
+        retokenised_prompt=ids[:4], retokenised_answer=ids[4:],
+        vocabulary={id: Piece(text.decode("utf-8", "replace"), text.decode("utf-8", "replace"), text)
+                    for id, text in enumerate(texts)},
+        end_tokens=frozenset([end]), row=row,
+    )  # fmt: skip
+
+
+def grid(medium=0, rows=4, columns=4, frames=(0,), box=(0.0, 0.0, 64.0, 64.0)) -> Grid:
+    return Grid(medium, frames, rows, columns, box)
+
+
+GENERATIONS = {
+    PICTURE: answered(PICTURE, [grid()], [(64, 64)]),
+    FILM: answered(FILM, [grid(frames=(0, 1)), grid(frames=(2, 3))], [(64, 64)]),
+    PAIR: answered(
+        PAIR,
+        [grid(), grid(1, 2, 3, box=(0.0, 0.0, 96.0, 48.0)), grid(1, 2, 2, box=(48.0, 0.0, 96.0, 48.0))],
+        [(64, 64), (96, 48)],
+    ),
+    CUT: answered(CUT, [grid(0, 2, 4, box=(0.0, 0.0, 96.0, 48.0))], [(96, 48)], "truncated"),
+    LOST: Generation.failure("lost", "What is it?", f"no picture {HOSTILE}", LOST),
+    GONE: answered(GONE, [grid()], [(64, 64)]),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunFiles:
+    """A run as the stages leave it: two shards, two methods."""
+    folder = tmp_path_factory.mktemp("a run")
+    data, results = folder / "data", folder / "results" / "things" / "tiny"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in {"picture": (64, 64), "wide": (48, 96)}.items():
+        Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(data / f"{name}.png")
+    for number in range(4):
+        Image.new("RGB", (64, 64), (60 * number, 90, 120)).save(data / f"frame{number}.png")
+    Image.fromarray(np.kron(np.array([[24, 0], [0, 0]], np.uint8), np.ones((32, 32), np.uint8))).save(data / "mask.png")
+    manifest.write(SAMPLES, data / "manifest.jsonl")
+    for shard, rows in {"0-of-2": (0, 1, 2), "1-of-2": (3, 4, 5)}.items():
+        answers = results / "generate" / f"{shard}.h5"
+        write_generations(answers, {row: GENERATIONS[row] for row in rows}, {}, shard)
+        for method in ("activation", "tam"):
+            maps = results / "maps" / method / f"{shard}.h5"
+            write_maps(answers, maps, method, FIXED)
+            scores = results / "metrics" / method / f"{shard}.parquet"
+            write_metrics(answers, maps, data / "manifest.jsonl", scores, FIXED)
+    return RunFiles(results, data / "manifest.jsonl")
+
+
+@pytest.fixture(scope="module")
+def page(run) -> Path:
+    out = run.folder.parents[1] / "report"
+    assert write_page([run], out) == {"ok": 4, "truncated": 1, "failed": 1}
+    return out / "index.html"
+
+
+def said(path: Path) -> dict:
+    """What a data file says: the JSON between the brackets of its only call."""
+    return json.loads(re.fullmatch(r"\w+\((.*)\);\n", path.read_text(encoding="ascii")).group(1))
+
+
+def unpack(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+# ---- the data files --------------------------------------------------------------------------------------------------
+
+
+def test_every_sample_and_every_status_is_in_the_gallery(page):
+    lines = said(page.parent / "page/gallery.js")["samples"]
+    assert [line["id"] for line in lines] == [sample.id for sample in SAMPLES]
+    assert [line["kind"] for line in lines] == ["ok", "ok", "ok", "truncated", "failed", "ok"]
+    assert lines[LOST]["status"] == GENERATIONS[LOST].status
+    assert [line["picture"] for line in lines] == [True, True, True, True, False, False]
+    for line in lines:
+        assert (page.parent / f"page/{line['run']}/{line['name']}.js").is_file()
+
+
+def test_the_maps_are_those_of_the_maps_file(page, run):
+    for method, name in enumerate(("activation", "tam")):
+        (picture, *_) = read_maps(run.folder / "maps" / name / "0-of-2.h5")
+        data = said(page.parent / "page/0/00000000.js")["methods"][method]
+        np.testing.assert_array_equal(unpack(data["maps"]), picture.uint8.ravel())
+        np.testing.assert_allclose(unpack(data["relevance"]) / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
+
+
+def test_a_picture_that_is_gone_is_said_and_its_text_is_shown(page):
+    data = said(page.parent / f"page/0/{GONE:08d}.js")
+    assert "gone.png" in data["problem"]
+    assert len(data["units"]) > len(PROMPT)
+
+
+def test_tokens_that_share_a_character_are_one_unit_and_words_keep_their_parts_together(page):
+    data = said(page.parent / "page/0/00000000.js")
+    shown = [unit["runs"] for unit in data["units"]]
+    assert shown[4:7] == [["A"], ["ze"], ["bra"]]
+    assert {"tokens": [10, 11], "runs": ["猫"], "space": True} in data["units"]
+    assert [5, 6] in data["words"]
+
+
+def test_scores_name_the_value_or_the_reason_of_each_method(page):
+    rows = said(page.parent / "page/0/00000000.js")["scores"]
+    zebra = next(row for row in rows if row["metric"] == "obj_iou" and row["token"] == 1)
+    assert all(0 <= value <= 1 for value in zebra["values"]) and len(zebra["values"]) == 2
+    film = said(page.parent / f"page/0/{FILM:08d}.js")["scores"]
+    assert ["not a single image"] * 2 in [row["values"] for row in film]
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_a_literal_is_the_same_value_again_and_cannot_end_its_script(value):
+    text = literal(value)
+    assert json.loads(text) == value
+    assert text.isascii() and "<" not in text and "\n" not in text
+
+
+def test_characters_without_a_font_here_are_left_to_the_browser():
+    character = "\U00013456"  # a hieroglyph; where a font has it, it is text at once
+    assert runs(shape(character)) == [character]
+    assert runs(shape("a\x00b\u200b")) == ["a␀b", ["200B"]]
+    assert runs(shape(b"\xe7\x8c".decode("utf-8", "surrogateescape"))) == [["E78C"]]
+
+
+def test_a_unit_in_no_word_stands_alone():
+    shown = units([Token(b"ze"), Token(b"bra"), Token(b"\n"), Token(b"", "end")])
+    assert by_word(shown, [(0, 1)]) == [[0, 1], [2], [3]]
+
+
+def test_the_folder_is_replaced_and_nothing_beside_it_is_touched(page, run):
+    stale, own = page.parent / "page/0/99999999.js", page.parent / "notes.txt"
+    stale.touch()
+    own.touch()
+    write_page([run], page.parent)
+    assert not stale.exists() and own.exists()
+    assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", "notes.txt", "page"]
+
+
+def test_two_runs_stand_side_by_side(run, tmp_path):
+    write_page([run, run], tmp_path)
+    data = said(tmp_path / "page/gallery.js")
+    assert len(data["runs"]) == 2 and len(data["samples"]) == 2 * len(SAMPLES)
+
+
+def test_what_is_missing_or_does_not_fit_is_an_error_and_leaves_nothing_behind(run, tmp_path):
+    with pytest.raises(InputError, match="no runs"):
+        write_page([], tmp_path)
+    with pytest.raises(InputError, match="nothing in generate/"):
+        write_page([RunFiles(tmp_path, run.manifest)], tmp_path)
+    broken = tmp_path / "things" / "tiny"
+    for stage in ("generate", "maps", "metrics"):
+        (broken / stage).parent.mkdir(parents=True, exist_ok=True)
+        (broken / stage).symlink_to(run.folder / stage)
+    (broken / "generate").unlink()
+    others = dict.fromkeys((0, 1, 2), GENERATIONS[FILM])
+    write_generations(broken / "generate" / "0-of-2.h5", others, {}, "x")
+    with pytest.raises(SchemaError, match="maps of another generation"):
+        write_page([RunFiles(broken, run.manifest)], tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_fifty_samples_of_the_embedded_size_stay_below_five_megabytes(tmp_path):
+    """Four methods of 30 tokens over 14 x 14 cells each, and 224-pixel scenes: the data of 5 samples, ten times."""
+    emoji.write(tmp_path / "data", n=5, seed=0)
+    pictures = sorted((tmp_path / "data").rglob("*.jpg"))
+    samples = [Sample(str(row), [str(path)], "") for row, path in enumerate(pictures)]
+    manifest.write(samples, tmp_path / "data/manifest.jsonl")
+    whole = grid(rows=14, columns=14, box=(0.0, 0.0, 224.0, 224.0))
+    made = {row: answered(0, [whole], [(224, 224)]) for row in range(len(samples))}
+    made = {row: Generation(**(vars(one) | {"id": str(row), "row": row})) for row, one in made.items()}
+    results = tmp_path / "emoji" / "tiny"
+    answers = results / "generate/0-of-1.h5"
+    write_generations(answers, made, {}, "x")
+    for method in ("activation", "eci", "rgf", "tam"):
+        maps = results / f"maps/{method}/0-of-1.h5"
+        write_maps(answers, maps, method, FIXED)
+        write_metrics(
+            answers, maps, tmp_path / "data/manifest.jsonl", results / f"metrics/{method}/0-of-1.parquet", FIXED
+        )
+    write_page([RunFiles(results, tmp_path / "data/manifest.jsonl")], tmp_path / "out")
+    sizes = {path: path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    of_samples = sum(size for path, size in sizes.items() if path.parent.name == "0")
+    assert len(samples) == 5
+    assert sum(sizes.values()) + 9 * of_samples < 5_000_000
+
+
+# ---- in a browser ----------------------------------------------------------------------------------------------------
+
+CANVAS = "document.querySelector('#pictures canvas')"
+PIXELS = f"return {CANVAS}.toDataURL()"
+SELECTED = "return document.querySelector('#text [aria-selected=true]').textContent"
+OUTLINED = """
+    const focused = document.activeElement; // of a radio button the text beside it is outlined
+    const shown = focused.type === "radio" ? focused.nextElementSibling : focused;
+    return focused === document.body || getComputedStyle(shown).outlineStyle !== "none";
+"""
+READY = "!document.querySelector('#sample').hidden && document.querySelector('#text [aria-selected=true]')"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    made = Browser()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """Whatever a test does, the console stays silent and nothing but files is asked for."""
+    chromium.complaints()
+    chromium.requests()
+    yield chromium
+    assert chromium.complaints() == []
+    asked = chromium.requests()
+    assert asked and all(url.startswith(("file:", "data:", "about:")) for url in asked), asked
+
+
+def open_sample(browser: Browser, page: Path, row: int) -> None:
+    browser.open(page, f"#0/{row:08d}")
+    browser.until(READY)
+
+
+def span(browser: Browser, text: str) -> str:
+    """A selector of the word with this text."""
+    find = "return [...document.querySelectorAll('.word')].find(w => w.textContent === arguments[0]).dataset.span"
+    return f".word[data-span='{browser.run(find, text)}']"
+
+
+def test_the_gallery_lists_filters_and_sorts(browser, page):
+    browser.open(page)
+    browser.until("document.querySelector('#cards li')")
+    ids = "return [...document.querySelectorAll('#cards .id')].map(e => e.textContent)"
+    assert browser.run(ids) == [sample.id for sample in SAMPLES]
+    choose = (
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    browser.run(choose, "status", "failed")
+    assert browser.run(ids) == ["lost"]
+    assert browser.run("return document.querySelector('#count').textContent") == "1 of 6 samples"
+    browser.run(choose, "status", "")
+    browser.run(choose, "search", "FIL")
+    assert browser.run(ids) == ["film"]
+    browser.run(choose, "search", "")
+    browser.run(choose, "order", "lowest")
+    assert browser.run(ids)[0] == "picture"  # the only one with a score
+    browser.run(choose, "least", "0.01")
+    browser.run(choose, "most", "1")
+    assert set(browser.run(ids)) <= {"picture"}
+
+
+def test_hovering_over_a_word_changes_map_relevance_candidates_and_scores(browser, page):
+    open_sample(browser, page, PICTURE)
+    assert browser.run(SELECTED) == "zebra"  # the first word with a score
+    before = browser.run(PIXELS)
+    candidates = browser.run("return document.querySelector('#candidates').textContent")
+    assert "Obj-IoU" in browser.run("return document.querySelector('#scores').textContent")
+    browser.point(span(browser, "field"))
+    assert browser.run(SELECTED) == "field"
+    assert browser.run(PIXELS) != before
+    assert browser.run("return document.querySelector('#candidates').textContent") != candidates
+    color = "return document.querySelector(arguments[0]).style.backgroundColor"
+    assert browser.run(color, span(browser, "zebra")).startswith("rgb(")
+    assert not browser.run(color, span(browser, "end"))  # a later word
+    assert browser.run("return document.querySelector('#said').textContent").startswith("field: most related to ")
+
+
+def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):
+    """Interpolated, averaged where grids overlap, then coloured; OpenCV's table and ours may round one step apart."""
+    open_sample(browser, page, PAIR)
+    token = 7  # " on"
+    browser.point(span(browser, "on"))
+    layout = GENERATIONS[PAIR].layout
+    *_, maps = (one for one in read_maps(run.folder / "maps/tam/0-of-2.h5"))
+    shown = panels(layout, open_media(SAMPLES[PAIR], run.manifest.parent), 80)
+    drawn = browser.run(
+        "return [...document.querySelectorAll('#pictures canvas')].map("
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])"
+    )
+    for panel, pixels in zip(shown, drawn, strict=True):
+        values, covered = heat(panel, layout.split(maps.uint8[token] / 255))
+        found = np.reshape(pixels, (*values.shape, 4))
+        assert covered.all() and (found[..., 3] == 255).all()
+        assert np.abs(found[..., :3].astype(int) - jet(values)).max() <= 4
+
+
+def test_arrow_keys_go_from_word_to_word(browser, page):
+    open_sample(browser, page, PICTURE)
+    before = browser.run(PIXELS)
+    browser.press(RIGHT)
+    assert browser.run(SELECTED) == "on"
+    assert browser.run("return document.activeElement.textContent") == "on"
+    assert browser.run(PIXELS) != before
+    browser.press(LEFT)
+    assert browser.run(SELECTED) == "zebra" and browser.run(PIXELS) == before
+    browser.press(HOME)
+    assert browser.run(SELECTED) == "What"
+    browser.press(END)
+    assert browser.run(SELECTED) == "end"
+    browser.press(ESCAPE)
+    browser.until("!document.querySelector('#gallery').hidden")
+    browser.until("document.activeElement.hash === '#0/00000000'")
+
+
+def test_a_finger_shows_a_word(browser, page):
+    open_sample(browser, page, PICTURE)
+    browser.point(span(browser, "field"), touch=True)
+    browser.until("document.querySelector('#text [aria-selected=true]').textContent === 'field'")
+
+
+def test_tokens_methods_opacity_and_colours_can_be_switched(browser, page):
+    open_sample(browser, page, PICTURE)
+    before = browser.run(PIXELS)
+    browser.run("document.querySelector('#grain [value=units]').click()")
+    assert browser.run(SELECTED) == "ze"
+    browser.run("document.querySelector('#grain [value=words]').click()")
+    assert browser.run(SELECTED) == "zebra" and browser.run(PIXELS) == before
+    browser.run("document.querySelector('#methods [value=\"0\"]').click()")
+    assert browser.run(PIXELS) != before
+    browser.run("document.querySelector('#methods [value=beside]').click()")
+    assert browser.run("return document.querySelectorAll('#pictures canvas').length") == 2
+    slide = (
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    browser.run(slide, "opacity", 80)
+    assert browser.run(f"return getComputedStyle({CANVAS}).opacity") == "0.8"
+    in_jet = browser.run(PIXELS)
+    browser.run(
+        "const e = document.querySelector('#colors'); e.value = 'viridis'; e.dispatchEvent(new Event('change'))"
+    )
+    assert browser.run(PIXELS) != in_jet
+
+
+def test_a_video_has_a_frame_slider_and_several_pictures_stand_side_by_side(browser, page):
+    open_sample(browser, page, FILM)
+    picture = "return document.querySelector('#pictures img').src.split('/').at(-1)"
+    assert browser.run(picture) == "00000001-0.webp"
+    before = browser.run(PIXELS)
+    browser.run("const e = document.querySelector('#frame'); e.focus()")
+    browser.press(RIGHT)
+    assert browser.run(picture) == "00000001-1.webp" and browser.run(PIXELS) != before
+    assert browser.run("return document.querySelector('#frame-name').textContent") == "2–3"
+    open_sample(browser, page, PAIR)
+    assert browser.run("return document.querySelector('#frame-field').hidden")
+    tops = browser.run("return [...document.querySelectorAll('#pictures img')].map(e => e.getBoundingClientRect().top)")
+    assert len(tops) == 2 and tops[0] == tops[1]
+
+
+def test_what_models_and_datasets_wrote_stays_text(browser, page):
+    for row in (None, PICTURE, PAIR):
+        if row is None:
+            browser.open(page)
+            browser.until("document.querySelector('#cards li')")
+        else:
+            open_sample(browser, page, row)
+        assert "<script>document.title" in browser.run("return document.body.textContent")
+        assert browser.run("return document.title") != "owned"
+        assert browser.run("return document.querySelectorAll('main script, main img[src=x]').length") == 0
+
+
+def test_a_failed_sample_says_why(browser, page):
+    browser.open(page, f"#0/{LOST:08d}")
+    browser.until("!document.querySelector('#problem').hidden")
+    assert "no picture <script>" in browser.run("return document.querySelector('#problem').textContent")
+    assert browser.run("return document.querySelector('#explorer').hidden")
+
+
+def test_everything_that_can_be_used_has_a_name_and_can_be_reached(browser, page):
+    open_sample(browser, page, FILM)
+    nodes = browser.protocol("Accessibility.getFullAXTree")["nodes"]
+    used = {"button", "link", "radio", "slider", "option", "combobox", "textbox", "searchbox", "spinbutton", "listbox"}
+    found = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    assert {"radio", "slider", "option", "combobox", "listbox", "link"} <= {role for role, _ in found}
+    assert [role for role, name in found if role in used and not name] == []
+    reached = set()
+    for _ in range(20):
+        browser.press(TAB)
+        reached.add(browser.run("const e = document.activeElement; return e.id || e.className || e.name || e.tagName"))
+        assert browser.run(OUTLINED)
+    assert {"back", "method", "frame", "opacity", "colors", "grain", "word"} <= reached
+
+
+@pytest.mark.parametrize("row", [PICTURE, FILM, PAIR])
+def test_a_phone_needs_no_sideways_scrolling(browser, page, row):
+    browser.protocol("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    try:
+        browser.open(page)
+        browser.until("document.querySelector('#cards li')")
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        open_sample(browser, page, row)
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.protocol("Emulation.clearDeviceMetricsOverride")
