@@ -12,6 +12,7 @@ from tam import figures, manifest
 from tam.cache import write_generations
 from tam.errors import InputError
 from tam.maps import write_maps
+from tam.methods import rank
 from tam.protocol import FIXED
 from tests.answers import END, generation, picture, sample
 

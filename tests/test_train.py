@@ -157,7 +157,7 @@ def test_the_anchor_is_smallest_where_both_see_the_same_word():
 
 
 def test_a_spread_anchor_keeps_other_words_from_falling_without_end():
-    tags, present, ids = torch.tensor([[6.0, -9.0]]), torch.tensor([[True, True]]), torch.tensor([1, 2])
+    tags, present, ids = torch.tensor([[6.0, -9.0]]), torch.tensor([[True, False]]), torch.tensor([1, 2])
     near, far = torch.tensor([[0.0, 6.0, 0.0]]), torch.tensor([[-60.0, 6.0, -60.0]])
     plain = [train.anchor_loss(row, tags, present, ids).item() for row in (near, far)]
     spread = [train.anchor_loss(row, tags, present, ids, spread=0.1).item() for row in (near, far)]
