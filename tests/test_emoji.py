@@ -99,10 +99,10 @@ def test_every_scene_has_two_to_five_captions():
 
 
 def test_categories_are_those_of_coco():
-    assert len(emoji.CATEGORIES) == 80
-    assert set(NAMES) <= set(emoji.IDS)
+    """Only those that are drawn: with all 80, the last match would make every dog a hot dog."""
+    assert set(NAMES) == set(emoji.IDS)
     theirs = shared("data", "coco2014", "annotations", "instances_minival2014.json")
-    assert json.loads(theirs.read_text(encoding="utf-8"))["categories"] == emoji.CATEGORIES
+    assert all(entry in json.loads(theirs.read_text(encoding="utf-8"))["categories"] for entry in emoji.CATEGORIES)
 
 
 def test_instances_equal_the_label_maps(folder):

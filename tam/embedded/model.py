@@ -97,14 +97,14 @@ def tokenizer() -> Qwen2Tokenizer:
 
 
 def processor() -> Qwen2VLProcessor:
-    """Qwen2-VL's own processor: pictures of any size, up to 28 x 28 tokens."""
+    """Qwen2-VL's own processor: pictures of any size, shrunk to the 14 x 14 tokens trained on."""
     sizes = {
         "patch_size": PATCH,
         "merge_size": 2,
         "temporal_patch_size": 2,
         "image_mean": MEAN,
         "image_std": STD,
-        "size": {"shortest_edge": 4 * 16**2, "longest_edge": 28**2 * 16**2},
+        "size": {"shortest_edge": 4 * 16**2, "longest_edge": 14**2 * 16**2},
     }
     videos = Qwen2VLVideoProcessor(**sizes, cap_pixels_per_frame=False)
     return Qwen2VLProcessor(Qwen2VLImageProcessor(**sizes), tokenizer(), videos, chat_template=CHAT_TEMPLATE)
