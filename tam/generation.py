@@ -114,7 +114,11 @@ def _padding(processor) -> int:
 
 
 def _collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tensor]:
-    """One batch of several samples' inputs: those that run along the tokens are padded, the others are joined."""
+    """One batch of several samples' inputs: those that run along the tokens are padded on the left, the others joined.
+
+    What differs in another length than the first (tiles of a picture, sides of a padded one) is filled up with zeros
+    at its end, as processors do it in a batch of their own.
+    """
     longest = max(len(sample.tokens) for sample in prepared)
     batch = {}
     for name in dict.fromkeys(name for sample in prepared for name in sample.inputs):
@@ -124,8 +128,15 @@ def _collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tens
             values = [
                 (torch.nn.functional.pad(value, (longest - length, 0), value=fill), length) for value, length in values
             ]
-        batch[name] = torch.cat([value for value, _ in values])
+        largest = np.max([value.shape[1:] for value, _ in values], axis=0)
+        batch[name] = torch.cat([_filled(value, largest) for value, _ in values])
     return batch
+
+
+def _filled(value: torch.Tensor, shape: np.ndarray) -> torch.Tensor:
+    """Zeros at the end of each dimension but the first, up to ``shape``."""
+    missing = np.asarray(shape, int) - value.shape[1:]
+    return torch.nn.functional.pad(value, [part for length in missing[::-1].tolist() for part in (0, length)])
 
 
 @contextlib.contextmanager
@@ -284,7 +295,7 @@ def generate(
         "model": model,
         "revision": None if Path(model).is_dir() else checkpoint.name,
         "weights": fingerprint_of_model(checkpoint),
-        "family": family_of(config.model_type).name,
+        "family": family_of(config).name,
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "tam": tam.__version__,

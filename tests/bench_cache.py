@@ -56,7 +56,7 @@ def wide_model(tiny, torch):
     import numpy as np
     from PIL import Image
 
-    from tam.families import family_of
+    from tam.families import FAMILIES
     from tam.families.prompt import prepare
     from tam.media import Media
 
@@ -67,7 +67,7 @@ def wide_model(tiny, torch):
     picture = Image.fromarray(np.zeros((ROWS * 28, COLUMNS * 28, 3), np.uint8))
     words = "Write a one-sentence caption for this image:"
     media = Media(False, (picture,), (0,))
-    prepared = prepare(family_of("qwen2_vl"), model.config, processor, media, words)
+    prepared = prepare(FAMILIES["qwen2_vl"], model.config, processor, media, words)
     return model, processor, [prepared] * BATCH
 
 

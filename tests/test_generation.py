@@ -18,7 +18,7 @@ from PIL import Image
 from tam import generation
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, ModelError, NotFiniteError
-from tam.families import family_of
+from tam.families import FAMILIES, family_of
 from tam.families.checkpoint import dtype_of, fingerprint_of_file
 from tam.families.prompt import prepare
 from tam.generation import answer_batch, explain_sample, generate, load, select
@@ -59,12 +59,12 @@ TWO = sample(2, media=["2.png", "1.png"])
 
 
 def ready(model, processor, sample: Sample, folder: Path):
-    family = family_of(model.config.model_type)
+    family = family_of(model.config)
     return prepare(family, model.config, processor, open_media(sample, folder), sample.prompt)
 
 
 def explained(model, processor, sample: Sample, folder: Path, limit: int = 8):
-    return explain_sample(model, processor, family_of(model.config.model_type), sample, folder, max_new_tokens=limit)
+    return explain_sample(model, processor, family_of(model.config), sample, folder, max_new_tokens=limit)
 
 
 # ---- states and columns
@@ -227,7 +227,7 @@ def test_logits_that_are_not_finite_are_refused(media):
 def test_load_gives_model_processor_and_family(checkpoints):
     model, processor, family = load(str(checkpoints["qwen2_5_vl"]), device="cpu", dtype="bfloat16")
     assert model.dtype == torch.bfloat16 and not model.training
-    assert family is family_of("qwen2_5_vl") and type(processor).__name__ == "Qwen2_5_VLProcessor"
+    assert family is FAMILIES["qwen2_5_vl"] and type(processor).__name__ == "Qwen2_5_VLProcessor"
 
 
 def test_float16_checkpoints_are_computed_in_float32_on_a_cpu():
@@ -252,11 +252,13 @@ def test_pickled_weights_are_refused(checkpoints, tmp_path):
 
 
 def test_an_unsupported_kind_of_model_is_refused_with_the_known_ones(checkpoints, tmp_path):
-    for name in ("llava", "something_new"):
+    """One that transformers does not know either, and one that has no id for image tokens."""
+    for name in ("something_new", "bert"):
         folder = shutil.copytree(checkpoints["qwen2_vl"], tmp_path / name)
         config = json.loads((folder / "config.json").read_text())
+        config.pop("image_token_id")
         (folder / "config.json").write_text(json.dumps(config | {"model_type": name}))
-        with pytest.raises(ModelError, match=f"got '{name}'; expected qwen2_5_vl or qwen2_vl"):
+        with pytest.raises(ModelError, match=f"got '{name}'; expected gemma3 or .*Add your model.*docs/families.md"):
             load(str(folder))
 
 
