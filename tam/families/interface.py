@@ -56,6 +56,7 @@ class Family:
         template: (processor, number of pictures, words) -> the text for the processor, where there is no chat template.
         appended: what the processor itself writes after that text.
         options: keyword arguments for every call of the processor.
+        answer_type: the token type of an answer's tokens, where they are handed over together with the prompt.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Family:
     template: Callable[[Any, int, str], str] | None = None
     appended: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    answer_type: int = 0
 
 
 def image_id(config) -> set[int]:

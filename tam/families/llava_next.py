@@ -21,9 +21,9 @@ from tam.layout import Grid
 
 def blocks(asked: Asked) -> Iterator[Block]:
     vision = asked.config.vision_config
-    side, seen = vision.image_size // vision.patch_size, vision.image_size // vision.patch_size * vision.patch_size
-    part = seen / vision.image_size
-    one_vision = "batch_num_images" in asked.outputs or asked.media.video
+    side = vision.image_size // vision.patch_size
+    part = side * vision.patch_size / vision.image_size
+    one_vision = asked.config.model_type == "llava_onevision"
     if asked.media.video:
         frames = asked.video(ceil(side / 2), ceil(side / 2), part)
         yield from frames[:-1]
@@ -38,7 +38,8 @@ def blocks(asked: Asked) -> Iterator[Block]:
         yield whole(asked, medium, side, side, seen=part)
         rows, columns, box = joined(asked.config, size)
         if one_vision:
-            ratio = sqrt(rows * columns / (int(asked.config.vision_aspect_ratio.strip("anyres_max_")) * side**2))
+            most = int(asked.config.vision_aspect_ratio.removeprefix("anyres_max_"))
+            ratio = sqrt(rows * columns / (most * side**2))
             rows, columns = (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
         yield Block(Grid(medium, (0,), rows, columns, box), row_end=1)
 

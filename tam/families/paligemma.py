@@ -1,4 +1,7 @@
-"""PaliGemma: the whole picture squashed into a square. It has no chat: the words follow the pictures as they are."""
+"""PaliGemma: the whole picture squashed into a square. It has no chat: the words follow the pictures as they are.
+
+All of the prompt sees all of it; the answer has a token type of its own, because it only sees what is before.
+"""
 
 from collections.abc import Iterator
 from math import isqrt
@@ -16,4 +19,4 @@ def template(processor, pictures: int, words: str) -> str:
     return processor.image_token * pictures + words
 
 
-FAMILY = Family("PaliGemma", image_id, blocks, template=template, appended="\n")
+FAMILY = Family("PaliGemma", image_id, blocks, template=template, appended="\n", answer_type=1)
