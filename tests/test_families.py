@@ -18,7 +18,7 @@ from tam.families.pieces import piece_of
 from tam.families.prompt import prepare, spanning
 from tam.layout import Grid
 from tam.manifest import Sample
-from tam.media import Media, open_media, sample_frames
+from tam.media import Media, open_media, open_picture, sample_frames
 from tests import tiny
 
 KINDS = ["qwen2_vl", "qwen2_5_vl"]
@@ -172,14 +172,64 @@ def test_a_picture_is_turned_upright(tmp_path):
     assert open_media(Sample("a", ["a.jpg"], "What?"), tmp_path).sizes == ((20, 30),)
 
 
+def opened(tmp_path, picture: Image.Image, name: str, **options) -> np.ndarray:
+    picture.save(tmp_path / name, **options)
+    return np.asarray(open_picture(tmp_path / name))
+
+
+def test_16_bits_are_shown_in_their_whole_range(tmp_path):
+    values = np.array([[0, 256, 257], [514, 65534, 65535]], np.uint16)
+    for name in ("a.png", "a.tif"):
+        assert opened(tmp_path, Image.fromarray(values), name)[..., 0].tolist() == [[0, 0, 1], [2, 254, 255]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "name", "expected"),
+    [
+        ("L", 7, "a.png", (7, 7, 7)), ("1", 1, "a.png", (255, 255, 255)), ("CMYK", (0, 255, 255, 0), "a.tif", (255, 0, 0)),
+        ("RGBA", (200, 0, 0, 0), "a.png", (255, 255, 255)), ("RGBA", (200, 0, 0, 255), "a.png", (200, 0, 0)),
+        ("LA", (9, 0), "a.png", (255, 255, 255)), ("RGB", (1, 2, 3), "a.gif", (1, 2, 3)),
+    ],
+)  # fmt: skip
+def test_every_kind_of_pixels_becomes_rgb_on_white(tmp_path, mode, color, name, expected):
+    shown = opened(tmp_path, Image.new(mode, (5, 4), color), name)
+    assert shown.shape == (4, 5, 3) and (shown == expected).all()
+
+
+def test_a_transparent_colour_of_a_palette_is_white(tmp_path):
+    indexed = Image.new("P", (5, 4))
+    indexed.putpalette([10, 20, 30, 40, 50, 60])
+    assert (opened(tmp_path, indexed, "a.png", transparency=0) == 255).all()
+    assert (opened(tmp_path, indexed, "b.png") == (10, 20, 30)).all()
+
+
+def test_an_animated_gif_is_a_video_and_no_picture(tmp_path):
+    frames = [Image.new("RGB", (32, 24), (number * 40, 0, 0)) for number in range(5)]
+    for name in ("a.gif", "a.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=100)
+        with pytest.raises(InputError, match=r"more than one picture in a file; got 5 of them; .*as a video"):
+            open_picture(tmp_path / name)
+    media = open_media(Sample("v", ["a.gif"], "", kind="video"), tmp_path)
+    assert media.frames == (0, 1, 3, 4)
+    assert [np.asarray(frame)[0, 0, 0] for frame in media.pictures] == [0, 40, 120, 160]
+
+
+def test_a_phones_picture_is_the_first_of_its_file(tmp_path):
+    frames = [Image.new("RGB", (16, 16), color) for color in ("white", "black")]
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
+    assert (np.asarray(open_picture(tmp_path / "a.mpo")) == 255).all()
+
+
 def test_media_that_cannot_be_shown_are_refused(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     (tmp_path / "broken.mp4").write_bytes(b"broken")
+    Image.new("F", (4, 4)).save(tmp_path / "numbers.tif")
     picture(20, 20).save(tmp_path / "a.png")
     picture(30, 20).save(tmp_path / "b.png")
     for sample, message in (
         (Sample("s", ["none.png"], ""), "no such picture"),
         (Sample("s", ["broken.png"], ""), "not a picture that can be read"),
+        (Sample("s", ["numbers.tif"], ""), "numbers of unknown range instead of pixels; got F"),
         (Sample("s", [], ""), "no picture and no video"),
         (Sample("s", ["a.png"], "", kind="sound"), "unknown kind"),
         (Sample("s", ["a.png", "b.png"], "", kind="video"), "frames of different sizes"),
