@@ -108,18 +108,17 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
 @torch.inference_mode()
 def given_answer(model, family: Family, prepared: Prepared, ids: Sequence[int]) -> Answer:
     """An answer that somebody else gave: one forward pass over the prompt and the answer, of at least one token."""
-    ids = np.asarray(ids, np.int32)
-    types = {"input_ids": torch.from_numpy(ids.astype(np.int64)), "attention_mask": 1, "token_type_ids": family.answer_type}
-    inputs = {}
+    ids, length, inputs = np.asarray(ids, np.int32), len(prepared.tokens), {}
+    more = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": 1, "token_type_ids": family.answer_type}
     for name, value in prepared.inputs.items():
-        if value.shape == (1, len(prepared.tokens)):
+        if value.shape == (1, length):
             value = torch.nn.functional.pad(value, (0, len(ids)))
-            value[0, len(prepared.tokens) :] = types.get(name, 0)
+            value[0, length:] = more.get(name, 0)
         inputs[name] = value.to(model.device)
     with _recording(model) as (states, _):
         model(**inputs, use_cache=False, logits_to_keep=1)
     states = states[0][0, :-1]
-    return Answer(ids, True, states, _best_rows(model.get_output_embeddings(), states[len(prepared.tokens) - 1 :]))
+    return Answer(ids, True, states, _best_rows(model.get_output_embeddings(), states[length - 1 :]))
 
 
 def answer_ids(model, processor, family: Family, text: str) -> list[int]:

@@ -67,6 +67,18 @@ def test_any_words_are_found(words):
     assert b"".join(piece.bytes for piece in vocabulary).decode() == normal
 
 
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize(
+    "words", ["Describe the image.", "é, 猫 and 🐈", "a cat\nand two dogs", "user", "</s", "a", ""]
+)
+def test_the_words_are_found_in_every_familys_prompt(kind, words):
+    """SentencePiece writes a space before some words, and that is all that may be added."""
+    config, processor = tiny.model(kind).config, tiny.processor(kind)
+    prepared = prepare(FAMILIES[config.model_type], config, processor, pictures((56, 84), (40, 40)), words)
+    pieces = [piece_of(processor.tokenizer, id).bytes for id in prepared.tokens[prepared.layout.prompt]]
+    assert b"".join(pieces).decode().removeprefix(" ") == words
+
+
 def test_words_that_stand_for_vision_are_refused(parts):
     family, config, processor, _ = parts
     with pytest.raises((InputError, ValueError)):
@@ -186,7 +198,8 @@ def test_16_bits_are_shown_in_their_whole_range(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "color", "name", "expected"),
     [
-        ("L", 7, "a.png", (7, 7, 7)), ("1", 1, "a.png", (255, 255, 255)), ("CMYK", (0, 255, 255, 0), "a.tif", (255, 0, 0)),
+        ("L", 7, "a.png", (7, 7, 7)), ("1", 1, "a.png", (255, 255, 255)),
+        ("CMYK", (0, 255, 255, 0), "a.tif", (255, 0, 0)),
         ("RGBA", (200, 0, 0, 0), "a.png", (255, 255, 255)), ("RGBA", (200, 0, 0, 255), "a.png", (200, 0, 0)),
         ("LA", (9, 0), "a.png", (255, 255, 255)), ("RGB", (1, 2, 3), "a.gif", (1, 2, 3)),
     ],

@@ -24,6 +24,8 @@ from tam.families.prompt import prepare
 from tam.generation import answer_batch, explain_sample, generate, load, select
 from tam.manifest import Sample, Shard, write
 from tam.media import open_media
+from tam.methods import METHODS
+from tam.protocol import FIXED
 from tests import tiny
 from tests.test_cache import assert_same
 
@@ -152,6 +154,54 @@ def test_eager_and_sdpa_attention_agree(kind, media):
     )
     assert np.array_equal(one.tokens, other.tokens)
     assert np.allclose(one.logits, other.logits, atol=1e-4)
+
+
+# ---- given answers
+
+
+def test_a_given_answer_is_explained_with_its_end(media):
+    model, processor = tiny.model(), tiny.processor()
+    family = family_of(model.config)
+    made = explain_sample(model, processor, family, TWO, media, answer="a cat sits")
+    end = processor.tokenizer.eos_token_id
+    assert made.status == "ok" and made.answer == "a cat sits" and made.end_tokens == {end}
+    assert made.answer_ids.tolist() == [*processor.tokenizer("a cat sits")["input_ids"], end]
+    assert np.isfinite(made.logits).all() and len(made.candidates.ids) == len(made.layout.prompt) + len(made.answer_ids)
+    again = explain_sample(model, processor, family, TWO, media, answer="a cat sits<|im_end|>")
+    assert again.answer_ids.tolist() == made.answer_ids.tolist()
+
+
+def test_the_text_of_ones_own_answer_is_explained_as_the_answer_was(media):
+    """An answer of words, as a trained model gives it: forced by a head that always wants the next of them."""
+    model, processor = tiny.model(), tiny.processor()
+    family, words = family_of(model.config), processor.tokenizer("two dogs run past<|im_end|>")["input_ids"]
+    prepared = ready(model, processor, TWO, media)
+    wanted = iter(words)
+
+    def prefer(module, inputs, output):
+        if output.shape[1] == 1:  # a step of generation
+            output[..., next(wanted)] += 1000
+        return output
+
+    handle = model.lm_head.register_forward_hook(prefer, prepend=True)
+    (answer,) = answer_batch(model, processor, [prepared], 20)
+    handle.remove()
+    assert answer.ids.tolist() == words and answer.ended
+    own = select(model, processor, TWO, prepared, answer)
+    given = explain_sample(model, processor, family, TWO, media, answer=own.answer)
+    assert given.tokens.tolist() == own.tokens.tolist() and np.allclose(given.logits, own.logits, atol=1e-4)
+    maps, expected = (METHODS["tam"](one, FIXED).maps for one in (given, own))
+    assert np.allclose(maps, expected, atol=1e-4)
+
+
+def test_an_answer_that_cannot_be_given_is_refused(media):
+    model, processor = tiny.model(), tiny.processor()
+    family = family_of(model.config)
+    with pytest.raises(InputError, match="the answer holds a vision token"):
+        explain_sample(model, processor, family, TWO, media, answer="a <|image_pad|>")
+    model.generation_config.eos_token_id = None
+    with pytest.raises(InputError, match="s2: the answer is empty"):
+        explain_sample(model, processor, family, TWO, media, answer="")
 
 
 # ---- batches

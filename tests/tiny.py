@@ -1,8 +1,10 @@
 """Tiny checkpoints of every family with random weights, made from the real classes, without a network."""
 
+import json
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -98,25 +100,33 @@ def tokenizer(kind: str = "qwen2_vl") -> PreTrainedTokenizerFast:
 @cache
 def _backend(sentencepiece: bool) -> str:
     if sentencepiece:  # as Llama's: spaces are written U+2581, also before the first word; unknown bytes are tokens
-        backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+        backend = Tokenizer(models.BPE(unk_token="<unk>"))
         backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        backend.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
         backend.decoder = decoders.Sequence([
             decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0),
         ])  # fmt: skip
-        alphabet, first = [], ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+        alphabet = []
     else:
         backend = Tokenizer(models.BPE())
         backend.normalizer = normalizers.NFC()
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
-        alphabet, first = pre_tokenizers.ByteLevel.alphabet(), []
-    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, special_tokens=first)
-    backend.train_from_iterator(CORPUS, trainer)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet))
+    if sentencepiece:
+        trained = json.loads(backend.to_str())["model"]
+        pieces = [*trained["vocab"], "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        merges = [tuple(pair) for pair in trained["merges"]]
+        backend.model = models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>")
     backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     return backend.to_str()
 
 
 def processor(kind: str = "qwen2_vl"):
+    if kind == "smolvlm":
+        pytest.importorskip("num2words", reason="SmolVLM's processor needs it")
     words, make = tokenizer(kind), getattr(transformers, CLASS[kind] + "Processor", None)
     dynamic = {"size": {"shortest_edge": 2 * 28 * 28, "longest_edge": 48 * 28 * 28}}
     square = {"size": {"height": 56, "width": 56}}

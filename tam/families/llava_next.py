@@ -35,13 +35,17 @@ def blocks(asked: Asked) -> Iterator[Block]:
             box = (left, top, left + (right - left) * part, top + (bottom - top) * part)
             yield Block(Grid(medium, (0,), side, side, box), end=1)
             continue
-        yield whole(asked, medium, side, side, seen=part)
+        base = whole(asked, medium, side, side, seen=part)
         rows, columns, box = joined(asked.config, size)
         if one_vision:
             most = int(asked.config.vision_aspect_ratio.removeprefix("anyres_max_"))
             ratio = sqrt(rows * columns / (most * side**2))
             rows, columns = (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
-        yield Block(Grid(medium, (0,), rows, columns, box), row_end=1)
+        if rows * columns:
+            yield base
+            yield Block(Grid(medium, (0,), rows, columns, box), row_end=1)
+        else:  # so narrow a picture that nothing is left, or only newlines
+            yield Block(base.grid, end=rows)
 
 
 def joined(config, size: tuple[int, int]) -> tuple[int, int, Box]:

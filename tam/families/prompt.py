@@ -39,12 +39,14 @@ def prepare(family: Family, config, processor, media: Media, words: str) -> Prep
     Raises:
         InputError: the words hold a token that stands for vision; a video for a model that takes none.
         LayoutError: the family does not account for all the vision tokens.
-        ModelError: there is no chat template, or it does not show where the words are.
+        ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
     if PLACE in words:
         raise InputError("the prompt holds a private-use character", got=f"U+{ord(PLACE):X}", cure="take it out")
     if media.video and not family.video:
         raise InputError("the model takes no video", got=family.name, cure="show frames as several pictures")
+    if not processor.tokenizer.is_fast:
+        raise ModelError("the tokenizer does not say where its tokens are in the text", got=type(processor.tokenizer))
     before, after = render(family, processor, media, PLACE).split(PLACE)
     text = render(family, processor, media, words)
     if not (text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)):
