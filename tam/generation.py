@@ -299,7 +299,7 @@ def explain_sample(
     Args:
         answer: explain this text, whoever wrote it, instead of what the model would answer.
     """
-    prepared = prepare(family, model.config, processor, open_media(sample, folder), sample.prompt)
+    prepared = prepare(family, model.config, processor, open_media(sample, folder), sample.prompt, sample.turns)
     if answer is None:
         (made,) = answer_batch(model, processor, [prepared], max_new_tokens)
     elif ids := answer_ids(model, processor, family, answer):
@@ -403,7 +403,7 @@ def _answer(
     for row, sample in samples.items():
         try:
             media = open_media(sample, folder)
-            prepared[row] = prepare(family, model.config, processor, media, sample.prompt)
+            prepared[row] = prepare(family, model.config, processor, media, sample.prompt, sample.turns)
         except (ModelError, ImportError):  # nothing that another sample would not meet
             raise
         except Exception as error:  # a processor may raise anything
@@ -454,7 +454,14 @@ def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path) -> str:
     How fast it is computed (device, batch size) does not belong to it, nor what only later stages read.
     """
     rows = [
-        [row, sample.id, sample.kind, sample.prompt, [fingerprint_of_file(folder / path) for path in sample.media]]
+        [
+            row,
+            sample.id,
+            sample.kind,
+            sample.turns,
+            sample.prompt,
+            [fingerprint_of_file(folder / path) for path in sample.media],
+        ]
         for row, sample in samples.items()
     ]
     content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens")} | {"cache": VERSION, "rows": rows}

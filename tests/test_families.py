@@ -1,5 +1,6 @@
 """Where the words and the vision tokens are, for each family; no network."""
 
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -77,6 +78,37 @@ def test_the_words_are_found_in_every_familys_prompt(kind, words):
     prepared = prepare(FAMILIES[config.model_type], config, processor, pictures((56, 84), (40, 40)), words)
     pieces = [piece_of(processor.tokenizer, id).bytes for id in prepared.tokens[prepared.layout.prompt]]
     assert b"".join(pieces).decode().removeprefix(" ") == words
+
+
+def test_the_words_of_the_last_turn_are_explained_and_earlier_turns_are_context():
+    model_type = "qwen2_vl"
+    config, processor, media = tiny.model(model_type).config, tiny.processor(model_type), pictures((56, 84), (40, 40))
+    prepared = prepare(FAMILIES[model_type], config, processor, media, "a cat", [["a cat", "two dogs"], ["why", "so"]])
+    text = processor.tokenizer.decode(prepared.tokens)
+    seen = re.sub(r"(<\|image_pad\|>)+", "<|image_pad|>", text)
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    assert seen.endswith(
+        f"<|im_start|>user\n{image}{image}a cat<|im_end|>\n<|im_start|>assistant\ntwo dogs<|im_end|>\n"
+        "<|im_start|>user\nwhy<|im_end|>\n<|im_start|>assistant\nso<|im_end|>\n"
+        "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == "a cat"
+    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt[-1] + 1 :]).startswith(
+        "<|im_end|>\n<|im_start|>a"
+    )
+
+
+def test_half_a_turn_is_refused():
+    config, processor = tiny.model("qwen2_vl").config, tiny.processor("qwen2_vl")
+    for turns in (["why"], [["why"]]):
+        with pytest.raises(InputError, match="a turn is not the user's words and the answer"):
+            prepare(FAMILIES["qwen2_vl"], config, processor, pictures((56, 56)), "so", turns)
+
+
+def test_a_conversation_is_refused_by_a_model_that_takes_none():
+    config, processor = tiny.model("paligemma").config, tiny.processor("paligemma")
+    with pytest.raises(InputError, match="takes no conversation"):
+        prepare(FAMILIES["paligemma"], config, processor, pictures((56, 56)), "why", [["a cat", "two dogs"]])
 
 
 def test_words_that_stand_for_vision_are_refused(parts):

@@ -391,6 +391,7 @@ def test_what_determines_the_answers_determines_the_fingerprint(shard):
         fingerprint({1: sample(0)}),
         fingerprint({0: sample(0, prompt="Which?")}),
         fingerprint({0: sample(0, media=["1.png"])}),
+        fingerprint({0: sample(0, turns=[["Who?", "a cat"]])}),
         *(
             fingerprint({0: sample(0)}, change)
             for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7})
@@ -411,8 +412,8 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
     write([sample(index, **broken.get(index, {})) for index in range(12)], shard.manifest)
     honest = generation.prepare
 
-    def poisoned(family, config, processor, media, words):
-        prepared = honest(family, config, processor, media, words)
+    def poisoned(family, config, processor, media, words, turns):
+        prepared = honest(family, config, processor, media, words, turns)
         if media.sizes == (SIZES[2],) and words == WORDS[2]:  # sample 2
             prepared.inputs["pixel_values"].fill_(float("nan"))
         return prepared

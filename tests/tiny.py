@@ -31,7 +31,9 @@ CORPUS = [
 def _chat(user: str, image: str, video: str, end: str, assistant: str, start: str = "", text: str = "") -> str:
     """A chat template: media and words of the user in their order, then the start of the assistant's turn."""
     return (
-        f"{start}{{% for message in messages %}}{user}{{% for content in message['content'] %}}"
+        f"{start}{{% for message in messages %}}"
+        f"{{% if message['role'] == 'user' %}}{user}{{% else %}}{assistant}{{% endif %}}"
+        f"{{% for content in message['content'] %}}"
         f"{{% if content['type'] == 'image' %}}{image}{{% elif content['type'] == 'video' %}}{video}"
         f"{{% else %}}{{{{ content['text']{text} }}}}{{% endif %}}{{% endfor %}}{end}{{% endfor %}}"
         f"{{% if add_generation_prompt %}}{assistant}{{% endif %}}"

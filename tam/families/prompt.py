@@ -1,5 +1,6 @@
 """From media and a person's words to a model's inputs, and to where the tokens of both lie. No family's own."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,13 @@ class Prepared:
     layout: Layout
 
 
-def prepare(family: Family, config, processor, media: Media, words: str) -> Prepared:
+def prepare(
+    family: Family, config, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()
+) -> Prepared:
     """Ask about ``media`` with ``words``, in the processor's own chat template.
+
+    Args:
+        turns: (the user's words, the answer) of each earlier turn of the conversation.
 
     Raises:
         InputError: the words hold a token that stands for vision; a video for a model that takes none.
@@ -47,8 +53,8 @@ def prepare(family: Family, config, processor, media: Media, words: str) -> Prep
         raise InputError("the model takes no video", got=family.name, cure="show frames as several pictures")
     if not processor.tokenizer.is_fast:
         raise ModelError("the tokenizer does not say where its tokens are in the text", got=type(processor.tokenizer))
-    before, after = render(family, processor, media, PLACE).split(PLACE)
-    text = render(family, processor, media, words)
+    before, after = render(family, processor, media, PLACE, turns).split(PLACE)
+    text = render(family, processor, media, words, turns)
     if not (text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)):
         raise ModelError("the chat template changes with the words", got=repr(text), cure="report the checkpoint")
     options = dict(family.options)
@@ -92,14 +98,23 @@ def prepare(family: Family, config, processor, media: Media, words: str) -> Prep
     return Prepared({name: _tensor(value) for name, value in outputs.items()}, tokens, layout)
 
 
-def render(family: Family, processor, media: Media, words: str) -> str:
-    """The whole prompt as text: media first, then the words, then the start of the answer."""
+def render(family: Family, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> str:
+    """The whole prompt as text: media first, then earlier turns and the words, then the start of the answer."""
     if family.template is not None:
+        if turns:
+            raise InputError("the model takes no conversation", got=family.name, cure="ask one question")
         return family.template(processor, len(media.pictures), words)
     if processor.chat_template is None:
         raise ModelError("the checkpoint has no chat template", got=type(processor).__name__, cure="take a chat model")
     shown = [{"type": "video"}] if media.video else [{"type": "image"}] * len(media.pictures)
-    conversation = [{"role": "user", "content": [*shown, {"type": "text", "text": words}]}]
+    if any(isinstance(turn, str) or len(turn) != 2 for turn in turns):
+        raise InputError("a turn is not the user's words and the answer", got=turns, expected="pairs of texts")
+    said = [text for turn in turns for text in turn] + [words]
+    conversation = [
+        {"role": role, "content": [{"type": "text", "text": text}]}
+        for role, text in zip(itertools.cycle(("user", "assistant")), said, strict=False)
+    ]
+    conversation[0]["content"] = [*shown, *conversation[0]["content"]]
     text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     if words == PLACE and text.count(PLACE) != 1:
         raise ModelError("the chat template does not show the words once", got=f"{text.count(PLACE)} times")
