@@ -40,7 +40,8 @@ def believe(model, processor, family: Family) -> None:
     media = Media(False, (Image.fromarray(pixels).resize((640, 480)),), (0,))
     try:
         found = list(probe(model, processor, family, media, CELLS))
-    except (TamError, AttributeError, KeyError, TypeError, ValueError) as error:  # a processor may lack anything
+    # What an unknown processor and model raise when they are asked in a way that is not theirs.
+    except (TamError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise _unknown(model, f"{type(error).__name__}: {error}") from error
     right = sum(ok for ok, _ in found)
     if right < ENOUGH * len(found):
