@@ -183,22 +183,17 @@ def explain(
     dtype: Dtype = "auto",
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
+    answer: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own answer.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ):
     """Ask a model about a picture and show where each token of its answer comes from."""
     from tam.explain import explain
 
-    folder, answer = explain(
-        picture,
-        prompt,
-        _checkpoint(model),
-        out,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        max_new_tokens=max_new_tokens,
-    )
-    print(f"{answer}\nlook at {folder}")
+    folder, explained = explain(
+        picture, prompt, _checkpoint(model), out,
+        revision=revision, dtype=dtype, device=device, max_new_tokens=max_new_tokens, answer=answer,
+    )  # fmt: skip
+    print(f"{explained}\nlook at {folder}")
 
 
 def _checkpoint(model: str) -> str:

@@ -19,8 +19,12 @@ def explain(
     dtype: str = "auto",
     device: str = "auto",
     max_new_tokens: int = 256,
+    answer: str | None = None,
 ) -> tuple[Path, str]:
     """Ask ``model`` about ``pictures`` and draw the map of every token of its answer.
+
+    Args:
+        answer: explain this text, whoever wrote it, instead of what the model would answer.
 
     Returns:
         the folder with the pictures, and the answer.
@@ -29,6 +33,7 @@ def explain(
         InputError: a picture that cannot be read. ModelError: a checkpoint that cannot be used.
     """
     sample = Sample(id=pictures[0].stem, media=[str(path.absolute()) for path in pictures], prompt=prompt)
-    generation = explain_sample(*load(model, revision, device, dtype), sample, max_new_tokens=max_new_tokens)
+    loaded = load(model, revision, device, dtype)
+    generation = explain_sample(*loaded, sample, max_new_tokens=max_new_tokens, answer=answer)
     maps = METHODS["tam"](generation, FIXED, exact=False)
     return draw(generation, maps, sample, out), generation.answer

@@ -105,6 +105,34 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
     return answers
 
 
+@torch.inference_mode()
+def given_answer(model, family: Family, prepared: Prepared, ids: Sequence[int]) -> Answer:
+    """An answer that somebody else gave: one forward pass over the prompt and the answer, of at least one token."""
+    ids, length, inputs = np.asarray(ids, np.int32), len(prepared.tokens), {}
+    more = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": 1, "token_type_ids": family.answer_type}
+    for name, value in prepared.inputs.items():
+        if value.shape == (1, length):
+            value = torch.nn.functional.pad(value, (0, len(ids)))
+            value[0, length:] = more.get(name, 0)
+        inputs[name] = value.to(model.device)
+    with _recording(model) as (states, _):
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    states = states[0][0, :-1]
+    return Answer(ids, True, states, _best_rows(model.get_output_embeddings(), states[length - 1 :]))
+
+
+def answer_ids(model, processor, family: Family, text: str) -> list[int]:
+    """The tokens of a given answer, with the end token that a whole answer has.
+
+    Raises:
+        InputError: the text holds a token that stands for vision.
+    """
+    ids, ends = processor.tokenizer(text, add_special_tokens=False)["input_ids"], _end_ids(model.generation_config)
+    if family.vision_ids(model.config).intersection(ids):
+        raise InputError("the answer holds a vision token", got=repr(text), cure="take it out of the answer")
+    return ids if len(ends) == 0 or (ids and ids[-1] in ends) else [*ids, int(ends[0])]
+
+
 def _end_ids(config) -> np.ndarray:
     return np.atleast_1d([] if config.eos_token_id is None else config.eos_token_id)
 
@@ -114,7 +142,11 @@ def _padding(processor) -> int:
 
 
 def _collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tensor]:
-    """One batch of several samples' inputs: those that run along the tokens are padded, the others are joined."""
+    """One batch of several samples' inputs: those that run along the tokens are padded on the left, the others joined.
+
+    What differs in another length than the first (tiles of a picture, sides of a padded one) is filled up with zeros
+    at its end, as processors do it in a batch of their own.
+    """
     longest = max(len(sample.tokens) for sample in prepared)
     batch = {}
     for name in dict.fromkeys(name for sample in prepared for name in sample.inputs):
@@ -124,8 +156,15 @@ def _collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tens
             values = [
                 (torch.nn.functional.pad(value, (longest - length, 0), value=fill), length) for value, length in values
             ]
-        batch[name] = torch.cat([value for value, _ in values])
+        largest = np.max([value.shape[1:] for value, _ in values], axis=0)
+        batch[name] = torch.cat([_filled(value, largest) for value, _ in values])
     return batch
+
+
+def _filled(value: torch.Tensor, shape: np.ndarray) -> torch.Tensor:
+    """Zeros at the end of each dimension but the first, up to ``shape``."""
+    missing = np.asarray(shape, int) - value.shape[1:]
+    return torch.nn.functional.pad(value, [part for length in missing[::-1].tolist() for part in (0, length)])
 
 
 @contextlib.contextmanager
@@ -165,6 +204,11 @@ def _best(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     return ids, values.float(), logits.float().logsumexp(-1)
 
 
+def _best_rows(head: torch.nn.Module, states: torch.Tensor) -> Candidates:
+    """The best classes of each of ``states`` [row, width], of at least one row."""
+    return _candidates(*map(torch.cat, zip(*map(_best, _blocks(head, states)), strict=True)))
+
+
 def _candidates(ids: torch.Tensor, values: torch.Tensor, logsumexp: torch.Tensor) -> Candidates:
     """Of equal classes the smaller id comes first, as for argmax."""
     ids, values = ids.cpu().numpy().astype(np.int32), values.cpu().numpy()
@@ -192,9 +236,8 @@ def select(model, processor, sample: Sample, prepared: Prepared, answer: Answer)
     layout, tokenizer, head = prepared.layout, processor.tokenizer, model.get_output_embeddings()
     tokens = np.concatenate([prepared.tokens, answer.ids]).astype(np.int32)
     candidates = answer.candidates
-    of_prompt = [_best(logits) for logits in _blocks(head, answer.states[layout.prompt])]
-    if of_prompt:
-        candidates = _joined(_candidates(*map(torch.cat, zip(*of_prompt, strict=True))), candidates)
+    if len(layout.prompt):
+        candidates = _joined(_best_rows(head, answer.states[layout.prompt]), candidates)
     likely = candidates.ids[: min(1, len(layout.prompt)), 0]
     last = tokens[layout.answer - 1 : layout.answer]
     classes = np.unique(np.concatenate([tokens[layout.prompt], answer.ids, last, likely]))
@@ -248,12 +291,22 @@ def _retokenised(tokenizer, ids: np.ndarray) -> np.ndarray:
 
 
 def explain_sample(
-    model, processor, family: Family, sample: Sample, folder: Path = Path(), *, max_new_tokens: int = 256
-) -> Generation:
-    """Ask about one sample; its media paths are relative to ``folder``. Errors are raised, not recorded."""
-    prepared = prepare(family, model.config, processor, open_media(sample, folder), sample.prompt)
-    (answer,) = answer_batch(model, processor, [prepared], max_new_tokens)
-    return select(model, processor, sample, prepared, answer)
+    model, processor, family: Family, sample: Sample, folder: Path = Path(), *, max_new_tokens: int = 256,
+    answer: str | None = None,
+) -> Generation:  # fmt: skip
+    """Ask about one sample; its media paths are relative to ``folder``. Errors are raised, not recorded.
+
+    Args:
+        answer: explain this text, whoever wrote it, instead of what the model would answer.
+    """
+    prepared = prepare(family, model.config, processor, open_media(sample, folder), sample.prompt, sample.turns)
+    if answer is None:
+        (made,) = answer_batch(model, processor, [prepared], max_new_tokens)
+    elif ids := answer_ids(model, processor, family, answer):
+        made = given_answer(model, family, prepared, ids)
+    else:
+        raise InputError("the answer is empty", where=sample.id)
+    return select(model, processor, sample, prepared, made)
 
 
 # ---- one shard
@@ -284,7 +337,7 @@ def generate(
         "model": model,
         "revision": None if Path(model).is_dir() else checkpoint.name,
         "weights": fingerprint_of_model(checkpoint),
-        "family": family_of(config.model_type).name,
+        "family": family_of(config).name,
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "tam": tam.__version__,
@@ -350,7 +403,7 @@ def _answer(
     for row, sample in samples.items():
         try:
             media = open_media(sample, folder)
-            prepared[row] = prepare(family, model.config, processor, media, sample.prompt)
+            prepared[row] = prepare(family, model.config, processor, media, sample.prompt, sample.turns)
         except (ModelError, ImportError):  # nothing that another sample would not meet
             raise
         except Exception as error:  # a processor may raise anything
@@ -401,7 +454,14 @@ def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path) -> str:
     How fast it is computed (device, batch size) does not belong to it, nor what only later stages read.
     """
     rows = [
-        [row, sample.id, sample.kind, sample.prompt, [fingerprint_of_file(folder / path) for path in sample.media]]
+        [
+            row,
+            sample.id,
+            sample.kind,
+            sample.turns,
+            sample.prompt,
+            [fingerprint_of_file(folder / path) for path in sample.media],
+        ]
         for row, sample in samples.items()
     ]
     content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens")} | {"cache": VERSION, "rows": rows}

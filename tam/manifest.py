@@ -21,6 +21,7 @@ class Sample:
         prompt: the user's words.
         references: captions to compare the answer with; may be empty.
         mask: path, as in ``media``, of a label map (8-bit grey, category id a pixel, 0 = background), or None.
+        turns: earlier turns of the conversation, [the user's words, the answer] each; the media come before the first.
         categories: name -> id (> 0), in the dataset's order, which decides between names that share a word.
     """
 
@@ -31,6 +32,7 @@ class Sample:
     references: list[str] = field(default_factory=list)
     mask: str | None = None
     categories: dict[str, int] = field(default_factory=dict)
+    turns: list[list[str]] = field(default_factory=list)
 
 
 def write(samples: Iterable[Sample], path: Path) -> None:

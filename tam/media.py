@@ -64,14 +64,38 @@ def open_media(sample: Sample, folder: Path) -> Media:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """RGB pixels, turned upright where the camera noted how it was held; InputError if that cannot be read."""
+    """RGB pixels, turned upright where the camera noted how it was held.
+
+    What is transparent is shown on white, and 16 bits a channel become 8, from their whole range.
+
+    Raises:
+        InputError: the file cannot be read, or holds more than one picture, or numbers of unknown range.
+    """
     if not path.is_file():
         raise InputError("no such picture", where=path)
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            # A phone's MPO holds the picture, then others of the same moment (depth, a smaller one).
+            if getattr(picture, "is_animated", False) and picture.format != "MPO":
+                raise InputError(
+                    "more than one picture in a file", where=path, got=f"{picture.n_frames} of them",
+                    cure="save the one that is meant; an animated GIF can be given as a video",
+                )  # fmt: skip
+            return _rgb(ImageOps.exif_transpose(picture), path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
         raise InputError("not a picture that can be read", where=path, got=error) from error
+
+
+def _rgb(picture: Image.Image, path: Path) -> Image.Image:
+    if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        cure = "save it with 8 or 16 bits a channel"
+        raise InputError("numbers of unknown range instead of pixels", where=path, got=picture.mode, cure=cure)
+    if picture.has_transparency_data:
+        shown = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+    return picture.convert("RGB")
 
 
 def read_video(path: Path) -> Media:

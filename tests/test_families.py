@@ -1,9 +1,11 @@
 """Where the words and the vision tokens are, for each family; no network."""
 
+import re
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -11,13 +13,13 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from tam.errors import InputError, LayoutError, ModelError
-from tam.families import FAMILIES, family_of
-from tam.families.interface import Family
+from tam.families import FAMILIES
+from tam.families.interface import Block, Family
 from tam.families.pieces import piece_of
 from tam.families.prompt import prepare, spanning
 from tam.layout import Grid
 from tam.manifest import Sample
-from tam.media import Media, open_media, sample_frames
+from tam.media import Media, open_media, open_picture, sample_frames
 from tests import tiny
 
 KINDS = ["qwen2_vl", "qwen2_5_vl"]
@@ -59,13 +61,54 @@ def test_the_prompt_is_the_persons_words_and_nothing_else(parts, words):
 @settings(deadline=None, max_examples=25)
 def test_any_words_are_found(words):
     processor = tiny.processor()
-    config = type(
-        "Config", (), {"image_token_id": processor.image_token_id, "video_token_id": processor.video_token_id}
-    )
-    prepared = prepare(family_of("qwen2_vl"), config, processor, pictures((56, 56)), words)
+    config = SimpleNamespace(image_token_id=processor.image_token_id, video_token_id=processor.video_token_id)
+    prepared = prepare(FAMILIES["qwen2_vl"], config, processor, pictures((56, 56)), words)
     vocabulary = [piece_of(processor.tokenizer, id) for id in prepared.tokens[prepared.layout.prompt]]
     normal = processor.tokenizer.backend_tokenizer.normalizer.normalize_str(words)
     assert b"".join(piece.bytes for piece in vocabulary).decode() == normal
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize(
+    "words", ["Describe the image.", "é, 猫 and 🐈", "a cat\nand two dogs", "user", "</s", "a", ""]
+)
+def test_the_words_are_found_in_every_familys_prompt(kind, words):
+    """SentencePiece writes a space before some words, and that is all that may be added."""
+    config, processor = tiny.model(kind).config, tiny.processor(kind)
+    prepared = prepare(FAMILIES[config.model_type], config, processor, pictures((56, 84), (40, 40)), words)
+    pieces = [piece_of(processor.tokenizer, id).bytes for id in prepared.tokens[prepared.layout.prompt]]
+    assert b"".join(pieces).decode().removeprefix(" ") == words
+
+
+def test_the_words_of_the_last_turn_are_explained_and_earlier_turns_are_context():
+    model_type = "qwen2_vl"
+    config, processor, media = tiny.model(model_type).config, tiny.processor(model_type), pictures((56, 84), (40, 40))
+    prepared = prepare(FAMILIES[model_type], config, processor, media, "a cat", [["a cat", "two dogs"], ["why", "so"]])
+    text = processor.tokenizer.decode(prepared.tokens)
+    seen = re.sub(r"(<\|image_pad\|>)+", "<|image_pad|>", text)
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    assert seen.endswith(
+        f"<|im_start|>user\n{image}{image}a cat<|im_end|>\n<|im_start|>assistant\ntwo dogs<|im_end|>\n"
+        "<|im_start|>user\nwhy<|im_end|>\n<|im_start|>assistant\nso<|im_end|>\n"
+        "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == "a cat"
+    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt[-1] + 1 :]).startswith(
+        "<|im_end|>\n<|im_start|>a"
+    )
+
+
+def test_half_a_turn_is_refused():
+    config, processor = tiny.model("qwen2_vl").config, tiny.processor("qwen2_vl")
+    for turns in (["why"], [["why"]]):
+        with pytest.raises(InputError, match="a turn is not the user's words and the answer"):
+            prepare(FAMILIES["qwen2_vl"], config, processor, pictures((56, 56)), "so", turns)
+
+
+def test_a_conversation_is_refused_by_a_model_that_takes_none():
+    config, processor = tiny.model("paligemma").config, tiny.processor("paligemma")
+    with pytest.raises(InputError, match="takes no conversation"):
+        prepare(FAMILIES["paligemma"], config, processor, pictures((56, 56)), "why", [["a cat", "two dogs"]])
 
 
 def test_words_that_stand_for_vision_are_refused(parts):
@@ -130,41 +173,9 @@ def test_a_videos_grids_name_the_frames_they_see(parts):
 
 def test_grids_that_do_not_fit_are_refused(parts):
     family, config, processor, _ = parts
-    wrong = Family("wrong", family.vision_ids, lambda *_: (Grid(0, (0,), 4, 5, (0, 0, 1, 1)),))
+    wrong = Family("wrong", family.vision_ids, lambda _: [Block(Grid(0, (0,), 4, 5, (0, 0, 1, 1)))])
     with pytest.raises(LayoutError, match=r"got 24 vision tokens; expected 20 \(4x5\)"):
         prepare(wrong, config, processor, pictures((112, 168)), "What?")
-
-
-@pytest.mark.parametrize("cell", [(0, 0), (1, 6), (4, 2), (5, 7)])
-def test_a_painted_block_moves_the_vision_token_whose_box_holds_it(parts, cell):
-    """The picture needs no resizing, so a block of 28 x 28 pixels is exactly one token's; its embedding moves most."""
-    family, config, processor, model = parts
-    plain = picture(8 * 28, 6 * 28)
-    painted = np.array(plain)
-    row, column = cell
-    painted[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28] = (
-        255 - painted[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28]
-    )
-    embedded = []
-    for shown in (plain, Image.fromarray(painted)):
-        prepared = prepare(family, config, processor, Media(False, (shown,), (0,)), "What?")
-        with torch.no_grad():
-            features = model.get_image_features(prepared.inputs["pixel_values"], prepared.inputs["image_grid_thw"])
-        embedded.append(torch.cat(features.pooler_output))
-    (grid,) = prepared.layout.grids
-    moved = (embedded[1] - embedded[0]).norm(dim=-1).argmax().item()
-    left, top, right, bottom = grid.box
-    width, height = (right - left) / grid.columns, (bottom - top) / grid.rows
-    box = (moved % grid.columns * width, moved // grid.columns * height)
-    assert box == (column * 28, row * 28) and (width, height) == (28, 28)
-
-
-# ---- the registry
-
-
-def test_an_unknown_kind_of_model_is_refused_with_the_known_ones():
-    with pytest.raises(ModelError, match=r"got 'llava'; expected qwen2_5_vl or qwen2_vl"):
-        family_of("llava")
 
 
 # ---- pieces
@@ -205,14 +216,65 @@ def test_a_picture_is_turned_upright(tmp_path):
     assert open_media(Sample("a", ["a.jpg"], "What?"), tmp_path).sizes == ((20, 30),)
 
 
+def opened(tmp_path, picture: Image.Image, name: str, **options) -> np.ndarray:
+    picture.save(tmp_path / name, **options)
+    return np.asarray(open_picture(tmp_path / name))
+
+
+def test_16_bits_are_shown_in_their_whole_range(tmp_path):
+    values = np.array([[0, 256, 257], [514, 65534, 65535]], np.uint16)
+    for name in ("a.png", "a.tif"):
+        assert opened(tmp_path, Image.fromarray(values), name)[..., 0].tolist() == [[0, 0, 1], [2, 254, 255]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "name", "expected"),
+    [
+        ("L", 7, "a.png", (7, 7, 7)), ("1", 1, "a.png", (255, 255, 255)),
+        ("CMYK", (0, 255, 255, 0), "a.tif", (255, 0, 0)),
+        ("RGBA", (200, 0, 0, 0), "a.png", (255, 255, 255)), ("RGBA", (200, 0, 0, 255), "a.png", (200, 0, 0)),
+        ("LA", (9, 0), "a.png", (255, 255, 255)), ("RGB", (1, 2, 3), "a.gif", (1, 2, 3)),
+    ],
+)  # fmt: skip
+def test_every_kind_of_pixels_becomes_rgb_on_white(tmp_path, mode, color, name, expected):
+    shown = opened(tmp_path, Image.new(mode, (5, 4), color), name)
+    assert shown.shape == (4, 5, 3) and (shown == expected).all()
+
+
+def test_a_transparent_colour_of_a_palette_is_white(tmp_path):
+    indexed = Image.new("P", (5, 4))
+    indexed.putpalette([10, 20, 30, 40, 50, 60])
+    assert (opened(tmp_path, indexed, "a.png", transparency=0) == 255).all()
+    assert (opened(tmp_path, indexed, "b.png") == (10, 20, 30)).all()
+
+
+def test_an_animated_gif_is_a_video_and_no_picture(tmp_path):
+    frames = [Image.new("RGB", (32, 24), (number * 40, 0, 0)) for number in range(5)]
+    for name in ("a.gif", "a.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=100)
+        with pytest.raises(InputError, match=r"more than one picture in a file; got 5 of them; .*as a video"):
+            open_picture(tmp_path / name)
+    media = open_media(Sample("v", ["a.gif"], "", kind="video"), tmp_path)
+    assert media.frames == (0, 1, 3, 4)
+    assert [np.asarray(frame)[0, 0, 0] for frame in media.pictures] == [0, 40, 120, 160]
+
+
+def test_a_phones_picture_is_the_first_of_its_file(tmp_path):
+    frames = [Image.new("RGB", (16, 16), color) for color in ("white", "black")]
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
+    assert (np.asarray(open_picture(tmp_path / "a.mpo")) == 255).all()
+
+
 def test_media_that_cannot_be_shown_are_refused(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     (tmp_path / "broken.mp4").write_bytes(b"broken")
+    Image.new("F", (4, 4)).save(tmp_path / "numbers.tif")
     picture(20, 20).save(tmp_path / "a.png")
     picture(30, 20).save(tmp_path / "b.png")
     for sample, message in (
         (Sample("s", ["none.png"], ""), "no such picture"),
         (Sample("s", ["broken.png"], ""), "not a picture that can be read"),
+        (Sample("s", ["numbers.tif"], ""), "numbers of unknown range instead of pixels; got F"),
         (Sample("s", [], ""), "no picture and no video"),
         (Sample("s", ["a.png"], "", kind="sound"), "unknown kind"),
         (Sample("s", ["a.png", "b.png"], "", kind="video"), "frames of different sizes"),

@@ -1,41 +1,25 @@
-"""Tiny Qwen2-VL and Qwen2.5-VL checkpoints with random weights, made from the real classes, without a network."""
+"""Tiny checkpoints of every family with random weights, made from the real classes, without a network."""
 
+import json
+from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
+import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import (
-    GenerationConfig,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLProcessor,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLImageProcessor,
-    Qwen2VLProcessor,
-    Qwen2VLVideoProcessor,
-)
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-SPECIAL = [
+QWEN = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
     "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
-
-# The template of Qwen2-VL-Instruct.
-CHAT_TEMPLATE = (
-    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "{% endif %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}"
-    "<|im_end|>\n{% else %}{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
-    "{% set image_count.value = image_count.value + 1 %}{% if add_vision_id %}Picture "
-    "{{ image_count.value }}: {% endif %}<|vision_start|><|image_pad|><|vision_end|>{% elif content['type'] == 'video' "
-    "or 'video' in content %}{% set video_count.value = video_count.value + 1 %}{% if add_vision_id %}Video "
-    "{{ video_count.value }}: {% endif %}<|vision_start|><|video_pad|><|vision_end|>{% elif 'text' in content %}"
-    "{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}"
-    "<|im_start|>assistant\n{% endif %}"
-)
+SPECIAL = [
+    *QWEN, "<s>", "</s>", "<image>", "<video>", "<|image|>", "<|video|>", "<|begin_of_image|>", "<|end_of_image|>",
+    "<|begin_of_video|>", "<|end_of_video|>", "<img>", "</img>", "<IMG_CONTEXT>", "<start_of_image>",
+    "<image_soft_token>", "<end_of_image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", "[IMG]",
+    "[IMG_BREAK]", "[IMG_END]", *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+]  # fmt: skip
 
 CORPUS = [
     "Write a one-sentence caption for this image: a cat sits on the mat, and two dogs run past a red umbrella.",
@@ -43,84 +27,246 @@ CORPUS = [
     "The first image shows a giraffe and the second image shows an elephant near the traffic light.",
 ] * 4
 
-CLASSES = {"qwen2_vl": (Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor),
-           "qwen2_5_vl": (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor)}  # fmt: skip
+
+def _chat(user: str, image: str, video: str, end: str, assistant: str, start: str = "", text: str = "") -> str:
+    """A chat template: media and words of the user in their order, then the start of the assistant's turn."""
+    return (
+        f"{start}{{% for message in messages %}}"
+        f"{{% if message['role'] == 'user' %}}{user}{{% else %}}{assistant}{{% endif %}}"
+        f"{{% for content in message['content'] %}}"
+        f"{{% if content['type'] == 'image' %}}{image}{{% elif content['type'] == 'video' %}}{video}"
+        f"{{% else %}}{{{{ content['text']{text} }}}}{{% endif %}}{{% endfor %}}{end}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{assistant}{{% endif %}}"
+    )
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of about 400 entries, as Qwen's, with Qwen2-VL's special tokens."""
-    backend = Tokenizer(models.BPE())
-    backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    backend.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet))
-    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
+def _chatml(image: str, video: str, start: str = "") -> str:
+    return _chat("<|im_start|>user\n", image, video, "<|im_end|>\n", "<|im_start|>assistant\n", start)
+
+
+CHAT_TEMPLATE = _chatml(
+    "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>",
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+)  # fmt: skip
+LLAVA = _chat("USER: ", "<image>\n", "", " ", "ASSISTANT:")
+TEMPLATES = {
+    "qwen2_vl": CHAT_TEMPLATE, "qwen2_5_vl": CHAT_TEMPLATE,
+    "qwen3_vl": _chatml("<|vision_start|><|image_pad|><|vision_end|>", "<|video_pad|>"),
+    "glm4v": _chat(
+        "<|user|>\n", "<|begin_of_image|><|image|><|end_of_image|>", "<|begin_of_video|><|video|><|end_of_video|>", "",
+        "<|assistant|>\n", "[gMASK]<sop>",
+    ),
+    "llava": LLAVA, "llava_next": _chat("<s>[INST] ", "<image>\n", "", " [/INST]", ""),
+    "llava_onevision": _chatml("<image>\n", "<video>\n"),
+    "internvl": _chatml("<IMG_CONTEXT>\n", "<video>\n"),
+    "gemma3": _chat("<start_of_turn>user\n", "<start_of_image>", "", "<end_of_turn>\n", "<start_of_turn>model\n",
+                    "<s>", " | trim"),
+    "idefics3": _chat("User:", "<image>", "", "<end_of_utterance>\n", "Assistant:", "<|im_start|>"),
+    "smolvlm": _chat("User:", "<image>", "<video>", "<end_of_utterance>\n", "Assistant:", "<|im_start|>"),
+    "paligemma": None,
+    "mistral3": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
+    "pixtral": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
+}  # fmt: skip
+KINDS = list(TEMPLATES)  # "pixtral" is Pixtral's vision tower in a checkpoint of LLaVA's type
+SENTENCEPIECE = {"llava", "llava_next", "gemma3", "paligemma"}
+NAMED = {
+    "gemma3": {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
+    "internvl": {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+                 "video_token": "<video>"},
+}  # fmt: skip
+IMAGE = {
+    "glm4v": "<|image|>", "gemma3": "<image_soft_token>", "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]",
+    "pixtral": "[IMG]", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>", "qwen3_vl": "<|image_pad|>",
+}  # fmt: skip
+CLASS = {
+    "qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL", "glm4v": "Glm4v", "llava": "Llava",
+    "llava_next": "LlavaNext", "llava_onevision": "LlavaOnevision", "internvl": "InternVL", "gemma3": "Gemma3",
+    "idefics3": "Idefics3", "smolvlm": "SmolVLM", "paligemma": "PaliGemma", "mistral3": "Mistral3", "pixtral": "Llava",
+}  # fmt: skip
+SHAPES = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (2, 3), (3, 2)]
+PINPOINTS = [[56 * down, 56 * across] for down, across in SHAPES]
+# Four patches of 14 pixels leave some of 60 pixels unseen, as those of SigLIP's 384 pixels do.
+UNEVEN = [[60 * down, 60 * across] for down, across in SHAPES]
+
+
+def tokenizer(kind: str = "qwen2_vl") -> PreTrainedTokenizerFast:
+    """BPE of about 400 entries with every family's special tokens: of bytes, or of words with their space before."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=SPECIAL
-    )
+        tokenizer_object=Tokenizer.from_str(_backend(kind in SENTENCEPIECE)),
+        bos_token=None if kind.startswith("qwen") else "<s>", eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        unk_token="<unk>" if kind in SENTENCEPIECE else None,
+        additional_special_tokens=SPECIAL, extra_special_tokens=NAMED.get(kind, {}),
+    )  # fmt: skip
 
 
-def processor(model_type: str = "qwen2_vl"):
-    size = {"shortest_edge": 2 * 28 * 28, "longest_edge": 48 * 28 * 28}
-    return CLASSES[model_type][2](
-        Qwen2VLImageProcessor(size=size), tokenizer(), Qwen2VLVideoProcessor(size=size), chat_template=CHAT_TEMPLATE
-    )
+@cache
+def _backend(sentencepiece: bool) -> str:
+    if sentencepiece:  # as Llama's: spaces are written U+2581, also before the first word; unknown bytes are tokens
+        backend = Tokenizer(models.BPE(unk_token="<unk>"))
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        backend.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+        backend.decoder = decoders.Sequence([
+            decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0),
+        ])  # fmt: skip
+        alphabet = []
+    else:
+        backend = Tokenizer(models.BPE())
+        backend.normalizer = normalizers.NFC()
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet))
+    if sentencepiece:
+        trained = json.loads(backend.to_str())["model"]
+        pieces = [*trained["vocab"], "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        merges = [tuple(pair) for pair in trained["merges"]]
+        backend.model = models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>")
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
+    return backend.to_str()
 
 
-def model(model_type: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabulary: int = 0):
-    """Random weights, large enough that logits differ clearly between classes and positions.
+def processor(kind: str = "qwen2_vl"):
+    if kind == "smolvlm":
+        pytest.importorskip("num2words", reason="SmolVLM's processor needs it")
+    words, make = tokenizer(kind), getattr(transformers, CLASS[kind] + "Processor", None)
+    dynamic = {"size": {"shortest_edge": 2 * 28 * 28, "longest_edge": 48 * 28 * 28}}
+    square = {"size": {"height": 56, "width": 56}}
+    crop = {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}}
+    images, videos, more = {
+        "qwen2_vl": ("Qwen2VL", dynamic, {}),
+        "qwen2_5_vl": ("Qwen2VL", dynamic, {}),
+        "qwen3_vl": ("Qwen2VL", dynamic | {"patch_size": 16}, {}),
+        "glm4v": ("Glm4v", dynamic, {}),
+        "llava": ("CLIP", crop, {"patch_size": 14, "vision_feature_select_strategy": "default",
+                                 "num_additional_image_tokens": 1}),
+        "llava_next": ("LlavaNext", crop | {"image_grid_pinpoints": PINPOINTS}, {
+            "patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}),
+        "llava_onevision": ("LlavaOnevision", {"size": {"height": 60, "width": 60}, "image_grid_pinpoints": UNEVEN}, {
+            "num_image_tokens": 16, "vision_feature_select_strategy": "full", "vision_aspect_ratio": "anyres_max_4"}),
+        "internvl": ("GotOcr2", square, {"image_seq_length": 4}),
+        "gemma3": ("Gemma3", {"size": {"height": 112, "width": 112}}, {"image_seq_length": 16}),
+        "idefics3": ("Idefics3", {"size": {"longest_edge": 168}, "max_image_size": {"longest_edge": 56}},
+                     {"image_seq_len": 4}),
+        "smolvlm": ("SmolVLM", {"size": {"longest_edge": 168}, "max_image_size": {"longest_edge": 56}},
+                    {"image_seq_len": 4}),
+        "paligemma": ("Siglip", square, {}),
+        "mistral3": ("Pixtral", {"size": {"longest_edge": 168}, "patch_size": 14},
+                     {"patch_size": 14, "spatial_merge_size": 2}),
+        "pixtral": ("Pixtral", {"size": {"longest_edge": 112}, "patch_size": 14}, {"patch_size": 14}),
+    }[kind]  # fmt: skip
+    image_processor = getattr(transformers, images + "ImageProcessor")(**videos)
+    if kind == "paligemma":
+        image_processor.image_seq_length = 16
+    parts = {"image_processor": image_processor, "tokenizer": words, "chat_template": TEMPLATES[kind], **more}
+    if kind in ("mistral3", "pixtral"):
+        make = transformers.PixtralProcessor
+    sized = {"smolvlm": {"num_frames": 8, "fps": 1, **videos}}.get(kind, videos)
+    if "video_processor" in make.get_attributes():
+        name = {"qwen2_5_vl": "Qwen2VL"}.get(kind, CLASS[kind]) + "VideoProcessor"
+        sized = {key: value for key, value in sized.items() if key != "image_grid_pinpoints"}
+        parts["video_processor"] = getattr(transformers, name)(**sized)
+    return make(**parts)
+
+
+def _vision(kind: str) -> dict:
+    """The vision tower's config: two layers on pictures of 56 x 56 pixels, or of any size."""
+    plain = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56,
+        "patch_size": 14,
+    }  # fmt: skip
+    dynamic = {
+        "depth": 2, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
+        "initializer_range": 0.1, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48,
+    }  # fmt: skip
+    return {
+        "qwen2_vl": dynamic | {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
+        "qwen2_5_vl": dynamic | {"window_size": 56, "fullatt_block_indexes": [1]},
+        "qwen3_vl": dynamic | {"patch_size": 16, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+        "glm4v": dynamic | {"image_size": 56},
+        "llava": plain | {"model_type": "clip_vision_model"},
+        "llava_next": plain | {"model_type": "clip_vision_model"},
+        "llava_onevision": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 60},
+        "internvl": plain | {"image_size": [56, 56], "patch_size": [14, 14]},
+        "gemma3": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 112},
+        "paligemma": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "projection_dim": 64},
+        "mistral3": plain | {"model_type": "pixtral", "image_size": 168},
+        "pixtral": plain | {"model_type": "pixtral", "image_size": 168},
+    }.get(kind, plain)
+
+
+def _text(kind: str, words, vocabulary: int) -> dict:
+    """The language model's config, large enough that logits differ clearly between classes and positions."""
+    rope = {"rope_type": "default", "rope_theta": 100.0}
+    text = {
+        "vocab_size": max(len(words), vocabulary), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False, "rope_parameters": rope,
+        "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id,
+        "initializer_range": 0.3,
+    }  # fmt: skip
+    sections = {"mrope_section": [2, 3, 3]}
+    return text | {
+        "qwen2_vl": {"rope_parameters": rope | sections}, "qwen2_5_vl": {"rope_parameters": rope | sections},
+        "qwen3_vl": {"rope_parameters": rope | sections, "head_dim": 16},
+        "glm4v": {"rope_parameters": rope | sections | {"partial_rotary_factor": 1.0}},
+        "llava": {"model_type": "llama"}, "llava_next": {"model_type": "mistral"},
+        "llava_onevision": {"model_type": "qwen2"}, "internvl": {"model_type": "qwen2"},
+        "gemma3": {"head_dim": 16, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"],
+                   "rope_parameters": {"sliding_attention": rope, "full_attention": rope}},
+        "idefics3": {"model_type": "llama"}, "smolvlm": {"model_type": "llama"},
+        "paligemma": {"model_type": "gemma", "head_dim": 16},
+        "mistral3": {"model_type": "mistral", "head_dim": 16}, "pixtral": {"model_type": "mistral", "head_dim": 16},
+    }[kind]  # fmt: skip
+
+
+def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabulary: int = 0):
+    """Random weights.
 
     Args:
         vocabulary: rows of the head, if there shall be more than the tokenizer has.
     """
-    words = tokenizer()
-    ids = {text: words.convert_tokens_to_ids(text) for text in SPECIAL}
-    text = {
-        "vocab_size": max(len(words), vocabulary), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 3, 3]},
-        "bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
-        "initializer_range": 0.3,
-    }  # fmt: skip
-    vision = {
-        "depth": 2,
-        "num_heads": 2,
-        "patch_size": 14,
-        "spatial_merge_size": 2,
-        "temporal_patch_size": 2,
-        "initializer_range": 0.1,
-    }
-    if model_type == "qwen2_vl":
-        vision |= {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}
-    else:
-        vision |= {
-            "hidden_size": 32,
-            "out_hidden_size": 64,
-            "intermediate_size": 48,
-            "window_size": 56,
-            "fullatt_block_indexes": [1],
-        }
-    config_class, model_class, _ = CLASSES[model_type]
-    config = config_class(
-        text_config=text, vision_config=vision, image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"], vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"], tie_word_embeddings=False,
-    )  # fmt: skip
+    words = processor(kind).tokenizer  # some processors add tokens
+    token = words.convert_tokens_to_ids
+    special = {"image_token_id": token(IMAGE.get(kind, "<image>"))}
+    if kind.startswith("qwen"):
+        special |= {f"{name}_token_id": token(f"<|{name}|>") for name in ("vision_start", "vision_end")}
+    special |= {
+        "glm4v": {"image_start_token_id": token("<|begin_of_image|>"), "image_end_token_id": token("<|end_of_image|>"),
+                  "video_start_token_id": token("<|begin_of_video|>"),
+                  "video_end_token_id": token("<|end_of_video|>"), "video_token_id": token("<|video|>")},
+        "llava_onevision": {"video_token_id": token("<video>"), "image_grid_pinpoints": UNEVEN,
+                            "vision_feature_layer": -1, "vision_aspect_ratio": "anyres_max_4",
+                            "vision_feature_select_strategy": "full"},
+        "llava_next": {"image_grid_pinpoints": PINPOINTS},
+        "gemma3": {"mm_tokens_per_image": 16, "boi_token_id": token("<start_of_image>"),
+                   "eoi_token_id": token("<end_of_image>")},
+        "idefics3": {"scale_factor": 2}, "smolvlm": {"scale_factor": 2},
+        "paligemma": {"projection_dim": 64},
+        "mistral3": {"vision_feature_layer": -1}, "pixtral": {
+            "vision_feature_layer": -1, "vision_feature_select_strategy": "full"},
+    }.get(kind, {"video_token_id": token("<|video_pad|>")} if kind.startswith("qwen") else {})  # fmt: skip
+    config = getattr(transformers, CLASS[kind] + "Config")(
+        text_config=_text(kind, words, vocabulary), vision_config=_vision(kind), tie_word_embeddings=False, **special
+    )
     config._attn_implementation = attention
     torch.manual_seed(seed)
-    made = model_class(config).eval()
+    made = getattr(transformers, CLASS[kind] + "ForConditionalGeneration")(config).eval()
     with torch.no_grad():
-        made.base_model.language_model.norm.weight.uniform_(0.5, 1.5)  # so that a second norm would show
+        made.get_decoder().norm.weight.uniform_(0.5, 1.5)  # so that a second norm would show
+        for name, weight in made.named_parameters():  # SigLIP's random attention would mix all patches
+            if "vision" in name and name.endswith("out_proj.weight"):
+                weight.mul_(0.1)
+        if kind == "gemma3":  # would be zero
+            made.model.multi_modal_projector.mm_input_projection_weight.normal_(0, 0.1)
     made.generation_config = GenerationConfig(
-        eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]], pad_token_id=ids["<|endoftext|>"], do_sample=True,
+        eos_token_id=[words.eos_token_id, words.pad_token_id], pad_token_id=words.pad_token_id, do_sample=True,
         temperature=0.01, top_k=1, top_p=0.001,
     )  # fmt: skip
     return made
 
 
-def checkpoint(folder: Path, model_type: str = "qwen2_vl", seed: int = 0) -> Path:
+def checkpoint(folder: Path, kind: str = "qwen2_vl", seed: int = 0) -> Path:
     """Save both; returns the folder."""
-    model(model_type, seed).save_pretrained(folder)
-    processor(model_type).save_pretrained(folder)
+    model(kind, seed).save_pretrained(folder)
+    processor(kind).save_pretrained(folder)
     return folder

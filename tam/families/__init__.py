@@ -1,18 +1,42 @@
 """Model families: how to ask a model, and where its tokens lie on the pixels. One file each; see ``interface.py``."""
 
 from tam.errors import ModelError
-from tam.families import qwen2_vl
+from tam.families import gemma3, generic, idefics3, internvl, llava, llava_next, paligemma, pixtral, qwen2_vl
 from tam.families.interface import Family
 
 # A checkpoint's config names its ``model_type``.
 FAMILIES: dict[str, Family] = {
-    "qwen2_vl": qwen2_vl.FAMILY,
-    "qwen2_5_vl": qwen2_vl.FAMILY,
+    "gemma3": gemma3.FAMILY,
+    "glm4v": qwen2_vl.GLM4V,
+    "idefics3": idefics3.IDEFICS3,
+    "internvl": internvl.FAMILY,
+    "llava": llava.FAMILY,
+    "llava_next": llava_next.NEXT,
+    "llava_onevision": llava_next.ONEVISION,
+    "mistral3": pixtral.MISTRAL3,
+    "paligemma": paligemma.FAMILY,
+    "qwen2_5_vl": qwen2_vl.QWEN2,
+    "qwen2_vl": qwen2_vl.QWEN2,
+    "qwen3_vl": qwen2_vl.QWEN3,
+    "smolvlm": idefics3.SMOLVLM,
 }
 
 
-def family_of(model_type: str) -> Family:
-    """The family of a checkpoint; ModelError lists the supported ones."""
-    if model_type not in FAMILIES:
-        raise ModelError("unsupported kind of model", got=repr(model_type), expected=" or ".join(sorted(FAMILIES)))
-    return FAMILIES[model_type]
+def family_of(config) -> Family:
+    """The family of a checkpoint's config: the generic one, if the config at least names an id for image tokens.
+
+    Raises:
+        ModelError: it does not; lists the supported kinds.
+    """
+    if config.model_type in FAMILIES:
+        return FAMILIES[config.model_type]
+    if getattr(config, "image_token_id", None) is not None:
+        return generic.FAMILY
+    raise unsupported(config.model_type)
+
+
+def unsupported(model_type: str) -> ModelError:
+    return ModelError(
+        "unsupported kind of model", got=repr(model_type), expected=" or ".join(sorted(FAMILIES)),
+        cure='a family is one small file: see "Add your model" in docs/families.md',
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tam.errors import InputError, ModelError
-from tam.families import family_of
+from tam.families import family_of, generic, unsupported
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
@@ -59,15 +59,18 @@ def load(model: str, revision: str | None = None, device: str = "auto", dtype: s
 def load_from(folder: Path, device: torch.device, dtype: str):
     """``load`` for a checkpoint that was located."""
     config = config_of(folder)
-    family = family_of(config.model_type)
+    family = family_of(config)
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         model = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
-    return model.to(device).eval(), processor, family
+    model = model.to(device).eval()
+    if family is generic.FAMILY:
+        generic.believe(model, processor, family)
+    return model, processor, family
 
 
 def config_of(folder: Path):
@@ -76,8 +79,7 @@ def config_of(folder: Path):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except ValueError as error:  # a model_type that transformers does not know either
         found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-        family_of(found)
-        raise ModelError("the config cannot be read", where=folder, got=error) from error
+        raise unsupported(found) from error
     except OSError as error:
         raise ModelError("no config", where=folder, got=error) from error
 

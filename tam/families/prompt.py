@@ -1,17 +1,22 @@
 """From media and a person's words to a model's inputs, and to where the tokens of both lie. No family's own."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tam.errors import InputError, ModelError
-from tam.families.interface import Family
+from tam.errors import InputError, LayoutError, ModelError
+from tam.families.interface import Asked, Block, Family
 from tam.layout import Layout
 from tam.media import Media
 
 # Stands for the person's words in the chat template: a private-use character, so that no template holds it.
 PLACE = "\ue000"
+
+# What processors give besides a model's inputs.
+UNREAD = {"labels", "num_crops", "num_patches", "video_metadata"}
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,27 @@ class Prepared:
     layout: Layout
 
 
-def prepare(family: Family, config, processor, media: Media, words: str) -> Prepared:
+def prepare(
+    family: Family, config, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()
+) -> Prepared:
     """Ask about ``media`` with ``words``, in the processor's own chat template.
 
+    Args:
+        turns: (the user's words, the answer) of each earlier turn of the conversation.
+
     Raises:
-        InputError: the words hold a token that stands for vision.
-        LayoutError: the family's grids do not have as many cells as there are vision tokens.
-        ModelError: the chat template does not show where the words are.
+        InputError: the words hold a token that stands for vision; a video for a model that takes none.
+        LayoutError: the family does not account for all the vision tokens.
+        ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
     if PLACE in words:
         raise InputError("the prompt holds a private-use character", got=f"U+{ord(PLACE):X}", cure="take it out")
-    before, after = render(processor, media, PLACE).split(PLACE)
-    text = render(processor, media, words)
+    if media.video and not family.video:
+        raise InputError("the model takes no video", got=family.name, cure="show frames as several pictures")
+    if not processor.tokenizer.is_fast:
+        raise ModelError("the tokenizer does not say where its tokens are in the text", got=type(processor.tokenizer))
+    before, after = render(family, processor, media, PLACE, turns).split(PLACE)
+    text = render(family, processor, media, words, turns)
     if not (text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)):
         raise ModelError("the chat template changes with the words", got=repr(text), cure="report the checkpoint")
     options = dict(family.options)
@@ -55,35 +69,73 @@ def prepare(family: Family, config, processor, media: Media, words: str) -> Prep
         videos=[np.stack([np.asarray(picture) for picture in media.pictures])] if media.video else None,
         return_tensors="pt",
         return_offsets_mapping=True,
+        return_text_replacement_offsets=True,
         **options,
     )
     offsets = outputs.pop("offset_mapping")[0].numpy()
-    outputs.pop("video_metadata", None)
+    if "text_replacement_offsets" not in outputs:
+        raise ModelError("the processor does not say what it writes for a picture", got=type(processor).__name__)
+    written = tuple(place["replacement"] for place in outputs.pop("text_replacement_offsets")[0])
+    if len(written) != len(media.sizes):
+        raise InputError("the prompt holds a vision token", got=repr(words), cure="take it out of the prompt")
+    for name in UNREAD & outputs.keys():
+        outputs.pop(name)
     tokens = outputs["input_ids"][0].numpy()
-    vision = np.isin(tokens, sorted(family.vision_ids(config)))
     # Pictures stand before the words and make the text longer there, so the words are counted from its end.
-    end = offsets[:, 1].max() - len(after)
+    end = offsets[:, 1].max() - len(after) - len(family.appended)
     prompt = spanning(offsets, end - (len(text) - len(before) - len(after)), end)
-    if vision[prompt].any():
+    blocks = tuple(family.blocks(Asked(config, processor, outputs, media, written)))
+    vision = np.flatnonzero(np.isin(tokens, sorted(family.vision_ids(config))))
+    if np.isin(prompt, vision).any():
         raise InputError("the prompt holds a vision token", got=repr(words), cure="take it out of the prompt")
     layout = Layout(
-        vision=np.flatnonzero(vision).astype(np.int32),
+        vision=vision[showing(blocks, len(vision))].astype(np.int32),
         prompt=prompt,
         answer=len(tokens),
-        grids=family.grids(processor, outputs, media),
+        grids=tuple(block.grid for block in blocks),
         sizes=media.sizes,
     )
     return Prepared({name: _tensor(value) for name, value in outputs.items()}, tokens, layout)
 
 
-def render(processor, media: Media, words: str) -> str:
-    """The whole prompt as text: media first, then the words, then the start of the answer."""
+def render(family: Family, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> str:
+    """The whole prompt as text: media first, then earlier turns and the words, then the start of the answer."""
+    if family.template is not None:
+        if turns:
+            raise InputError("the model takes no conversation", got=family.name, cure="ask one question")
+        return family.template(processor, len(media.pictures), words)
+    if processor.chat_template is None:
+        raise ModelError("the checkpoint has no chat template", got=type(processor).__name__, cure="take a chat model")
     shown = [{"type": "video"}] if media.video else [{"type": "image"}] * len(media.pictures)
-    conversation = [{"role": "user", "content": [*shown, {"type": "text", "text": words}]}]
+    if any(isinstance(turn, str) or len(turn) != 2 for turn in turns):
+        raise InputError("a turn is not the user's words and the answer", got=turns, expected="pairs of texts")
+    said = [text for turn in turns for text in turn] + [words]
+    conversation = [
+        {"role": role, "content": [{"type": "text", "text": text}]}
+        for role, text in zip(itertools.cycle(("user", "assistant")), said, strict=False)
+    ]
+    conversation[0]["content"] = [*shown, *conversation[0]["content"]]
     text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     if words == PLACE and text.count(PLACE) != 1:
         raise ModelError("the chat template does not show the words once", got=f"{text.count(PLACE)} times")
     return text
+
+
+def showing(blocks: Sequence[Block], count: int) -> np.ndarray:
+    """Which of the ``count`` tokens with a vision token's id show something: bool [count]; LayoutError if not all are
+    accounted for."""
+    parts = [
+        np.append(np.tile([True] * block.grid.columns + [False] * block.row_end, block.grid.rows), [False] * block.end)
+        for block in blocks
+    ]
+    shown = np.concatenate(parts).astype(bool)
+    if len(shown) != count:
+        shapes = " + ".join(f"{block.grid.rows}x{block.grid.columns}" for block in blocks)
+        raise LayoutError(
+            "grid cells and vision tokens differ", got=f"{count} vision tokens", expected=f"{len(shown)} ({shapes})",
+            cure="check the family's rule for this processor",
+        )  # fmt: skip
+    return shown
 
 
 def spanning(offsets: np.ndarray, start: int, end: int) -> np.ndarray:

@@ -1,37 +1,31 @@
-"""Qwen2-VL and Qwen2.5-VL: a picture keeps its shape, and merge x merge patches make one vision token.
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL, GLM-4V: a picture keeps its shape, and merge x merge patches make one vision token.
 
 The whole picture is resized to a multiple of the token's size, so that its grid covers all of it. Qwen2.5-VL computes
-in windows, but undoes their order before the language model: tokens are row-major in both.
+in windows, but undoes their order before the language model: tokens are row-major in all. Qwen3-VL and GLM-4V write
+the time before each temporal patch of a video; the grids are the same.
 """
 
-from tam.families.interface import Family
-from tam.layout import Grid
+from collections.abc import Iterator
+
+from tam.families.interface import Asked, Block, Family, image_and_video_id, whole
 
 
-def vision_ids(config) -> set[int]:
-    return {config.image_token_id, config.video_token_id}
-
-
-def grids(processor, outputs, media) -> tuple[Grid, ...]:
+def blocks(asked: Asked) -> Iterator[Block]:
     """``image_grid_thw``: one grid a picture; ``video_grid_thw``: one grid for each temporal patch of frames."""
-    kind = processor.video_processor if media.video else processor.image_processor
-    shapes = outputs["video_grid_thw" if media.video else "image_grid_thw"].tolist()
-    found = []
-    for medium, ((width, height), (times, rows, columns)) in enumerate(zip(media.sizes, shapes, strict=True)):
+    media = asked.media
+    kind = asked.processor.video_processor if media.video else asked.processor.image_processor
+    shapes = asked.outputs["video_grid_thw" if media.video else "image_grid_thw"].tolist()
+    for medium, (times, rows, columns) in enumerate(shapes):
         for time in range(times):
             # A video of an odd number of frames ends with its last frame twice: it is named once.
             seen = media.frames[time * kind.temporal_patch_size : (time + 1) * kind.temporal_patch_size]
-            found.append(
-                Grid(
-                    medium=medium,
-                    frames=seen if media.video else (0,),
-                    rows=rows // kind.merge_size,
-                    columns=columns // kind.merge_size,
-                    box=(0.0, 0.0, float(width), float(height)),
-                )
-            )
-    return tuple(found)
+            shape = rows // kind.merge_size, columns // kind.merge_size
+            yield whole(asked, medium, *shape, seen if media.video else (0,))
 
 
 # The cap is what the authors' own code does; transformers is about to make it the default.
-FAMILY = Family("Qwen2-VL", vision_ids, grids, options={"videos_kwargs": {"cap_pixels_per_frame": True}})
+CAPPED = {"videos_kwargs": {"cap_pixels_per_frame": True}}
+
+QWEN2 = Family("Qwen2-VL", image_and_video_id, blocks, video=True, options=CAPPED)
+QWEN3 = Family("Qwen3-VL", image_and_video_id, blocks, video=True, options=CAPPED)
+GLM4V = Family("GLM-4V", image_and_video_id, blocks, video=True)

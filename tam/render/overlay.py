@@ -37,15 +37,10 @@ def resized(picture: np.ndarray, width: int) -> np.ndarray:
 
 
 def _box(grid: Grid, original: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The grid's box in pixels of the shown picture, at least one pixel in each direction."""
+    """The grid's box in pixels of the shown picture, at least one pixel in each direction; it may reach beyond it."""
     (x, y), (height, width) = (shape[1] / original[0], shape[0] / original[1]), shape
     left, top = min(round(grid.box[0] * x), width - 1), min(round(grid.box[1] * y), height - 1)
-    return (
-        left,
-        top,
-        min(max(round(grid.box[2] * x), left + 1), width),
-        min(max(round(grid.box[3] * y), top + 1), height),
-    )
+    return left, top, max(round(grid.box[2] * x), left + 1), max(round(grid.box[3] * y), top + 1)
 
 
 def panels(layout: Layout, media: Media, width: int | None = None) -> list[Panel]:
@@ -84,8 +79,12 @@ def heat(panel: Panel, grids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndar
     for index, (left, top, right, bottom) in panel.grids:
         values = np.nan_to_num(np.ascontiguousarray(grids[index], np.float32))
         size = right - left, bottom - top
-        total[top:bottom, left:right] += cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
-        count[top:bottom, left:right] += 1
+        values = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
+        # A grid over a picture that was padded reaches beyond it.
+        on_it = np.s_[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        values = values[max(-top, 0) :, max(-left, 0) :][: total[on_it].shape[0], : total[on_it].shape[1]]
+        total[on_it] += values
+        count[on_it] += 1
     return total / np.maximum(count, 1), count > 0
 
 

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_iter
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from tam.cache import write_generations
-from tam.families import family_of
+from tam.families import FAMILIES
 from tam.families.prompt import Prepared, prepare
 from tam.generation import _collate, answer_batch, select
 from tam.manifest import Sample
@@ -100,7 +100,7 @@ def model_and_batch(batch: int) -> tuple[Qwen2VLForConditionalGeneration, object
     processor.image_processor.size.longest_edge = ROWS * COLUMNS * 28 * 28
     pixels = np.random.default_rng(0).integers(0, 255, (ROWS * 28, COLUMNS * 28, 3), dtype=np.uint8)
     media = Media(False, (Image.fromarray(pixels),), (0,))
-    return model, processor, [prepare(family_of("qwen2_vl"), config, processor, media, WORDS)] * batch
+    return model, processor, [prepare(FAMILIES["qwen2_vl"], config, processor, media, WORDS)] * batch
 
 
 def plain(model, processor, batch: list[Prepared]) -> None:

@@ -1,0 +1,27 @@
+"""InternVL: the picture squashed into tiles of fixed size, then a thumbnail if there are several.
+
+A frame of a video is one tile. Tiles are asked for, because the image processor alone would make one of a picture.
+"""
+
+from collections.abc import Iterator
+from math import isqrt
+
+from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
+
+from tam.families.interface import Asked, Block, Family, image_id, tiles, whole
+
+
+def blocks(asked: Asked) -> Iterator[Block]:
+    side = isqrt(asked.processor.image_seq_length)
+    if asked.media.video:
+        yield from asked.video(side, side)
+        return
+    kind, tile = asked.processor.image_processor, tuple(asked.outputs["pixel_values"].shape[-2:])
+    for medium, (width, height) in enumerate(asked.media.sizes):
+        across, down = get_optimal_tiled_canvas((height, width), tile, kind.min_patches, kind.max_patches)
+        yield from tiles(asked, medium, down, across, side)
+        if across * down > 1:
+            yield whole(asked, medium, side, side)
+
+
+FAMILY = Family("InternVL3", image_id, blocks, video=True, options={"images_kwargs": {"crop_to_patches": True}})

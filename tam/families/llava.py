@@ -1,0 +1,29 @@
+"""LLaVA-1.5: every picture becomes a square of fixed size, and each of its patches a vision token.
+
+How it becomes one (a centre crop, in the published checkpoints) is the image processor's choice. Checkpoints of this
+kind with Pixtral's vision tower keep the picture's shape: see ``pixtral.py``.
+"""
+
+from collections.abc import Iterator
+
+from tam.families import pixtral
+from tam.families.crop import seen_box
+from tam.families.interface import Asked, Block, Family, image_id
+from tam.layout import Grid
+
+
+def blocks(asked: Asked) -> Iterator[Block]:
+    if asked.config.vision_config.model_type == "pixtral":
+        yield from pixtral.blocks(asked)
+        return
+    height, width = asked.outputs["pixel_values"].shape[-2:]
+    patch = asked.config.vision_config.patch_size
+    rows, columns = height // patch, width // patch
+    for medium, size in enumerate(asked.media.sizes):
+        left, top, right, bottom = seen_box(asked.processor.image_processor, size)
+        # Patches start at the top left; what is left over at the other sides is not seen.
+        x, y = (right - left) / width * patch, (bottom - top) / height * patch
+        yield Block(Grid(medium, (0,), rows, columns, (left, top, left + columns * x, top + rows * y)))
+
+
+FAMILY = Family("LLaVA-1.5", image_id, blocks)

@@ -1,0 +1,215 @@
+"""What every family has to get right, on tiny random models of the real classes; ``docs/families.md`` says who does.
+
+``python -m tests.conformance`` writes its table anew.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tam.cache import Generation, read_generations, write_generations
+from tam.errors import InputError
+from tam.families import family_of
+from tam.families.interface import Family
+from tam.families.probe import probe
+from tam.families.prompt import Prepared, prepare
+from tam.generation import answer_batch, given_answer, load, select
+from tam.manifest import Sample
+from tam.maps import SampleMaps, read_maps, write_maps
+from tam.media import Media
+from tam.methods import METHODS
+from tam.protocol import FIXED
+from tests import tiny
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
+WORDS, LIMIT, TOLERANCE = "What is in the image?", 6, 1e-4
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Blocks of noise: resizing leaves something of them."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height))
+
+
+def pictures(*sizes: tuple[int, int]) -> Media:
+    return Media(False, tuple(picture(*size, seed) for seed, size in enumerate(sizes)), (0,) * len(sizes))
+
+
+def film(size: tuple[int, int]) -> Media:
+    return Media(True, tuple(picture(*size, seed) for seed in range(3)), (0, 5, 10))
+
+
+# Two samples of different sizes each: one wide and one tall picture, and so on.
+INPUTS: dict[str, tuple[Media, Media]] = {
+    "one image": (pictures((168, 112)), pictures((90, 211))),
+    "several images": (pictures((168, 112), (60, 90)), pictures((50, 60), (131, 300), (56, 56))),
+    "video": (film((84, 56)), film((60, 120))),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, and two samples that it was asked about, together and one by one."""
+
+    kind: str
+    media: tuple[Media, Media]
+    folder: Path
+
+    @cached_property
+    def model(self):
+        return tiny.model(self.kind)
+
+    @cached_property
+    def processor(self):
+        return tiny.processor(self.kind)
+
+    @cached_property
+    def family(self) -> Family:
+        return family_of(self.model.config)
+
+    @cached_property
+    def prepared(self) -> list[Prepared]:
+        return [prepare(self.family, self.model.config, self.processor, media, WORDS) for media in self.media]
+
+    @cached_property
+    def alone(self) -> list[Generation]:
+        return [self.kept(one, answer_batch(self.model, self.processor, [one], LIMIT)[0]) for one in self.prepared]
+
+    def kept(self, prepared: Prepared, answer) -> Generation:
+        return select(self.model, self.processor, Sample("s", [], WORDS), prepared, answer)
+
+
+def maps_of(generation: Generation) -> np.ndarray:
+    return METHODS["tam"](generation, FIXED).maps
+
+
+def same(one: Generation, other: Generation) -> None:
+    """The same tokens, and logits and maps within the tolerance."""
+    assert one.tokens.tolist() == other.tokens.tolist()
+    assert np.abs(one.logits - other.logits).max() < TOLERANCE
+    assert np.abs(maps_of(one) - maps_of(other)).max() < TOLERANCE
+
+
+# ---- the checks
+
+
+def words_are_found(case: Case) -> None:
+    """The span of the prompt is the person's words."""
+    for one in case.prepared:
+        assert case.processor.tokenizer.decode(one.tokens[one.layout.prompt]) == WORDS
+
+
+def head_of_a_state_is_the_logits(case: Case) -> None:
+    """What is kept of the states gives the model's own logits: of the prompt, and of every step."""
+    for one in case.prepared:
+        (answer,) = answer_batch(case.model, case.processor, [one], LIMIT)
+        inputs, length, head = one.inputs, len(one.tokens), case.model.get_output_embeddings()
+        with torch.no_grad():
+            assert torch.equal(head(answer.states[:length]), case.model(**inputs).logits[0])
+            steps = case.model.generate(
+                **inputs, max_new_tokens=LIMIT, do_sample=False, output_logits=True, return_dict_in_generate=True
+            ).logits
+            for state, logits in zip(answer.states[length - 1 :], steps, strict=True):
+                assert torch.equal(head(state[None, None])[:, -1], logits)
+        assert answer.candidates.ids[:, 0].tolist() == answer.ids.tolist()
+
+
+def batch_is_one_by_one(case: Case) -> None:
+    """Samples of different sizes, padded on the left, get what they get alone."""
+    answers = answer_batch(case.model, case.processor, case.prepared, LIMIT)
+    for one, answer, alone in zip(case.prepared, answers, case.alone, strict=True):
+        same(case.kept(one, answer), alone)
+
+
+def eager_is_sdpa(case: Case) -> None:
+    """Both implementations of attention give the same maps."""
+    eager = tiny.model(case.kind, attention="eager")
+    assert {eager.config.text_config._attn_implementation, case.model.config.text_config._attn_implementation} == {
+        "eager", "sdpa",
+    }  # fmt: skip
+    for one, alone in zip(case.prepared, case.alone, strict=True):
+        same(case.kept(one, answer_batch(eager, case.processor, [one], LIMIT)[0]), alone)
+
+
+def given_is_generated(case: Case) -> None:
+    """An answer that is handed over is explained as one that was generated."""
+    for one, alone in zip(case.prepared, case.alone, strict=True):
+        same(case.kept(one, given_answer(case.model, case.family, one, alone.answer_ids)), alone)
+
+
+def maps_survive_the_files(case: Case) -> None:
+    """Maps are finite, say something, and are the same after cache and maps were written and read."""
+    write_generations(case.folder / "0.h5", dict(enumerate(case.alone)), {}, "f00d")
+    write_maps(case.folder / "0.h5", case.folder / "maps.h5", "tam", FIXED, False)
+    read: list[SampleMaps] = list(read_maps(case.folder / "maps.h5"))
+    for alone, cached, maps in zip(case.alone, read_generations(case.folder / "0.h5"), read, strict=True):
+        same(cached, alone)
+        assert np.isfinite(maps.maps).all() and np.ptp(maps.maps) > 0.1
+        assert np.abs(maps.maps - maps_of(alone)).max() < 1e-3  # stored in half precision
+
+
+def checkpoint_is_read_back(case: Case) -> None:
+    """``save_pretrained``, then tam's own loading, gives the same answers."""
+    case.model.save_pretrained(case.folder / "checkpoint")
+    case.processor.save_pretrained(case.folder / "checkpoint")
+    model, processor, family = load(str(case.folder / "checkpoint"), device="cpu")
+    assert family is case.family
+    for media, alone in zip(case.media, case.alone, strict=True):
+        one = prepare(family, model.config, processor, media, WORDS)
+        same(case.kept(one, answer_batch(model, processor, [one], LIMIT)[0]), alone)
+
+
+def painting_moves_the_right_token(case: Case) -> None:
+    """The self-check: of a grid's tokens, that of a painted cell moves most."""
+    for media in case.media:
+        found = list(probe(case.model, case.processor, case.family, media, 3))
+        assert len(found) >= 2 and all(right for right, _ in found), [what for right, what in found if not right]
+
+
+CHECKS: list[Callable[[Case], None]] = [
+    words_are_found, head_of_a_state_is_the_logits, batch_is_one_by_one, eager_is_sdpa, given_is_generated,
+    maps_survive_the_files, checkpoint_is_read_back, painting_moves_the_right_token,
+]  # fmt: skip
+
+
+@cache
+def verdict(kind: str, shown: str) -> str:
+    """Yes after all checks have passed, no if the family refuses the input."""
+    with TemporaryDirectory() as folder:
+        case = Case(kind, INPUTS[shown], Path(folder))
+        try:
+            case.prepared  # noqa: B018
+        except InputError:
+            return "no"
+        for check in CHECKS:
+            check(case)
+    return "yes"
+
+
+# ---- the table
+
+
+def table() -> str:
+    lines = ["| model_type | transformers class | " + " | ".join(INPUTS) + " |", "|---" * (2 + len(INPUTS)) + "|"]
+    for kind in tiny.KINDS:
+        type_ = "llava (Pixtral's vision tower)" if kind == "pixtral" else kind
+        cells = " | ".join(verdict(kind, shown) for shown in INPUTS)
+        lines.append(f"| {type_} | `{tiny.CLASS[kind]}ForConditionalGeneration` | {cells} |")
+    checks = [f"* {check.__name__.replace('_', ' ')}: {check.__doc__}" for check in CHECKS]
+    return "\n".join([*lines, "", "A yes stands for these checks:", "", *checks])
+
+
+def documented(text: str, made: str) -> str:
+    """``text`` with what stands between the marks of the table replaced."""
+    return re.sub(r"(?s)(<!-- support -->\n).*(\n<!-- /support -->)", lambda marks: marks[1] + made + marks[2], text)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(documented(DOCUMENT.read_text(encoding="utf-8"), table()), encoding="utf-8")

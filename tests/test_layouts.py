@@ -1,0 +1,259 @@
+"""Where vision tokens lie on the pixels: boxes by hand, and a probe that a wrong layout does not pass."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    CLIPImageProcessor,
+    LlavaImageProcessor,
+    SiglipImageProcessor,
+    VipLlavaConfig,
+    VipLlavaForConditionalGeneration,
+)
+
+from tam.errors import InputError, LayoutError, ModelError
+from tam.families import FAMILIES, gemma3, generic, llava, llava_next
+from tam.families.crop import seen_box
+from tam.families.interface import Block
+from tam.families.probe import probe
+from tam.families.prompt import prepare, showing
+from tam.generation import answer_batch, load
+from tam.layout import Grid
+from tam.media import Media
+from tam.render.overlay import Panel, heat
+from tests import tiny
+from tests.conformance import film, pictures
+
+
+def layout(kind: str, media: Media, **changes):
+    """The layout of a tiny checkpoint of a kind, with changes to its family."""
+    config = tiny.model(kind).config
+    return prepare(replace(FAMILIES[config.model_type], **changes), config, tiny.processor(kind), media, "a cat").layout
+
+
+def boxes(kind: str, *sizes: tuple[int, int], **changes) -> list[tuple]:
+    return [grid.box for grid in layout(kind, pictures(*sizes), **changes).grids]
+
+
+# ---- crops and paddings
+
+
+def test_a_centre_crop_leaves_out_the_sides():
+    """168 x 112 is resized to 84 x 56, of which 56 x 56 are seen: two pixels of the picture for each."""
+    assert boxes("llava", (168, 112)) == [(28, 0, 140, 112)]
+
+
+def test_a_crop_follows_the_processors_rounding():
+    """150 x 353 becomes 56 x int(131.79), and the crop starts at int(37.5)."""
+    assert boxes("llava", (150, 353))[0] == pytest.approx((0, 37 * 353 / 131, 150, 93 * 353 / 131))
+
+
+def test_squashed_pictures_are_seen_as_a_whole():
+    assert seen_box(SiglipImageProcessor(), (150, 353)) == (0, 0, 150, 353)
+    assert boxes("paligemma", (150, 353), (20, 30)) == [(0, 0, 150, 353), (0, 0, 20, 30)]
+
+
+def test_a_padded_picture_is_seen_in_the_middle_of_a_square():
+    padded = LlavaImageProcessor(do_pad=True, size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    assert seen_box(padded, (101, 40)) == (0, -30, 101, 71)
+    assert boxes("llava_onevision", (60, 30), (20, 60))[0] == (0, -15, 56, 41)  # four patches see 56 of 60 pixels
+
+
+def test_a_crop_larger_than_the_picture_is_padded():
+    large = CLIPImageProcessor(size={"shortest_edge": 50}, crop_size={"height": 56, "width": 56})
+    assert seen_box(large, (100, 50)) == (22, -3, 78, 53)
+
+
+def test_a_crop_without_resizing_takes_the_middle():
+    assert seen_box(
+        CLIPImageProcessor(do_resize=False, crop_size={"height": 56, "width": 56}), (100, 70)
+    ) == (22, 7, 78, 63)  # fmt: skip
+
+
+# ---- tiles
+
+
+def test_tiles_lie_row_after_row_and_the_thumbnail_on_all_of_it():
+    tiled = [(x, y, x + 56, y + 56) for y in (0, 56) for x in (0, 56, 112)]
+    for kind in ("internvl", "idefics3", "smolvlm"):
+        assert boxes(kind, (168, 112)) == [*tiled, (0, 0, 168, 112)]
+
+
+def test_a_picture_of_one_tile_has_no_thumbnail():
+    assert boxes("internvl", (56, 56)) == [(0, 0, 56, 56)]
+
+
+def test_pan_and_scan_crops_the_longer_side():
+    pan = {"options": {"images_kwargs": {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 32}}}
+    assert boxes("gemma3", (131, 61), **pan) == [(0, 0, 131, 61), (0, 0, 66, 61), (66, 0, 131, 61)]
+    assert boxes("gemma3", (61, 131), **pan) == [(0, 0, 61, 131), (0, 0, 61, 66), (0, 66, 61, 131)]
+    assert boxes("gemma3", (61, 60), **pan) == [(0, 0, 61, 60)]
+    model, processor = tiny.model("gemma3"), tiny.processor("gemma3")
+    found = probe(model, processor, replace(gemma3.FAMILY, **pan), pictures((131, 61), (90, 200)), 4)
+    assert all(right for right, _ in found)
+
+
+NEXT = SimpleNamespace(
+    vision_config=SimpleNamespace(image_size=336, patch_size=14),
+    image_grid_pinpoints=[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]],
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "columns", "box"),
+    [
+        ((640, 480), 36, 48, (0, 0, 640, 480)),  # 504 of 672 pixels: 84 above are six patches
+        ((1000, 666), 32, 48, (0, 0, 1000, 666)),  # 448 pixels (447.55 rounded up): 112 above are eight patches
+        # 471 pixels from 100 on; seven patches are taken off, so the grid starts 2 pixels above the picture
+        ((500, 350), 34, 48, (0, -2 * 350 / 471, 500, 474 * 350 / 471)),
+        ((336, 1008), 72, 24, (0, 0, 336, 1008)),
+    ],
+)
+def test_joined_tiles_are_unpadded(size, rows, columns, box):
+    found = llava_next.joined(NEXT, size)
+    assert found[:2] == (rows, columns) and found[2] == pytest.approx(box)
+
+
+@pytest.mark.parametrize("kind", ["llava_next", "llava_onevision"])
+@pytest.mark.parametrize("size", [(4000, 40), (40, 4000)])
+def test_a_sliver_has_no_joined_tiles_left(kind, size):
+    """All rows are taken off, or all columns: then only newlines are left. The model can still be asked."""
+    model, processor = tiny.model(kind), tiny.processor(kind)
+    prepared = prepare(FAMILIES[kind], model.config, processor, pictures(size), "a cat")
+    assert len(prepared.layout.grids) == 1
+    answer_batch(model, processor, [prepared], 1)
+
+
+def test_newlines_are_no_vision_tokens():
+    found = layout("llava_next", pictures((168, 112)))
+    assert [(grid.rows, grid.columns) for grid in found.grids] == [(4, 4), (8, 12)]
+    steps = np.diff(found.vision)
+    assert len(steps) == 16 + 96 - 1 and sorted(set(steps.tolist())) == [1, 2]
+    assert np.flatnonzero(steps == 2).tolist() == [16 + 12 * row - 1 for row in range(1, 8)]
+
+
+def test_what_shows_something_is_what_the_blocks_say():
+    one, other = Grid(0, (0,), 2, 3, (0, 0, 1, 1)), Grid(0, (0,), 1, 1, (0, 0, 1, 1))
+    shown = showing([Block(one, row_end=1), Block(other, end=2)], 11)
+    assert shown.tolist() == [True] * 3 + [False] + [True] * 3 + [False, True, False, False]
+    with pytest.raises(LayoutError, match=r"got 10 vision tokens; expected 11 \(2x3 \+ 1x1\)"):
+        showing([Block(one, row_end=1), Block(other, end=2)], 10)
+
+
+# ---- videos
+
+
+@pytest.mark.parametrize("kind", ["qwen3_vl", "glm4v", "llava_onevision", "internvl", "smolvlm"])
+def test_a_videos_grids_name_their_frames(kind):
+    merged = kind in ("qwen3_vl", "glm4v")
+    found = layout(kind, film((84, 56))).grids
+    assert [grid.frames for grid in found] == ([(0, 5), (10,)] if merged else [(0,), (5,), (10,)])
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "idefics3", "llava", "llava_next", "mistral3", "paligemma", "pixtral"])
+def test_a_video_is_refused_by_those_that_take_none(kind):
+    with pytest.raises(InputError, match=r"takes no video.*several pictures"):
+        layout(kind, film((84, 56)))
+
+
+# ---- sizes
+
+
+@pytest.mark.parametrize("size", [(28, 28), (28, 90), (4000, 3000), (4000, 40), (61, 4000)])
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_pictures_from_28_to_4000_pixels(kind, size):
+    found = layout(kind, pictures(size))
+    assert sum(grid.cells for grid in found.grids) == len(found.vision) and found.sizes == (size,)
+    for left, top, right, bottom in (grid.box for grid in found.grids):
+        assert right > left and bottom > top and right > 0 and bottom > 0 and left < size[0] and top < size[1]
+
+
+# ---- the probe refuses what is wrong
+
+
+def _swapped(grid: Grid, size: tuple[int, int]) -> Grid:
+    return replace(grid, rows=grid.columns, columns=grid.rows)
+
+
+def _mirrored(grid: Grid, size: tuple[int, int]) -> Grid:
+    (width, height), (left, top, right, bottom) = size, grid.box
+    return replace(grid, box=(width - right, height - bottom, width - left, height - top))
+
+
+def _all_of_it(grid: Grid, size: tuple[int, int]) -> Grid:
+    return replace(grid, box=(0.0, 0.0, *map(float, size)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [("qwen2_vl", _swapped), ("mistral3", _swapped), ("internvl", _mirrored), ("idefics3", _mirrored),
+     ("llava", _all_of_it), ("internvl", _all_of_it)],
+)  # fmt: skip
+def test_a_wrong_layout_does_not_pass_the_probe(kind, wrong):
+    model, processor, media = tiny.model(kind), tiny.processor(kind), pictures((301, 112))
+    family = FAMILIES[model.config.model_type]
+    bent = replace(
+        family, blocks=lambda asked: [replace(b, grid=wrong(b.grid, media.sizes[0])) for b in family.blocks(asked)]
+    )
+    assert all(right for right, _ in probe(model, processor, family, media, 4))
+    assert not all(right for right, _ in probe(model, processor, bent, media, 4))
+
+
+# ---- models of an unknown kind
+
+
+def test_an_unknown_kind_with_a_square_grid_is_believed():
+    for kind in ("llava", "paligemma", "qwen2_vl"):
+        model = tiny.model(kind)
+        family = replace(generic.FAMILY, template=FAMILIES[kind].template, appended=FAMILIES[kind].appended)
+        generic.believe(model, tiny.processor(kind), family)
+
+
+def test_an_unknown_kind_is_loaded_and_asked(tmp_path):
+    """VipLlava is no family, but its tokens lie as LLaVA-1.5's do, on the same centre crop."""
+    known = tiny.model("llava").config
+    config = VipLlavaConfig(
+        text_config=known.text_config, vision_config=known.vision_config, image_token_id=known.image_token_id,
+        vision_feature_layers=[-1, -2],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    VipLlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    tiny.processor("llava").save_pretrained(tmp_path)
+    model, processor, family = load(str(tmp_path), device="cpu")
+    assert family is generic.FAMILY
+    found = prepare(family, model.config, processor, pictures((168, 112)), "a cat").layout
+    assert found.grids == (Grid(0, (0,), 4, 4, (28, 0, 140, 112)),)
+
+
+@pytest.mark.parametrize("kind", ["internvl", "llava_next", "idefics3"])
+def test_an_unknown_kind_with_other_grids_is_refused(kind):
+    with pytest.raises(ModelError, match=r"not one regular grid.*Add your model"):
+        generic.believe(tiny.model(kind), tiny.processor(kind), generic.FAMILY)
+
+
+def test_an_unknown_kind_whose_tokens_lie_elsewhere_is_refused(monkeypatch):
+    """As many tokens as a square has, but in another order: only painting shows it."""
+    model, processor = tiny.model("llava"), tiny.processor("llava")
+    projector = model.model.multi_modal_projector
+    projector.register_forward_hook(lambda module, inputs, output: output.flip(1))
+    with pytest.raises(ModelError, match=r"got \d of 12 painted cells moved their own token most"):
+        generic.believe(model, processor, generic.FAMILY)
+
+
+def test_a_checkpoint_without_a_chat_template_is_refused():
+    model, processor = tiny.model("llava"), tiny.processor("llava")
+    processor.chat_template = None
+    with pytest.raises(ModelError, match="has no chat template"):
+        prepare(llava.FAMILY, model.config, processor, pictures((56, 56)), "a cat")
+
+
+# ---- drawing
+
+
+def test_a_grid_that_reaches_beyond_the_picture_is_cut_off():
+    panel = Panel(np.zeros((10, 20, 3), np.uint8), ((0, (-10, 0, 30, 10)),))
+    values, covered = heat(panel, [np.array([[0.0, 1.0, 1.0, 0.0]])])
+    assert covered.all() and values[:, 9:11].min() == 1 and values[0, 0] == pytest.approx(0.55)
