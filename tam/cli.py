@@ -37,7 +37,8 @@ def dataset_emoji(
     prompt: Annotated[str | None, typer.Option(help="The question asked of every picture.")] = None,
 ):
     """Compose emoji scenes with exact masks, in the layout of the paper's formatted COCO set."""
-    from tam.datasets import coco, emoji
+    from tam.datasets import coco
+    from tam.datasets.emoji import scenes as emoji
 
     emoji.write(out, n=scenes, seed=seed)
     _wrote(coco.write(out, out / "manifest.jsonl", prompt=prompt or coco.PROMPT), out / "manifest.jsonl")

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from tam import manifest
-from tam.datasets import coco, emoji
-from tam.embedded import grammar
-from tam.embedded.sprites import GLYPHS, NAMES, SHEET, sprites
+from tam.datasets import coco
+from tam.datasets.emoji import grammar
+from tam.datasets.emoji import scenes as emoji
+from tam.datasets.emoji.sprites import GLYPHS, NAMES, SHEET, sprites
 from tests.shared import shared
 
 

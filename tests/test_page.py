@@ -14,7 +14,7 @@ from PIL import Image
 
 from tam import manifest
 from tam.cache import Candidates, Generation, Piece, write_generations
-from tam.datasets import emoji
+from tam.datasets.emoji import scenes as emoji
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from tam.datasets import emoji
-from tam.embedded import CHECKPOINT, LEXICON, grammar, model, train
+from tam.datasets.emoji import grammar
+from tam.datasets.emoji import scenes as emoji
+from tam.embedded import CHECKPOINT, LEXICON, model, train
 
 MICRO = train.Scenes(1, 64, 4, train.ONE)
 

@@ -1,4 +1,4 @@
-"""What comes along with the package: the emoji sprites, a small trained model, and the code that made them."""
+"""What comes along with the package: a small trained model, the words it can say, and the code that made them."""
 
 from pathlib import Path
 

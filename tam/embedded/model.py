@@ -13,8 +13,8 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from tam.embedded import grammar
-from tam.embedded.sprites import NAMES
+from tam.datasets.emoji import grammar
+from tam.datasets.emoji.sprites import NAMES
 
 SPECIALS = (
     "<|endoftext|>",

@@ -7,7 +7,8 @@ import json
 
 import nltk
 
-from tam.embedded import LEXICON, grammar
+from tam.datasets.emoji import grammar
+from tam.embedded import LEXICON
 from tam.files import atomic
 
 

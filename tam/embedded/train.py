@@ -1,15 +1,14 @@
-"""Train the embedded model: ``python -m tam.embedded.train --out DIR``, about an hour on two CPU cores.
+"""Train the embedded model: ``python -m tam.embedded.train --out DIR``, about 45 minutes on two CPU cores.
 
-Five stages, all counted in steps and seeded:
+Four stages, all counted in steps and seeded:
 
 * ``V1``, ``V2``: the vision tower alone learns to say at every token which words of the scene it shows, from the list
   of words of the whole picture; first on close-ups of parts of one object, then on whole scenes.
 * ``soft``, ``soft2``: the language model learns captions on the frozen tower. A small second loss, the anchor, keeps
   its output at vision positions on those words; without it nothing ties the maps of so small a model to the picture.
-
-* ``soft3``: the same, but the anchor also gives a little to every word of the vocabulary. A loss that only says
-  which word is right drives the logits of all others below zero in the end; the maps of the prompt, on which the
-  estimate of interference rests, are then empty, and nothing is left to subtract.
+  In ``soft2`` it also gives a little to every word of the vocabulary: a loss that only says which word is right drives
+  the logits of all others below zero in the end; the maps of the prompt, on which the estimate of interference rests,
+  are then empty, and nothing is left to subtract.
 
 No mask enters any loss. A stage that has left ``DIR/STAGE.pt`` is not repeated.
 """
@@ -31,8 +30,9 @@ from tqdm import tqdm
 from transformers import Qwen2Tokenizer, Qwen2VLProcessor
 from transformers.vision_utils import get_vision_position_ids
 
-from tam.datasets import emoji
-from tam.embedded import grammar, model
+from tam.datasets.emoji import grammar
+from tam.datasets.emoji import scenes as emoji
+from tam.embedded import model
 
 SEED = 1
 ONE = ((1, 1),)
@@ -84,20 +84,12 @@ STAGES = (
     ),
     Stage(
         "soft2",
-        2600,
-        1.2e-3,
-        (Scenes(0.45, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
+        1500,
+        1.1e-3,
+        (Scenes(0.35, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
         anchor=0.7,
         words=3.0,
-    ),
-    Stage(
-        "soft3",
-        500,
-        8e-4,
-        (Scenes(0, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
-        anchor=1.0,
-        words=3.0,
-        spread=0.1,
+        spread=0.008,
     ),
 )
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tam.embedded.sprites import NAMES
+from tam.datasets.emoji.sprites import NAMES
 
 CAPTION = "Write a one-sentence caption for this image:"
 QUESTION = "What is in the image?"

@@ -1,4 +1,4 @@
-"""Draw the sprite sheet from an emoji font: ``python -m tam.embedded.draw_sprites NotoColorEmoji.ttf``.
+"""Draw the sprite sheet from an emoji font: ``python -m tam.datasets.emoji.draw_sprites NotoColorEmoji.ttf``.
 
 Needed once, or when ``GLYPHS`` changes; everything else reads the sheet.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from tam.embedded.sprites import CELL, COLUMNS, GLYPHS, SHEET
+from tam.datasets.emoji.sprites import CELL, COLUMNS, GLYPHS, SHEET
 
 
 def main(font: Path) -> None:

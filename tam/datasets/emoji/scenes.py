@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tam.embedded import grammar
-from tam.embedded.sprites import NAMES, sprites
+from tam.datasets.emoji import grammar
+from tam.datasets.emoji.sprites import NAMES, sprites
 
 SIZE = 224
 EVALUATION, TRAINING = 0, 1  # splits of the seed tree
 MIX = ((1, 1), (1, 2), (1, 3), (2, 2), (2, 2), (2, 3), (3, 3), (3, 3))  # (kinds, objects), each as likely
 GAP = 3  # pixels between the boxes of two objects
 # Only those that are drawn: nouns take the last category that has them in its name, and a dog is no hot dog here.
-CATEGORIES = json.loads((Path(__file__).parents[1] / "embedded" / "coco_categories.json").read_text(encoding="utf-8"))
+CATEGORIES = json.loads((Path(__file__).parent / "coco_categories.json").read_text(encoding="utf-8"))
 IDS = {category["name"]: category["id"] for category in CATEGORIES}
 
 
