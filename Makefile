@@ -21,7 +21,8 @@ run: setup
 	@echo "          results/report/index.html                          every answer: hover over its words"
 	@echo "          results/snakemake.html                             the tables, figures and run times in one file"
 
-test: setup
+test:
+	@bash envs/setup.sh chromium chromium-driver
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check Snakefile workflow

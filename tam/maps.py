@@ -64,18 +64,19 @@ def write_maps(
         InputError: unknown method. SchemaError: not a generation file.
     """
     explain = method(method_name)
+    known = read_header(generation_path)
     header = {
         "format": FORMAT,
         "version": VERSION,
         "method": method_name,
         "protocol": protocol.name,
         "exact": exact,
-        "fingerprint": read_header(generation_path)["fingerprint"],
+        "fingerprint": known["fingerprint"],
     }
     counts: Counter[str] = Counter()
     with atomic(out_path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(header)
-        for generation in tqdm(read_generations(generation_path), desc="maps", unit="sample"):
+        for generation in tqdm(read_generations(generation_path), total=known["samples"], desc="maps", unit="sample"):
             status, maps = _map(generation, explain, protocol, exact)
             _write(file.create_group(f"{generation.row:08d}"), generation.id, status, maps)
             counts[status.partition(":")[0]] += 1
