@@ -145,7 +145,7 @@ def merge(parts: list[Path], path: Path, run: dict, fingerprint: str) -> None:
 
 
 def read_header(path: Path) -> dict:
-    """``run``, ``fingerprint`` and the number of ``samples`` of a cache file; SchemaError if it is foreign, of another version or damaged."""
+    """``run``, ``fingerprint`` and number of ``samples``; SchemaError: foreign, of another version or damaged."""
     with _open(path) as file, _damage_in(path):
         return {
             "run": json.loads(file.attrs["run"]),

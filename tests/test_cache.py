@@ -83,7 +83,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path, dtype):
     sample = made(dtype=dtype)
     write_generations(tmp_path / "0.h5", {3: sample}, RUN, "f00d")
     assert_same(*read_generations(tmp_path / "0.h5"), sample)
-    assert read_header(tmp_path / "0.h5") == {"run": RUN, "fingerprint": "f00d"}
+    assert read_header(tmp_path / "0.h5") == {"run": RUN, "fingerprint": "f00d", "samples": 1}
 
 
 def test_a_prompt_without_words_is_kept(tmp_path):
