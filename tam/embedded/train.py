@@ -4,11 +4,11 @@ Five stages, all counted in steps and seeded:
 
 * ``V1``, ``V2``: the vision tower alone learns to say at every token which words of the scene it shows, from the list
   of words of the whole picture; first on close-ups of parts of one object, then on whole scenes.
-* ``soft``, ``soft2``, ``soft3``: the language model learns captions on the frozen tower. A small second loss, the anchor, keeps
-  its output at vision positions on those words; without it nothing ties the maps of so small a model to the picture.
-  In the last two it also gives a little to every word of the vocabulary: a loss that only says which word is right drives
-  the logits of all others below zero in the end; the maps of the prompt, on which the estimate of interference rests,
-  are then empty, and nothing is left to subtract.
+* ``soft``, ``soft2``, ``soft3``: the language model learns captions on the frozen tower. A small second loss, the
+  anchor, keeps its output at vision positions on those words; without it nothing ties the maps of so small a model to
+  the picture. In the last two it also gives a little to every word of the vocabulary: a loss that only says which word
+  is right drives the logits of all others below zero in the end; the maps of the prompt, on which the estimate of
+  interference rests, are then empty, and nothing is left to subtract.
 
 No mask enters any loss. A stage that has left ``DIR/STAGE.pt`` is not repeated.
 """
