@@ -1,14 +1,14 @@
 """Train the embedded model: ``python -m tam.embedded.train --out DIR``, about 45 minutes on two CPU cores.
 
-Five stages, all counted in steps and seeded:
+Four stages, all counted in steps and seeded:
 
 * ``V1``, ``V2``: the vision tower alone learns to say at every token which words of the scene it shows, from the list
   of words of the whole picture; first on close-ups of parts of one object, then on whole scenes.
-* ``soft``, ``soft2``, ``soft3``: the language model learns captions on the frozen tower. A small second loss, the
-  anchor, keeps its output at vision positions on those words; without it nothing ties the maps of so small a model to
-  the picture. In the last two it also gives a little to every word of the vocabulary: a loss that only says which word
-  is right drives the logits of all others below zero in the end; the maps of the prompt, on which the estimate of
-  interference rests, are then empty, and nothing is left to subtract.
+* ``soft``, ``soft2``: the language model learns captions on the frozen tower. A small second loss, the anchor, keeps
+  its output at vision positions on those words; without it nothing ties the maps of so small a model to the picture.
+  In ``soft2`` it also gives a little to every word of the vocabulary: a loss that only says which word is right drives
+  the logits of all others below zero in the end; the maps of the prompt, on which the estimate of interference rests,
+  are then empty, and nothing is left to subtract.
 
 No mask enters any loss. A stage that has left ``DIR/STAGE.pt`` is not repeated.
 """
@@ -90,15 +90,6 @@ STAGES = (
         anchor=0.7,
         words=3.0,
         spread=0.004,
-    ),
-    Stage(
-        "soft3",
-        300,
-        5e-4,
-        (Scenes(0, 160, 22, MANY), Scenes(1, 224, 14, MANY)),
-        anchor=0.7,
-        words=3.0,
-        spread=0.014,
     ),
 )
 
