@@ -68,7 +68,9 @@ def generate(
     dtype: Dtype = "auto",
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples at a time; does not change the results.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Samples at a time; moves logits in their last bits only.")
+    ] = 8,
     strict: Strict = False,
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""

@@ -29,7 +29,6 @@ GENERAL = (
     "unifontupper",
 )
 NAMES = {"symbolahint": "symbola"}
-KNOWN = ("noto", "symbola", "dejavusans", "unifont")
 CJK = ("Hani", "Hira", "Kana", "Hang", "Bopo")
 RAQM = features.check("raqm")
 EM = 256  # size at which widths are measured: large, so that hinting does not round them

@@ -104,7 +104,11 @@ def _color(rgb: np.ndarray) -> str:
 def _line(pieces: Iterable[tuple[Piece, int]], page: Page) -> str:
     """Pieces from left to right, each at its x; neighbours of one colour share it."""
     parts, x = [], 0.0
-    key = lambda item: "current" if item[0].unit == page.current else _color(page.colors[item[0].unit])  # noqa: E731
+
+    def key(item: tuple[Piece, int]) -> str:
+        unit = item[0].unit
+        return "current" if unit == page.current else _color(page.colors[unit])
+
     for color, group in itertools.groupby(pieces, key):
         body = []
         for piece, box in group:
