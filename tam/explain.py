@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tam.generation import explain_sample, load
+from tam.families.checkpoint import load
+from tam.generation.sample import explain_sample
 from tam.manifest import Sample
 from tam.methods import METHODS
 from tam.protocol import FIXED

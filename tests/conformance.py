@@ -17,10 +17,12 @@ from PIL import Image
 from tam.cache import Generation, read_generations, write_generations
 from tam.errors import InputError
 from tam.families import family_of
+from tam.families.checkpoint import load
 from tam.families.interface import Family
 from tam.families.probe import probe
 from tam.families.prompt import Prepared, prepare
-from tam.generation import answer_batch, given_answer, load, select
+from tam.generation.answer import answer_batch, given_answer
+from tam.generation.select import select
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps, write_maps
 from tam.media import Media

@@ -15,13 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from tam import generation
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, ModelError, NotFiniteError
 from tam.families import FAMILIES, family_of
-from tam.families.checkpoint import dtype_of, fingerprint_of_file
+from tam.families.checkpoint import dtype_of, fingerprint_of_file, load
 from tam.families.prompt import prepare
-from tam.generation import answer_batch, explain_sample, generate, load, select
+from tam.generation import head, stage
+from tam.generation.answer import answer_batch
+from tam.generation.sample import explain_sample
+from tam.generation.select import select
+from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import open_media
 from tam.methods import METHODS
@@ -118,7 +121,7 @@ def test_blocks_of_the_head_are_bounded_and_in_order(media, monkeypatch):
     one = explained(model, processor, sample(0), media)
     seen = []
     handle = model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
-    monkeypatch.setattr(generation, "BLOCK_BYTES", 5 * model.config.get_text_config().vocab_size * 4)
+    monkeypatch.setattr(head, "BLOCK_BYTES", 5 * model.config.get_text_config().vocab_size * 4)
     few = explained(model, processor, sample(0), media)
     handle.remove()
     assert max(seen) == 5
@@ -374,7 +377,7 @@ def test_a_shard_is_written_in_the_manifests_order_whatever_the_batches(shard, c
 def test_a_finished_shard_is_left_alone_and_the_model_is_not_loaded(shard, monkeypatch):
     shard()
     before = (shard.folder / "0.h5").stat().st_mtime_ns
-    monkeypatch.setattr(generation, "load_from", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(stage, "load_from", lambda *_: pytest.fail("the model was loaded"))
     assert shard(batch_size=5) == {"truncated": 12}  # how fast it is made does not belong to the fingerprint
     assert (shard.folder / "0.h5").stat().st_mtime_ns == before
 
@@ -382,7 +385,7 @@ def test_a_finished_shard_is_left_alone_and_the_model_is_not_loaded(shard, monke
 def test_what_determines_the_answers_determines_the_fingerprint(shard):
     def fingerprint(samples, run=None, folder=shard.manifest.parent):
         run = {"weights": "w", "dtype": "float32", "max_new_tokens": 6, "tam": "1"} | (run or {})
-        return generation.fingerprint_of(run, samples, folder)
+        return stage.fingerprint_of(run, samples, folder)
 
     plain = fingerprint({0: sample(0)})
     assert plain == fingerprint({0: sample(0, references=["a cat"], mask="m.png", categories={"cat": 1})})
@@ -410,7 +413,7 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
         1: {"media": ["broken.png"]}, 4: {"media": ["none.png"]}, 5: {"prompt": "what is <|image_pad|>?"},
     }  # fmt: skip
     write([sample(index, **broken.get(index, {})) for index in range(12)], shard.manifest)
-    honest = generation.prepare
+    honest = stage.prepare
 
     def poisoned(family, config, processor, media, words, turns):
         prepared = honest(family, config, processor, media, words, turns)
@@ -418,7 +421,7 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
             prepared.inputs["pixel_values"].fill_(float("nan"))
         return prepared
 
-    monkeypatch.setattr(generation, "prepare", poisoned)
+    monkeypatch.setattr(stage, "prepare", poisoned)
     assert shard(batch_size=4) == {"truncated": 8, "failed": 4}
     made = {one.row: one for one in read_generations(shard.folder / "0.h5")}
     assert {row for row, one in made.items() if one.failed} == {1, 2, 4, 5}
@@ -428,7 +431,7 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
 
 
 def test_a_batch_that_does_not_fit_is_tried_in_halves(shard, monkeypatch):
-    sizes, honest = [], generation.answer_batch
+    sizes, honest = [], stage.answer_batch
 
     def small(model, processor, prepared, limit):
         sizes.append(len(prepared))
@@ -436,7 +439,7 @@ def test_a_batch_that_does_not_fit_is_tried_in_halves(shard, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return honest(model, processor, prepared, limit)
 
-    monkeypatch.setattr(generation, "answer_batch", small)
+    monkeypatch.setattr(stage, "answer_batch", small)
     assert shard(batch_size=5) == {"truncated": 12}
     assert sizes == [5, 2, 3, 1, 2, 5, 2, 3, 1, 2, 2]
 
@@ -445,7 +448,7 @@ def test_a_batch_of_one_that_breaks_is_a_failed_sample(shard, monkeypatch):
     def broken(*_):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(generation, "answer_batch", broken)
+    monkeypatch.setattr(stage, "answer_batch", broken)
     assert shard() == {"failed": 12}
     assert next(read_generations(shard.folder / "0.h5")).status == "failed: OutOfMemoryError: out of memory"
 
@@ -478,7 +481,7 @@ def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplo
     caplog.set_level(logging.INFO, "tam")
     shard("whole.h5", max_new_tokens=60)
     command = [sys.executable, "-c", PROGRAM, str(shard.manifest), str(shard.checkpoint), str(shard.folder / "0.h5")]
-    environment = os.environ | {"PYTHONPATH": str(Path(generation.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(stage.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len(parts := sorted((shard.folder / ".parts").rglob("part-*.h5"))) < 3:

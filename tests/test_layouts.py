@@ -16,11 +16,12 @@ from transformers import (
 
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families import FAMILIES, gemma3, generic, llava, llava_next
+from tam.families.checkpoint import load
 from tam.families.crop import seen_box
 from tam.families.interface import Block
 from tam.families.probe import probe
 from tam.families.prompt import prepare, showing
-from tam.generation import answer_batch, load
+from tam.generation.answer import answer_batch
 from tam.layout import Grid
 from tam.media import Media
 from tam.render.overlay import Panel, heat

@@ -23,7 +23,8 @@ from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from tam.cache import write_generations
 from tam.families import FAMILIES
 from tam.families.prompt import Prepared, prepare
-from tam.generation import _collate, answer_batch, select
+from tam.generation.answer import answer_batch, collate
+from tam.generation.select import select
 from tam.manifest import Sample
 from tam.media import Media
 from tests import tiny
@@ -104,7 +105,7 @@ def model_and_batch(batch: int) -> tuple[Qwen2VLForConditionalGeneration, object
 
 
 def plain(model, processor, batch: list[Prepared]) -> None:
-    model.generate(**_collate(batch, 0), max_new_tokens=ANSWER)
+    model.generate(**collate(batch, 0), max_new_tokens=ANSWER)
 
 
 def ours(model, processor, batch: list[Prepared]) -> None:
@@ -114,7 +115,7 @@ def ours(model, processor, batch: list[Prepared]) -> None:
 
 def published(model, processor, batch: list[Prepared]) -> None:
     made = model.generate(
-        **_collate(batch, 0), max_new_tokens=ANSWER, output_hidden_states=True, return_dict_in_generate=True
+        **collate(batch, 0), max_new_tokens=ANSWER, output_hidden_states=True, return_dict_in_generate=True
     )
     [model.lm_head(states[-1]) for states in made.hidden_states]
 

@@ -1,0 +1,163 @@
+"""Ask the model: batched greedy generation, or one pass over a given answer.
+
+A hook keeps the last layer's normalised states (what the output head reads), one vector a position.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tam.cache import Candidates
+from tam.errors import InputError, ModelError
+from tam.families.interface import Family
+from tam.families.prompt import Prepared
+from tam.generation.head import best_of, best_rows, candidates_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What generation leaves of one sample.
+
+    Attributes:
+        ids: int32 [answer], with the end token if there is one.
+        ended: whether there is one.
+        states: [prompt + answer - 1, width], what the head reads at every position but the last.
+        candidates: of the rows that predict the answer.
+    """
+
+    ids: np.ndarray
+    ended: bool
+    states: torch.Tensor
+    candidates: Candidates
+
+
+@torch.inference_mode()
+def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens: int) -> list[Answer]:
+    """Greedy answers to several prompts at once, padded on the left.
+
+    Only sampling is switched off: what else the checkpoint's generation config says (end tokens, a repetition
+    penalty) holds, as it does in the published code.
+    """
+    inputs = {name: value.to(model.device) for name, value in collate(prepared, padding_of(processor)).items()}
+    config = copy.deepcopy(model.generation_config)
+    config.update(
+        do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, return_dict_in_generate=False,
+        max_new_tokens=max_new_tokens,
+    )  # fmt: skip
+    with _recording(model) as (states, best):
+        sequences = model.generate(**inputs, generation_config=config)
+    length = inputs["input_ids"].shape[1]
+    states = torch.cat(states, dim=1)
+    best = [torch.stack(steps, dim=1) for steps in zip(*best, strict=True)]
+    answers = []
+    for index, sample in enumerate(prepared):
+        ids = sequences[index, length:].cpu().numpy().astype(np.int32)
+        stops = np.flatnonzero(np.isin(ids, end_ids(config)))
+        ids = ids[: stops[0] + 1] if len(stops) else ids
+        start = length - len(sample.tokens)
+        answers.append(
+            Answer(
+                ids=ids,
+                ended=bool(len(stops)),
+                states=states[index, start : length + len(ids) - 1],
+                candidates=candidates_of(*(part[index, : len(ids)] for part in best)),
+            )
+        )
+    return answers
+
+
+@torch.inference_mode()
+def given_answer(model, family: Family, prepared: Prepared, ids: Sequence[int]) -> Answer:
+    """An answer that somebody else gave: one forward pass over the prompt and the answer, of at least one token."""
+    ids, length, inputs = np.asarray(ids, np.int32), len(prepared.tokens), {}
+    more = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": 1, "token_type_ids": family.answer_type}
+    for name, value in prepared.inputs.items():
+        if value.shape == (1, length):
+            value = torch.nn.functional.pad(value, (0, len(ids)))
+            value[0, length:] = more.get(name, 0)
+        inputs[name] = value.to(model.device)
+    with _recording(model) as (states, _):
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    states = states[0][0, :-1]
+    return Answer(ids, True, states, best_rows(model.get_output_embeddings(), states[length - 1 :]))
+
+
+def answer_ids(model, processor, family: Family, text: str) -> list[int]:
+    """The tokens of a given answer, with the end token that a whole answer has.
+
+    Raises:
+        InputError: the text holds a token that stands for vision.
+    """
+    ids, ends = processor.tokenizer(text, add_special_tokens=False)["input_ids"], end_ids(model.generation_config)
+    if family.vision_ids(model.config).intersection(ids):
+        raise InputError("the answer holds a vision token", got=repr(text), cure="take it out of the answer")
+    return ids if len(ends) == 0 or (ids and ids[-1] in ends) else [*ids, int(ends[0])]
+
+
+def end_ids(config) -> np.ndarray:
+    return np.atleast_1d([] if config.eos_token_id is None else config.eos_token_id)
+
+
+def padding_of(processor) -> int:
+    return processor.tokenizer.pad_token_id or 0  # never attended to
+
+
+def collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tensor]:
+    """One batch of several samples' inputs: those that run along the tokens are padded on the left, the others joined.
+
+    What differs in another length than the first (tiles of a picture, sides of a padded one) is filled up with zeros
+    at its end, as processors do it in a batch of their own.
+    """
+    longest = max(len(sample.tokens) for sample in prepared)
+    batch = {}
+    for name in dict.fromkeys(name for sample in prepared for name in sample.inputs):
+        values = [(sample.inputs[name], len(sample.tokens)) for sample in prepared if name in sample.inputs]
+        if all(value.shape == (1, length) for value, length in values):
+            fill = padding if name == "input_ids" else 0
+            values = [
+                (torch.nn.functional.pad(value, (longest - length, 0), value=fill), length) for value, length in values
+            ]
+        largest = np.max([value.shape[1:] for value, _ in values], axis=0)
+        batch[name] = torch.cat([_filled(value, largest) for value, _ in values])
+    return batch
+
+
+def _filled(value: torch.Tensor, shape: np.ndarray) -> torch.Tensor:
+    """Zeros at the end of each dimension but the first, up to ``shape``."""
+    missing = np.asarray(shape, int) - value.shape[1:]
+    return torch.nn.functional.pad(value, [part for length in missing[::-1].tolist() for part in (0, length)])
+
+
+@contextlib.contextmanager
+def _recording(model) -> Iterator[tuple[list[torch.Tensor], list[tuple[torch.Tensor, ...]]]]:
+    """Keep what the head reads, at every position, and the best of what it says, step by step.
+
+    Generation applies the head to the last position only, so the states of the prompt are taken where they leave the
+    base model. ``output_hidden_states`` would keep every layer's.
+    """
+    states, best = [], []
+
+    def keep_states(module, inputs, output):
+        states.append(output.last_hidden_state)
+
+    def keep_best(module, inputs, output):
+        if not best and not torch.equal(inputs[0][:, -1].nan_to_num(), states[0][:, -1].nan_to_num()):
+            raise ModelError(
+                "the output head does not read the last states of the base model", where=type(model).__name__,
+                cure="the family needs a hook of its own",
+            )  # fmt: skip
+        best.append(best_of(output[:, -1]))
+
+    handles = [
+        model.base_model.register_forward_hook(keep_states),
+        model.get_output_embeddings().register_forward_hook(keep_best),
+    ]
+    try:
+        yield states, best
+    finally:
+        for handle in handles:
+            handle.remove()
