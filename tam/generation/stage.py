@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import transformers
-from PIL import Image
 
 import tam
 from tam.cache import VERSION, Generation
@@ -30,7 +29,7 @@ from tam.families.prompt import Prepared, prepare
 from tam.generation.answer import Answer, answer_batch
 from tam.generation.select import select
 from tam.manifest import Sample, Shard, read
-from tam.media import open_media
+from tam.media import open_media, picture_size
 from tam.store import Store
 
 logger = logging.getLogger(__name__)
@@ -112,9 +111,9 @@ def _length(sample: Sample, folder: Path) -> int:
     total = 0
     for path in sample.media:
         try:
-            with Image.open(folder / path) as picture:
-                total += picture.width * picture.height
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            width, height = picture_size(folder / path)
+            total += width * height
+        except InputError:
             total += (folder / path).stat().st_size if sample.kind == "video" and (folder / path).is_file() else 0
     return total
 
