@@ -17,8 +17,8 @@ from tam.manifest import Sample
 FRAMES_A_SECOND = 2.0
 FEWEST_FRAMES, MOST_FRAMES = 4, 768
 
-# What is opened as a picture. Pillow knows forty more formats, some of which start another program.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+# What is opened as a picture ("JPEG" holds MPO). Pillow knows forty more formats, some of which start another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 PICTURE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError, MemoryError
 )  # fmt: skip
