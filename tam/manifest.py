@@ -77,8 +77,6 @@ def _parse(line: bytes, where: str) -> Sample:
         if not _fits(value, TYPES[name]):
             key, expected = f"{where}, {name}", Sample.__annotations__[name]
             raise InputError("wrong value", where=key, got=reprlib.repr(value), expected=expected)
-    if not sample.id:
-        raise InputError("an empty id", where=where)
     for file in (*sample.media, sample.mask or ""):
         if "\0" in file:
             raise InputError("no path", where=where, got=reprlib.repr(file), expected="one without zero bytes")
