@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tam import statistics
 from tam.errors import InputError, SchemaError
 from tam.methods import title
+from tam.metrics.stage import SCHEMA
 
 METRICS = {
     "obj_iou": "Obj-IoU",
@@ -30,6 +31,7 @@ METRICS = {
 }
 POOLED = [metric for metric in METRICS if metric != "f1_iou"]
 SEED = 0
+MOST_ROWS = 1 << 24  # of one file; a real shard of 1,000 samples has some 50,000
 
 
 class Run(NamedTuple):
@@ -118,9 +120,8 @@ def _read(run: Run) -> tuple[pd.DataFrame, dict[str, str]]:
     tables, hows = [], {}
     for path in run.paths:
         try:
-            table = pq.read_table(path)
-            hows[str(path)] = json.loads(table.schema.metadata[b"tam"])
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            table, hows[str(path)] = _read_file(path)
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise SchemaError("not a metrics table", where=path, got=error, cure="run `tam metrics` again") from error
         tables.append(table)
     first, *others = hows.items()
@@ -129,6 +130,20 @@ def _read(run: Run) -> tuple[pd.DataFrame, dict[str, str]]:
             raise InputError("metrics made in different ways", where=path, got=how, expected=f"{first[1]} ({first[0]})",
                              cure="run `tam metrics` again for all shards")  # fmt: skip
     return pa.concat_tables(tables).to_pandas(), first[1]
+
+
+def _read_file(path: Path) -> tuple[pa.Table, dict[str, str]]:
+    with pq.ParquetFile(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows  # before its values take memory
+        if not schema.equals(SCHEMA) or rows > MOST_ROWS:
+            raise ValueError(f"{rows} rows of {', '.join(schema.names)}")
+        how = json.loads(schema.metadata[b"tam"])
+        table = file.read()
+    if any(column.null_count for column in table.columns):
+        raise ValueError("a cell without a value")
+    if not isinstance(how, dict) or not all(isinstance(how.get(key), str) for key in ("protocol", "method", "tagger")):
+        raise ValueError(f"no protocol, method and tagger: {how!r:.200}")
+    return table, how
 
 
 def _per_sample(table: pd.DataFrame, samples: pd.Index) -> tuple[np.ndarray, np.ndarray]:
