@@ -18,8 +18,10 @@ from tam.files import atomic
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
-from tam.metrics.language import language
-from tam.metrics.localisation import OBJECT_METRICS, Box, localise, names
+from tam.metrics.focus import FOCUS_METRICS, focus
+from tam.metrics.language import LANGUAGE_METRICS, language
+from tam.metrics.localisation import OBJECT_METRICS, localise, names
+from tam.metrics.pointing import Box
 from tam.metrics.rows import Row, whole
 from tam.protocol import Protocol
 from tam.words import Word, read_words
@@ -36,9 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS_AT_A_TIME = 1 << 14
-MAP_METRICS = (*OBJECT_METRICS, "func_iou")
+MAP_METRICS = (*OBJECT_METRICS, "func_iou", *FOCUS_METRICS)
 NAME_METRICS = ("name_precision", "name_recall")
-LANGUAGE_METRICS = ("rouge_l", "meteor")
 
 
 def write_metrics(generation: Path, maps: Path, manifest_path: Path, out: Path, protocol: Protocol) -> dict[str, int]:
@@ -115,7 +116,8 @@ def score_sample(
         unmasked = None if protocol.missing_mask_has_map_size else generation.layout.sizes[0]
         size = unmasked if mask is None else mask.shape[::-1]
         box = None if size is None or protocol.map_stretched_over_picture else _box(generation.layout, size)
-        rows += localise(words, uint8, floats, mask, protocol, size=size, box=box, missing=problem).rows
+        rows += localise(words, uint8, floats, mask, protocol, size=size, box=box, missing_mask=problem).rows
+        rows += focus(words, floats)
     else:
         problem = "not a single image"
         rows += [whole(metric, problem) for metric in MAP_METRICS]
