@@ -95,7 +95,7 @@ def generate(
 def maps(
     generation: GenerationFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
-    method: Annotated[str, typer.Option(help="'activation', 'eci', 'rgf' or 'tam'.")] = "tam",
+    method: Annotated[str, typer.Option(help="'tam', 'eci', 'activation', ...: see docs/evaluation.md.")] = "tam",
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
     strict: Strict = False,
