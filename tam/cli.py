@@ -114,13 +114,14 @@ def metrics(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
+    sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
     strict: Strict = False,
 ):
     """Score maps against masks, and answers against captions."""
     from tam.metrics import write_metrics
     from tam.protocol import protocol as named
 
-    _report(write_metrics(generation, maps, manifest, out, named(protocol)), out, strict)
+    _report(write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences), out, strict)
 
 
 @app.command()

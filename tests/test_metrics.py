@@ -454,7 +454,7 @@ def _write_maps(path, generations, protocol, fingerprint):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run the stage on generations; ``samples`` replaces fields of manifest rows by id."""
-    monkeypatch.setattr(tagging, "choose", lambda: JUDGE)
+    monkeypatch.setattr(tagging, "choose", lambda **_: JUDGE)
 
     def do(generations, protocol=FIXED, samples=None, maps_protocol=None, fingerprint="f", mapped=None):
         cv2.imwrite(str(tmp_path / "mask.png"), _mask())
@@ -545,6 +545,14 @@ def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status
     assert _of(table, "a", "obj_iou") == _of(table, "a", "rouge_l") == _of(table, "a", "meteor") == expected
     counts, _ = run([generation])
     assert counts == {"ok": 1}
+
+
+def test_the_published_protocol_tags_words_alone(run):
+    run([_generation("a")], REFERENCE)
+    with pytest.raises(InputError, match="tags each word alone"):
+        stage.write_metrics(
+            *(run.folder / name for name in ("g.h5", "m.h5", "manifest.jsonl", "o.parquet")), REFERENCE, sentences=True
+        )
 
 
 def test_files_that_do_not_belong_together_are_refused(run):

@@ -42,22 +42,28 @@ MAP_METRICS = (*OBJECT_METRICS, "func_iou", *FOCUS_METRICS)
 NAME_METRICS = ("name_precision", "name_recall")
 
 
-def write_metrics(generation: Path, maps: Path, manifest_path: Path, out: Path, protocol: Protocol) -> dict[str, int]:
+def write_metrics(
+    generation: Path, maps: Path, manifest_path: Path, out: Path, protocol: Protocol, *, sentences: bool = False
+) -> dict[str, int]:
     """Score every sample of ``generation`` with its maps and write ``out`` (parquet, columns as in ``SCHEMA``).
 
-    The file's metadata, key ``tam``, say how: protocol, method, tagger.
+    The file's metadata, key ``tam``, say how: protocol, method, tagger. With ``sentences`` words are tagged in the
+    context of their sentence.
 
     Returns:
         the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...
 
     Raises:
-        InputError: the manifest lacks a sample, has a category id outside 1..255, or the maps follow another protocol.
+        InputError: the manifest lacks a sample, has a category id outside 1..255, the maps follow another protocol, or
+            the protocol tags each word alone.
         SchemaError: the files do not belong together.
     """
     samples = {sample.id: sample for sample in manifest.read(manifest_path)}
     _check_categories(samples, manifest_path)
     method, count = _check_headers(generation, maps, protocol)
-    judge = tagging.choose()
+    if sentences and protocol.words_tagged_alone:
+        raise InputError("this protocol tags each word alone", got="sentences", cure="use protocol fixed")
+    judge = tagging.choose(sentences=sentences)
     how = json.dumps({"protocol": protocol.name, "method": method, "tagger": judge.name})
     counts: Counter[str] = Counter()
     columns: list[tuple] = []
@@ -142,6 +148,7 @@ def answer_words(
         judge.lemmatise,
         published_grouping=protocol.words_from_decoded_pieces,
         left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
+        tag_sentence=judge.tag_sentence,
     )
 
 
