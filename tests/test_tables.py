@@ -79,9 +79,9 @@ def test_the_papers_table_has_its_names_order_and_percentages(tmp_path):
     assert "| TAM " in text and "44.44" in text
     for note in (
         "images 3 (1 ok, 1 failed, 1 truncated)",
-        "Obj-IoU 3 (1 merged, 1 not in image)",
-        "METEOR 0 (1 unavailable)",
-        "Recall 0;",
+        "Obj-IoU 3 (1 merged, 1 not in image);",
+        "Recall 0 (1 not in image);",
+        "METEOR 0 (1 unavailable);",
         "protocol fixed; a fake tagger",
     ):
         assert note in text
@@ -91,7 +91,7 @@ def test_intervals_are_in_csv_and_markdown(tmp_path):
     write_tables(_folder(tmp_path), tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "ablation.csv")
     assert (table.obj_iou_low < table.obj_iou).all() and (table.obj_iou < table.obj_iou_high).all()
-    assert "20.00 to 80.00" in (tmp_path / "out" / "ablation.md").read_text()
+    assert "40.00 [20.00, 80.00]" in (tmp_path / "out" / "ablation.md").read_text()
     assert (
         table[["func_iou_low", "f1_iou_low"]].isna().all(axis=None)
     )  # function words of a single image have no spread
