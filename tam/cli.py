@@ -137,6 +137,20 @@ def tables(
 
 
 @app.command()
+def overview(
+    run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
+):
+    """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
+    from tam.overview import write_overview
+    from tam.summary import find_runs
+
+    write_overview([found for folder in run for found in find_runs(folder)], published, out)
+    print(out / "index.html")
+
+
+@app.command()
 def render(
     generation: Annotated[list[Path], typer.Option(help="Caches that `tam generate` wrote; once per shard.")],
     maps: Annotated[list[Path], typer.Option(help="Their maps, in the same order.")],

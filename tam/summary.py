@@ -26,7 +26,7 @@ GROUPS = {
     },
     "Without Otsu's threshold": {
         "pointing": "Pointing",
-        "pointing_box": "Pointing, box",
+        "pointing_box": "Pointing (box)",
         "relevance_mass": "Mass accuracy",
         "relevance_rank": "Rank accuracy",
         "pxap": "PxAP",

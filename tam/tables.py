@@ -127,7 +127,7 @@ def _difference_panel(differences: list[Difference]) -> Panel:
     return Panel(heading, ["", *(d.other.name for d in differences)], rows)
 
 
-def notes(group: list[Summary]) -> list[str]:
+def notes(group: list[Summary], metrics: Sequence[str] = tuple(METRICS)) -> list[str]:
     """What stands under a table: how many images and words, what has no value and why, how it was done."""
     counts, ways = defaultdict(list), defaultdict(list)
     for summary in group:
@@ -135,6 +135,8 @@ def notes(group: list[Summary]) -> list[str]:
         texts = [f"images {len(summary.samples)} ({_counts(statuses['answer'])})"]
         alike = defaultdict(list)
         for metric, number in summary.values.items():
+            if metric not in metrics:
+                continue
             others = {kind: n for kind, n in statuses.get(metric, {}).items() if kind != "ok"}
             alike[f"{number}" + (f" ({_counts(others)})" if others else "")].append(METRICS[metric])
         texts += [f"{', '.join(names)} {number}" for number, names in alike.items()]
@@ -153,9 +155,8 @@ def _whose(names: list[str], group: list[Summary]) -> str:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(
-        f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: (item[0] != "ok", -item[1]))
-    )
+    by_number = sorted(counts.items(), key=lambda item: (item[0] != "ok", -item[1], item[0]))
+    return ", ".join(f"{number} {status}" for status, number in by_number)
 
 
 def percent(value: float) -> str:

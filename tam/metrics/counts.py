@@ -31,10 +31,11 @@ class Counts:
 
 def count(resized: np.ndarray, target: np.ndarray) -> Counts:
     """Count uint8 [height, width] by value; ``target``, of the same shape and bool, is the object."""
-    return Counts(_histogram(resized), _histogram(resized, target.view(np.uint8)))
+    return Counts(histogram(resized), histogram(resized, target.view(np.uint8)))
 
 
-def _histogram(values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def histogram(values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """int64 [256]: how often each value of a uint8 array occurs, where ``mask``, uint8 of the same shape, is not 0."""
     # Up to 2**24 pixels the float32 that OpenCV counts into is exact.
     if values.size >= 1 << 24:
         return np.bincount((values if mask is None else values[mask > 0]).ravel(), minlength=256)

@@ -6,12 +6,16 @@ ROUGE-L exists in two kinds with other numbers, so it has two names: ``rouge_l``
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from types import SimpleNamespace
 
 from nltk.corpus.reader.wordnet import WordNetCorpusReader
+from nltk.stem import PorterStemmer
 from nltk.translate.meteor_score import meteor_score
 from rouge import Rouge
 
 from tam.metrics.rows import Row, whole
+from tam.tagging import CACHED_WORDS
 
 LANGUAGE_METRICS = ("rouge_l", "rouge_l_standard", "meteor")
 NO_WORDNET = "unavailable: no WordNet"
@@ -77,5 +81,25 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
 def meteor(answer: str, references: Sequence[str], wordnet: WordNetCorpusReader) -> float:
     """METEOR of NLTK over lower-case words split at white space, so punctuation stays attached."""
     return meteor_score(
-        [reference.lower().split() for reference in references], answer.lower().split(), wordnet=wordnet
+        [reference.lower().split() for reference in references],
+        answer.lower().split(),
+        stemmer=_STEMMER,
+        wordnet=_remembering(wordnet),
     )
+
+
+class _RememberingStemmer(PorterStemmer):
+    """The captions of a dataset share their words."""
+
+    @lru_cache(CACHED_WORDS)  # noqa: B019, there is one stemmer
+    def stem(self, word: str) -> str:
+        return super().stem(word)
+
+
+_STEMMER = _RememberingStemmer()
+
+
+@lru_cache(1)
+def _remembering(wordnet: WordNetCorpusReader) -> SimpleNamespace:
+    """What METEOR asks of WordNet, each word once."""
+    return SimpleNamespace(synsets=lru_cache(CACHED_WORDS)(wordnet.synsets))

@@ -15,6 +15,7 @@ import numpy as np
 from tam.metrics.counts import (
     Counts,
     count,
+    histogram,
     pixel_average_precision,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
@@ -208,7 +209,7 @@ def names(words: Sequence[Word], mask: np.ndarray | None, categories: set[int], 
     if mask is None:
         return [whole("name_precision", missing), whole("name_recall", missing)]
     named = {word.label for word in words if word.label > 0}
-    seen = set(np.flatnonzero(np.bincount(mask.ravel())).tolist()) & categories
+    seen = set(np.flatnonzero(histogram(mask)).tolist()) & categories
     right = len(named & seen)
     return [
         whole("name_precision", right / len(named) if named else "no category named"),

@@ -56,6 +56,9 @@ def object_boxes(target: np.ndarray) -> np.ndarray:
     A label map has no instances, so a part stands for one: things that touch share a box, a thing that is cut in two
     has two.
     """
-    _, _, stats, _ = cv2.connectedComponentsWithStats(target.view(np.uint8), connectivity=8)
+    pixels = target.view(np.uint8)
+    x, y, width, height = cv2.boundingRect(pixels)
+    part = np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    _, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
     left, top, width, height = stats[1:, :4].T  # the first is the background
-    return np.stack([left, top, left + width, top + height], 1)
+    return np.stack([x + left, y + top, x + left + width, y + top + height], 1)
