@@ -93,10 +93,7 @@ class Numbers:
         return Measured(dataset, model, method, metric, ours, self.published.get((dataset, model, method, metric)))
 
     def runs(self) -> list[tuple[str, str]]:
-        """Dataset and model, ours first, then those in print only."""
-        return list(dict.fromkeys([key[:2] for key in (*self.ours, *self.published)]))
-
-    def our_runs(self) -> list[tuple[str, str]]:
+        """Dataset and model of ours."""
         return list(dict.fromkeys(key[:2] for key in self.ours))
 
 
@@ -132,9 +129,10 @@ Built = tuple[Table, list[Measured]]
 
 
 def components(numbers: Numbers) -> Built:
-    """A panel per dataset and model: the paper's method with and without its parts."""
+    """A panel per dataset and model: the paper's method with and without its parts. Ours come first."""
     panels, cells = [], []
-    for dataset, model in numbers.runs():
+    ablations = [key[:2] for key in numbers.published if key[2] in COMPONENTS and key[2] != BASE]
+    for dataset, model in dict.fromkeys([*numbers.runs(), *ablations]):
         rows = [(title(method), [numbers.get(dataset, model, method, m) for m in MAIN]) for method in COMPONENTS]
         _add(panels, cells, f"{dataset}, {model}", "Method", [METRICS[metric] for metric in MAIN], rows)
     return _table("Component ablation", panels, cells)
@@ -144,8 +142,8 @@ def methods(numbers: Numbers) -> Built:
     """A panel per model and metric: methods x datasets, without the filters."""
     names = sorted({key[2] for key in numbers.ours} - set(FILTERED[1:]), key=rank)
     panels, cells = [], []
-    for model in dict.fromkeys(model for _, model in numbers.our_runs()):
-        datasets = [dataset for dataset, other in numbers.our_runs() if other == model]
+    for model in dict.fromkeys(model for _, model in numbers.runs()):
+        datasets = [dataset for dataset, other in numbers.runs() if other == model]
         for metric in MAIN:
             rows = [
                 (title(name), [numbers.get(dataset, model, name, metric) for dataset in datasets]) for name in names
@@ -157,7 +155,7 @@ def methods(numbers: Numbers) -> Built:
 def filters(numbers: Numbers) -> Built:
     """A panel per dataset and model: what follows ECI."""
     panels, cells = [], []
-    for dataset, model in numbers.our_runs():
+    for dataset, model in numbers.runs():
         if not any((dataset, model, method) in numbers.ours for method in FILTERED[1:]):
             continue
         rows = [
