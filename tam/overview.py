@@ -171,7 +171,7 @@ def models(numbers: Numbers) -> Built:
     panels, cells = [], []
     keys = [key for key in (*numbers.ours, *(key[:3] for key in numbers.published)) if key[2] == BASE]
     datasets, names = (list(dict.fromkeys(key[place] for key in keys)) for place in (0, 1))
-    for metric in MAIN:
+    for metric in (*MAIN, "precision", "recall"):
         rows = [(name, [numbers.get(dataset, name, BASE, metric) for dataset in datasets]) for name in names]
         _add(panels, cells, METRICS[metric], "Model", datasets, rows)
     return _table(f"Models and datasets, {title(BASE)}", panels, cells)

@@ -45,7 +45,7 @@ def histogram(values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
 def relevance_mass_accuracy(counts: Counts) -> float:
     """Share of the map's mass that lies on the object; 0 for a zero map.
 
-    Arras, Osman, Samek: CLEVR-XAI, Information Fusion 81, 2022, equation 3; the same as the energy-based pointing game
+    Arras, Osman, Samek: CLEVR-XAI, Information Fusion 81, 2022; the same as the energy-based pointing game
     of Score-CAM (Wang et al., CVPR Workshops 2020).
     """
     mass = int(LEVELS @ counts.all)
@@ -55,7 +55,7 @@ def relevance_mass_accuracy(counts: Counts) -> float:
 def relevance_rank_accuracy(counts: Counts) -> float:
     """Of the K highest pixels, K the object's size, the share that lies on the object; 0 for a zero map.
 
-    Arras, Osman, Samek: CLEVR-XAI, Information Fusion 81, 2022, equation 4. Of pixels that tie for the last places as
+    Arras, Osman, Samek: CLEVR-XAI, Information Fusion 81, 2022. Of pixels that tie for the last places as
     many count as on average would; the paper leaves the choice to the sort.
     """
     size = int(counts.inside.sum())
