@@ -19,6 +19,7 @@ run: setup
 	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
 	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
 	@echo "          results/emoji/tiny-qwen2-vl/figures                methods side by side, scores, failures"
+	@echo "          results/tables/index.html                          all tables, published numbers beside ours"
 	@echo "          results/report/index.html                          every answer: hover over its words"
 	@echo "          results/snakemake.html                             the tables, figures and run times in one file"
 
@@ -34,6 +35,7 @@ bench: setup
 	.venv/bin/python -m tests.bench.maps results/bench
 	.venv/bin/python -m tests.bench.cache results/bench
 	.venv/bin/python -m tests.bench.render results/bench
+	.venv/bin/python -m tests.bench.scale results/bench
 
 fuzz: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz 10000

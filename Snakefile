@@ -34,6 +34,7 @@ rule all:
     default_target: True
     input:
         "results/report",
+        "results/tables",
         # all of them, not only the last: a lost shard or map is then noticed and made again
         expand(
             [

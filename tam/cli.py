@@ -99,7 +99,7 @@ def generate(
 def maps(
     generation: GenerationFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
-    method: Annotated[str, typer.Option(help="'activation', 'eci', 'rgf' or 'tam'.")] = "tam",
+    method: Annotated[str, typer.Option(help="'tam', 'eci', 'activation', ...: see docs/evaluation.md.")] = "tam",
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
     strict: Strict = False,
@@ -118,13 +118,14 @@ def metrics(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
+    sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
     strict: Strict = False,
 ):
     """Score maps against masks, and answers against captions."""
     from tam.metrics import write_metrics
     from tam.protocol import protocol as named
 
-    _report(write_metrics(generation, maps, manifest, out, named(protocol)), out, strict)
+    _report(write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences), out, strict)
 
 
 @app.command()
@@ -137,6 +138,20 @@ def tables(
 
     write_tables(metrics, out)
     print((out / "ablation.md").read_text(encoding="utf-8"))
+
+
+@app.command()
+def overview(
+    run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
+):
+    """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
+    from tam.overview import write_overview
+    from tam.summary import find_runs
+
+    write_overview([found for folder in run for found in find_runs(folder)], published, out)
+    print(out / "index.html")
 
 
 @app.command()

@@ -1,17 +1,21 @@
 """The methods by name: each maps every token of a cached sample, without the model.
 
 A method is a function of a generation, a protocol and ``exact``. To add one, write that function and enter it in
-``METHODS``; the rows of its maps are the tokens of the prompt's words, then those of the answer.
+``METHODS``; the rows of its maps are the tokens of the prompt's words, then those of the answer. The paper's method is
+here, the controls are in ``controls.py``, the filters of the comparison in ``filters.py``.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from tam import controls
 from tam.cache import Generation
-from tam.core import Maps, token_activation_maps
+from tam.core import Maps, to_uint8, token_activation_maps
 from tam.errors import InputError
+from tam.filters import FILTERS, KERNELS, Filter
 from tam.protocol import Protocol
 from tam.reference import Plan, plan
 
@@ -76,15 +80,54 @@ def _one_a_token(maps: Maps, made: int, prompt: int) -> Maps:
     )
 
 
+def permuted(generation: Generation, protocol: Protocol, exact: bool = False) -> Maps:
+    """TAM of another class of the same answer, see ``controls.other_classes``."""
+    return METHODS["tam"](controls.other_classes(generation), protocol, exact)
+
+
+def filtered(generation: Generation, protocol: Protocol, exact: bool = False, *, smooth: Filter, kernel: int) -> Maps:
+    """Interference removed, then ``smooth`` instead of the rank Gaussian filter of 3x3, in float32."""
+    maps = METHODS["eci"](generation, protocol, exact)
+    parts = [
+        np.stack([smooth(map_, kernel, protocol) for map_ in grid]).reshape(len(grid), -1)
+        for grid in generation.layout.split(maps.maps.astype(np.float32))
+    ]
+    smoothed = np.concatenate(parts, 1).clip(0, 1)
+    return replace(maps, maps=smoothed, uint8=to_uint8(smoothed))
+
+
 METHODS: dict[str, Method] = {
+    "random": lambda generation, protocol, exact: controls.random(generation),
+    "centre": lambda generation, protocol, exact: controls.centre(generation),
+    "permuted": permuted,
     "activation": partial(map_tokens, interference=False, rank_filter=False),
     "eci": partial(map_tokens, interference=True, rank_filter=False),
     "rgf": partial(map_tokens, interference=False, rank_filter=True),
     "tam": partial(map_tokens, interference=True, rank_filter=True),
+    **{
+        f"{name}-{kernel}": partial(filtered, smooth=smooth, kernel=kernel)
+        for name, (_, smooth) in FILTERS.items()
+        for kernel in KERNELS
+    },
 }
+METHODS["rgf-3"] = METHODS["tam"]
 
-TITLES = {"activation": "CAM (raw activation)", "eci": "+ ECI", "rgf": "+ RGF", "tam": "TAM"}
-"""What the paper calls them; another method goes by its own name."""
+TITLES = {
+    "random": "Random map",
+    "centre": "Centre Gaussian",
+    "permuted": "TAM of another class",
+    **{
+        f"{name}-{kernel}": f"{filter_title} {kernel}x{kernel}"
+        for name, (filter_title, _) in FILTERS.items()
+        for kernel in KERNELS
+    },
+    "activation": "CAM (raw activation)",
+    "eci": "+ ECI",
+    "rgf": "+ RGF",
+    "tam": "TAM",
+}
+"""What people read, in the order of the tables: controls, filters after ECI, the paper's ablation. Another method goes
+by its own name."""
 
 
 def title(name: str) -> str:
@@ -93,7 +136,7 @@ def title(name: str) -> str:
 
 
 def rank(name: str) -> tuple[int, str]:
-    """Sorts methods as the paper's ablation does, others behind them."""
+    """Sorts methods as ``TITLES`` does, others behind them."""
     order = list(TITLES)
     return (order.index(name) if name in order else len(order), name)
 

@@ -34,6 +34,7 @@ class Protocol:
     merge_across_absent_labels: bool
     undefined_precision_in_means: bool
     unequal_lengths_dropped_silently: bool
+    words_tagged_alone: bool
 
 
 def _all(name: str, value: bool) -> Protocol:

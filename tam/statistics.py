@@ -4,7 +4,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-CHUNK = 1 << 22  # draws at a time: 32 MiB
+CHUNK = 1 << 19  # draws at a time: 4 MiB
 
 
 def pooled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

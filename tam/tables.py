@@ -1,30 +1,46 @@
-"""Tables of a run: the paper's component ablation with intervals and counts, and the same numbers tidy.
+"""Tables of a run: the paper's component ablation with intervals, differences and counts, and the same numbers tidy.
 
 ablation.csv / .md / .tex   a row per dataset, model and method; percent, as the paper prints them
+differences.csv             how much higher TAM is than each other method, with intervals of paired draws; percent
 summary.csv                 a row per dataset, model, method and metric; from 0 to 1
 statuses.csv                how many rows of a metric have which status; metric "answer": how many samples
 samples.csv                 a row per dataset, model, method and sample: answer, status and its own means
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pylatex.utils import escape_latex
 
 from tam.errors import InputError
 from tam.files import atomic
-from tam.methods import rank
+from tam.methods import rank, title
 from tam.statistics import RESAMPLES
-from tam.summary import METRICS, SEED, Run, Summary, find_runs, summarise
+from tam.summary import (
+    ANSWER,
+    GROUPS,
+    METRICS,
+    SEED,
+    Difference,
+    Run,
+    Summary,
+    difference,
+    find_runs,
+    summarise,
+)
+from tam.tabular import Cell, Panel, Table, latex, markdown
+
+BASE = "tam"
+"""What the other methods are compared with."""
 
 NO_VALUE = "–"
 HOW_TO_READ = (
     "Percent; means over all words of all images (ROUGE-L, METEOR and names: over images). F1-IoU is the harmonic mean "
-    f"of the two means. Intervals: 95 %, bootstrap over images, {RESAMPLES} draws, seed {SEED}. The lists "
-    "give the number of values of each metric, and in brackets what has no value and why."
+    f"of the two means. Intervals: 95 %, bootstrap over images, {RESAMPLES} draws, seed {SEED}; those of differences "
+    "from paired draws, the same images for both methods. The lists give the number of values of each metric, and in "
+    "brackets what has no value and why."
 )
 
 
@@ -35,17 +51,128 @@ def write_tables(metrics: Path | Sequence[Run], out: Path) -> None:
         InputError: no runs, files of one run made in different ways, or a sample that occurs twice in a run.
         SchemaError: a file that is no metrics table.
     """
-    runs = find_runs(metrics) if isinstance(metrics, Path) else list(metrics)
+    summaries = summarise_all(find_runs(metrics) if isinstance(metrics, Path) else metrics, metrics)
+    groups = by_run(summaries)
+    differences = [one for group in groups.values() for one in differences_of(group)]
+    tables = [run_table(group) for group in groups.values()]
+    write(out / "ablation.csv", _ablation(summaries).to_csv(index=False))
+    write(out / "ablation.md", markdown(tables, HOW_TO_READ))
+    write(out / "ablation.tex", latex(tables, HOW_TO_READ))
+    write(out / "differences.csv", _differences(differences).to_csv(index=False))
+    write(out / "summary.csv", _long(summaries).to_csv(index=False))
+    write(out / "statuses.csv", _statuses(summaries).to_csv(index=False))
+    write(out / "samples.csv", pd.concat([summary.samples for summary in summaries]).to_csv(index=False))
+
+
+def summarise_all(runs: Sequence[Run], where: object) -> list[Summary]:
+    """Runs in numbers, sorted by dataset, model and method; InputError where there are none."""
     if not runs:
-        raise InputError("no metrics", where=metrics, cure="run `tam metrics` first")
-    runs.sort(key=lambda run: (run.dataset, run.model, rank(run.method)))
-    summaries = [summarise(run) for run in runs]
-    _write(out / "ablation.csv", _ablation(summaries).to_csv(index=False))
-    _write(out / "ablation.md", markdown(summaries))
-    _write(out / "ablation.tex", latex(summaries))
-    _write(out / "summary.csv", _long(summaries).to_csv(index=False))
-    _write(out / "statuses.csv", _statuses(summaries).to_csv(index=False))
-    _write(out / "samples.csv", pd.concat([summary.samples for summary in summaries]).to_csv(index=False))
+        raise InputError("no metrics", where=where, cure="run `tam metrics` first")
+    return [summarise(run) for run in sorted(runs, key=lambda run: (run.dataset, run.model, rank(run.method)))]
+
+
+def by_run(summaries: Iterable[Summary]) -> dict[tuple[str, str], list[Summary]]:
+    """The methods of each dataset and model."""
+    groups = defaultdict(list)
+    for summary in summaries:
+        groups[summary.run.dataset, summary.run.model].append(summary)
+    return dict(groups)
+
+
+def differences_of(group: list[Summary]) -> list[Difference]:
+    """TAM beside each other method of the same dataset and model; none where there is no TAM."""
+    base = next((summary for summary in group if summary.run.method == BASE), None)
+    return [difference(base, other) for other in group if base and other is not base]
+
+
+# ---- for people
+
+
+def run_table(group: list[Summary]) -> Table:
+    """All methods of one dataset and model: means, differences, and the notes under them."""
+    panels = []
+    for name, metrics in GROUPS.items():
+        chosen = [index for index, metric in enumerate(METRICS) if metric in metrics]
+        about_answer = tuple(metrics) == ANSWER
+        rows = {
+            summary.name: [Cell(percent(s), interval(i)) for s, i in zip(*_of(summary, chosen), strict=True)]
+            for summary in group
+        }
+        if about_answer and len({tuple(cells) for cells in rows.values()}) == 1:
+            rows = {"all methods": next(iter(rows.values()))}
+        panels.append(
+            Panel(
+                f"{name}, 95 % intervals",
+                ["" if about_answer else "Method", *metrics.values()],
+                [[name, *cells] for name, cells in rows.items()],
+            )
+        )
+    if differences := differences_of(group):
+        panels.append(_difference_panel(differences))
+    dataset, model = group[0].run[:2]
+    return Table(f"{dataset}, {model}", panels, notes(group))
+
+
+def _of(summary: Summary, chosen: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    return summary.means[chosen], summary.intervals.T[chosen]
+
+
+def _difference_panel(differences: list[Difference]) -> Panel:
+    metrics = [(index, name) for index, (metric, name) in enumerate(METRICS.items()) if metric not in ANSWER]
+    rows = [
+        [name, *(Cell(signed(d.means[index]), interval(d.intervals[:, index], signed)) for d in differences)]
+        for index, name in metrics
+    ]
+    heading = f"{title(BASE)} minus the other, percentage points, paired 95 % intervals"
+    return Panel(heading, ["", *(d.other.name for d in differences)], rows)
+
+
+def notes(group: list[Summary], metrics: Sequence[str] = tuple(METRICS)) -> list[str]:
+    """What stands under a table: how many images and words, what has no value and why, how it was done."""
+    counts, ways = defaultdict(list), defaultdict(list)
+    for summary in group:
+        statuses = summary.statuses
+        texts = [f"images {len(summary.samples)} ({_counts(statuses['answer'])})"]
+        alike = defaultdict(list)
+        for metric, number in summary.values.items():
+            if metric not in metrics:
+                continue
+            others = {kind: n for kind, n in statuses.get(metric, {}).items() if kind != "ok"}
+            alike[f"{number}" + (f" ({_counts(others)})" if others else "")].append(METRICS[metric])
+        texts += [f"{', '.join(names)} {number}" for number, names in alike.items()]
+        if "word" in statuses:
+            texts.append(_counts(statuses["word"]))
+        counts["; ".join(texts)].append(summary.name)
+        ways[f"protocol {summary.how['protocol']}; {summary.how['tagger']}"].append(summary.name)
+    return [
+        *(_whose(names, group) + f"{text}." for text, names in counts.items()),
+        *(_whose(names, group) + f"{text}." for text, names in ways.items()),
+    ]
+
+
+def _whose(names: list[str], group: list[Summary]) -> str:
+    return "" if len(names) == len(group) else ", ".join(names) + ": "
+
+
+def _counts(counts: dict[str, int]) -> str:
+    by_number = sorted(counts.items(), key=lambda item: (item[0] != "ok", -item[1], item[0]))
+    return ", ".join(f"{number} {status}" for status, number in by_number)
+
+
+def percent(value: float) -> str:
+    return NO_VALUE if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def signed(value: float) -> str:
+    return NO_VALUE if np.isnan(value) else f"{100 * value:+.2f}".replace("-", "−")
+
+
+def interval(limits: np.ndarray, number=percent) -> str:
+    """Low and high in square brackets; "" where there is none."""
+    return "" if np.isnan(limits).any() else f"[{number(limits[0])}, {number(limits[1])}]"
+
+
+# ---- for programs
 
 
 def _key(summary: Summary) -> dict[str, str]:
@@ -69,6 +196,19 @@ def _ablation(summaries: list[Summary]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _differences(differences: list[Difference]) -> pd.DataFrame:
+    columns = ["dataset", "model", "base", "method", "metric", "difference", "low", "high", "images"]
+    return pd.DataFrame(
+        [
+            (*d.base.run[:3], d.other.run.method, metric, *(round(100 * v, 2) for v in values), d.images)
+            for d in differences
+            for metric, *values in zip(METRICS, d.means, *d.intervals, strict=True)
+            if metric not in ANSWER
+        ],
+        columns=columns,
+    )
+
+
 def _long(summaries: list[Summary]) -> pd.DataFrame:
     return pd.DataFrame(
         _key(summary)
@@ -88,129 +228,6 @@ def _statuses(summaries: list[Summary]) -> pd.DataFrame:
     )
 
 
-def markdown(summaries: list[Summary]) -> str:
-    """Per dataset and model: the table of means, the table of intervals (metrics as rows), and the notes."""
-    parts = []
-    for (dataset, model), group in _groups(summaries).items():
-        names = [summary.name for summary in group]
-        means = [[name, *map(_percent, summary.means)] for name, summary in zip(names, group, strict=True)]
-        limits = [
-            [title, *(_interval(summary.intervals[:, index]) for summary in group)]
-            for index, title in enumerate(METRICS.values())
-        ]
-        parts += [
-            f"## {_one_line(dataset)}, {_one_line(model)}",
-            _pipes([["Method", *METRICS.values()], *means]),
-            "95 % intervals:",
-            _pipes([["", *names], *limits]),
-            "\n".join(f"- {_one_line(note)}" for note in notes(group)),
-        ]
-    return "\n\n".join([*parts, HOW_TO_READ]) + "\n"
-
-
-def latex(summaries: list[Summary]) -> str:
-    """The table of means for a document that loads booktabs, with the notes under it."""
-    short = {"Precision": "Prec.", "Recall": "Rec.", "Pointing": "Point."}
-    heads = [short.get(title, title).replace("-", r"-\\").replace(" ", r"\\") for title in METRICS.values()]
-    groups = _groups(summaries)
-    body, footer = [], [HOW_TO_READ]
-    for (dataset, model), group in groups.items():
-        title = f"{dataset}, {model}"
-        body += [r"\midrule", rf"\multicolumn{{{1 + len(heads)}}}{{l}}{{\emph{{{_tex(title)}}}}} \\"]
-        body += [" & ".join([_tex(summary.name), *map(_percent, summary.means)]) + r" \\" for summary in group]
-        footer += [f"{title}: {note}" if len(groups) > 1 else note for note in notes(group)]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
-            r"\begin{tabular}{l" + "r" * len(heads) + "}",
-            r"\toprule",
-            " & ".join(["Method", *(rf"\shortstack[r]{{{head}}}" for head in heads)]) + r" \\",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-            r"\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-            *(rf"{_tex(note)}\par" for note in footer),
-            r"\end{minipage}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def notes(group: list[Summary]) -> list[str]:
-    """What stands under a table: how many images and words, what has no value and why, how it was done."""
-    counts = defaultdict(list)
-    for summary in group:
-        statuses = summary.statuses
-        texts = [f"images {len(summary.samples)} ({_counts(statuses['answer'])})"]
-        objects = statuses.get("obj_iou", {})
-        for metric, number in summary.values.items():
-            # precision, recall and pointing lack what Obj-IoU lacks: only what is theirs alone is said again
-            said = objects if metric in ("precision", "recall", "pointing") else {}
-            others = {kind: n for kind, n in statuses.get(metric, {}).items() if kind != "ok" and kind not in said}
-            texts.append(f"{METRICS[metric]} {number}" + (f" ({_counts(others)})" if others else ""))
-        if "word" in statuses:
-            texts.append(_counts(statuses["word"]))
-        counts["; ".join(texts)].append(summary.name)
-    ways = defaultdict(list)
-    for summary in group:
-        ways[f"protocol {summary.how['protocol']}; {summary.how['tagger']}"].append(summary.name)
-    return [
-        *(_whose(names, group) + f"{text}." for text, names in counts.items()),
-        *(_whose(names, group) + f"{text}." for text, names in ways.items()),
-    ]
-
-
-def _whose(names: list[str], group: list[Summary]) -> str:
-    return "" if len(names) == len(group) else ", ".join(names) + ": "
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(
-        f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: (item[0] != "ok", -item[1]))
-    )
-
-
-def _groups(summaries: list[Summary]) -> dict[tuple[str, str], list[Summary]]:
-    groups = defaultdict(list)
-    for summary in summaries:
-        groups[summary.run.dataset, summary.run.model].append(summary)
-    return groups
-
-
-def _percent(value: float) -> str:
-    return NO_VALUE if np.isnan(value) else f"{100 * value:.2f}"
-
-
-def _interval(limits: np.ndarray) -> str:
-    return NO_VALUE if np.isnan(limits).any() else f"{_percent(limits[0])} to {_percent(limits[1])}"
-
-
-def _pipes(rows: list[list[str]]) -> str:
-    """A Markdown table, padded so that it can be read as it is; the first row is the head."""
-    rows = [[_one_line(cell) for cell in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "| "
-        + " | ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        + " |"
-        for row in rows
-    ]
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _tex(text: str) -> str:
-    return escape_latex(" ".join(text.split()))
-
-
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

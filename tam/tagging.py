@@ -8,7 +8,7 @@ import io
 import json
 import string
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,9 @@ from tam.errors import InputError
 
 Tagger = Callable[[str], str]
 """Word on its own -> Penn Treebank tag; "" where the tagger does not know the word."""
+
+SentenceTagger = Callable[[Sequence[str]], list[str]]
+"""The words of an answer -> their tags."""
 
 Lemmatiser = Callable[[str], str]
 """Lower-case noun -> its singular, or the word itself."""
@@ -47,17 +50,22 @@ class Language:
     Attributes:
         tag, lemmatise: see Tagger and Lemmatiser.
         wordnet: NLTK's reader of WordNet, which METEOR needs; None where there is no WordNet.
-        name: what the three are, for people.
+        name: what they are, for people.
+        tag_sentence: tags words by their neighbours; None where each word is tagged alone.
     """
 
     tag: Tagger
     lemmatise: Lemmatiser
     wordnet: WordNetCorpusReader | None
     name: str
+    tag_sentence: SentenceTagger | None = None
 
 
-def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET) -> Language:
+def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences: bool = False) -> Language:
     """The best of what this machine has.
+
+    With ``sentences`` words are tagged in the context of their sentence, where NLTK's tagger is; the lexicon has no
+    context, and the name says so.
 
     Tags: NLTK's perceptron tagger, else ``lexicon`` (JSON, lower-case word -> tag). Lemmas: WordNet from NLTK's data,
     else from ``debian`` (the folder of Debian's wordnet-base), else rules.
@@ -81,10 +89,27 @@ def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET) -> Language:
                 cure="set NLTK_DATA to a folder with taggers/averaged_perceptron_tagger_eng",
             ) from None
         tag, tags = lambda word: lexicon_tag(word, words), "tags of the embedded lexicon"
+        tag_sentence = None
+        if sentences:
+            tags += " (words alone: it knows no sentence context)"
     else:
         tag, tags = lambda word: perceptron.tag([word])[0][1], "NLTK perceptron tagger"
+        tag_sentence = (lambda answer: tag_sentences(answer, perceptron)) if sentences else None
+        if sentences:
+            tags += " in sentence context"
     cached = lru_cache(CACHED_WORDS)
-    return Language(cached(tag), cached(lemmatise), reader, f"{tags}; {lemmas}")
+    return Language(cached(tag), cached(lemmatise), reader, f"{tags}; {lemmas}", tag_sentence)
+
+
+def tag_sentences(words: Sequence[str], tagger: PerceptronTagger) -> list[str]:
+    """Tags of the words of an answer, sentence by sentence; a word of full stops, "!" or "?" ends one."""
+    tags, sentence = [], []
+    for word in words:
+        sentence.append(word)
+        if not word.strip(".!?"):
+            tags += tagger.tag(sentence)
+            sentence = []
+    return [tag for _, tag in tags + (tagger.tag(sentence) if sentence else [])]
 
 
 def _wordnet(debian: Path) -> tuple[WordNetCorpusReader | None, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tam.tagging import Lemmatiser, Tagger
+from tam.tagging import Lemmatiser, SentenceTagger, Tagger
 
 NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 """Labels of words that are no category: a noun, a function word, anything else."""
@@ -35,7 +35,7 @@ class Word:
     Attributes:
         text: without white space.
         tokens: indices of its tokens in the answer, ascending.
-        tag: Penn Treebank tag of the word alone; "" if the tagger does not know it.
+        tag: Penn Treebank tag; "" if the tagger does not know it.
         label: category id (> 0), or NO_CATEGORY, FUNCTION, OTHER.
     """
 
@@ -53,6 +53,7 @@ def read_words(
     *,
     published_grouping: bool,
     left_out: frozenset[int] = frozenset(),
+    tag_sentence: SentenceTagger | None = None,
 ) -> list[Word]:
     """Words of an answer with tags and labels.
 
@@ -61,13 +62,15 @@ def read_words(
         categories: name -> id.
         published_grouping: group by each piece's own text, as the published code does; else by the joined bytes.
         left_out: indices of tokens that belong to no word: end tokens.
+        tag_sentence: tags all words together, instead of ``tag``, which tags each alone.
     """
     group = published_groups if published_grouping else groups
     kept = [index for index in range(len(pieces)) if index not in left_out]
+    grouped = group([pieces[index] for index in kept])
+    texts = [text for text, _ in grouped]
     words = []
-    for text, members in group([pieces[index] for index in kept]):
+    for (text, members), found in zip(grouped, tag_sentence(texts) if tag_sentence else map(tag, texts), strict=True):
         tokens = tuple(kept[member] for member in members)
-        found = tag(text)
         words.append(Word(text, tokens, found, label(text, found, categories, lemmatise)))
     return words
 

@@ -10,7 +10,7 @@ from tam.cache import Candidates, Generation, Piece, write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import read_maps, write_maps
-from tam.methods import METHODS, method
+from tam.methods import METHODS, method, rank, title
 from tam.protocol import FIXED, REFERENCE
 
 LENGTH, PROMPT, ANSWER = 10, 2, 3
@@ -43,8 +43,7 @@ def _write(path, *generations):
 
 def test_methods_are_the_paper_s_with_and_without_its_parts():
     sample = made()
-    maps = {name: METHODS[name](sample, FIXED, False) for name in METHODS}
-    assert list(maps) == ["activation", "eci", "rgf", "tam"]
+    maps = {name: METHODS[name](sample, FIXED, False) for name in ("activation", "eci", "rgf", "tam")}
     column = [sample.column(cls) for cls in (10, 11, 20, 21, 7)]
     raw = np.maximum(sample.logits[:3, column].T, 0)
     context = np.tril(np.maximum(sample.logits[3:, column].T, 0), -1)
@@ -58,8 +57,23 @@ def test_methods_are_the_paper_s_with_and_without_its_parts():
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="got 'cam'; expected activation or eci or rgf or tam"):
+    with pytest.raises(InputError, match=r"got 'cam'; expected .*activation or eci or rgf or tam"):
         method("cam")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_title_and_maps_every_token_into_0_to_1(name):
+    maps = METHODS[name](made(), FIXED, False)
+    assert maps.maps.shape == maps.uint8.shape == (5, 3) and maps.relevance.shape == (5, 5)
+    assert maps.maps.dtype == np.float32 and maps.scale.shape == (5,)
+    assert (maps.maps >= 0).all() and (maps.maps <= 1).all()
+    assert np.array_equal(maps.uint8, (maps.maps * 255).astype(np.uint8))
+    assert title(name) != name
+
+
+def test_the_papers_method_comes_last_of_those_with_a_name():
+    """Figures draw the last one."""
+    assert sorted(METHODS, key=rank)[-1] == "tam"
 
 
 def test_the_first_answer_class_differs_between_the_protocols():

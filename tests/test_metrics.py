@@ -19,8 +19,16 @@ from tam.cache import Candidates, Generation, Piece, write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.metrics import stage
-from tam.metrics.language import NO_WORDNET, language
-from tam.metrics.localisation import localise, names, pointing, score
+from tam.metrics.counts import (
+    count,
+    pixel_average_precision,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+)
+from tam.metrics.focus import FOCUS_METRICS, entropy, focus, gini, top_mass
+from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
+from tam.metrics.localisation import OBJECT_METRICS, localise, names, score
+from tam.metrics.pointing import object_boxes, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
 from tests.check_golden_evaluate import check_evaluate
@@ -31,6 +39,7 @@ LEFT = np.array([[240, 0, 0]] * 3, np.uint8)
 RIGHT = LEFT[:, ::-1].copy()
 ZERO = np.zeros((3, 3), np.uint8)
 WHOLE = (0, 0, 6, 6)
+MASS = [relevance_mass_accuracy, relevance_rank_accuracy, pixel_average_precision]
 
 
 def _mask(label=17):
@@ -57,15 +66,19 @@ def test_a_noun_by_hand():
     found = _localise([_word(0)], [LEFT], _mask())
     assert found.thresholds == [60]
     # 12 pixels above the threshold, 9 of the object, 6 of both
+    # The map's columns are 240 180 60 0 0 0, six pixels each, of which the first three are the object's. So half of the
+    # mass is inside; of the nine highest all six with 240 and three of those with 180 count, half of which are inside;
+    # and recall grows by 1/3 at each of the three values, with precision 1/2.
     assert {row.metric: row.value for row in found.rows} == {
-        "obj_iou": 6 / 15, "precision": 6 / 12, "recall": 6 / 9, "pointing": 1.0,
+        "obj_iou": 6 / 15, "precision": 6 / 12, "recall": 6 / 9, "pointing": 1.0, "pointing_box": 1.0,
+        "relevance_mass": 0.5, "relevance_rank": 0.5, "pxap": pytest.approx(0.5),
     }  # fmt: skip
 
 
 def test_of_a_nouns_tokens_the_best_iou_counts_the_first_on_ties():
     rows = _localise([_word(0, 1, 2)], [RIGHT, LEFT, LEFT[::-1]], _mask()).rows
     assert _values(rows, "obj_iou") == [6 / 15]
-    assert [row.token for row in rows] == [0] * 4
+    assert [row.token for row in rows] == [0] * len(OBJECT_METRICS)
 
 
 def test_a_function_word_is_judged_by_the_mean_of_the_nouns_highest_thresholds():
@@ -82,7 +95,7 @@ def test_without_nouns_function_words_have_no_threshold():
 
 
 def test_without_a_mask_objects_have_a_status_and_function_words_a_value():
-    found = _localise([_word(0), _word(1, label=FUNCTION)], [LEFT, ZERO], None, missing="no mask: why")
+    found = _localise([_word(0), _word(1, label=FUNCTION)], [LEFT, ZERO], None, missing_mask="no mask: why")
     assert _values(found.rows, "obj_iou") == ["no mask: why"]
     assert found.thresholds == [0]  # of the 3x3 map itself: 240 or 0
     assert _values(found.rows, "func_iou") == [0.0]
@@ -159,17 +172,128 @@ def test_a_constant_map_points_nowhere(value):
     assert pointing(np.full((3, 3), value), np.ones((6, 6), bool), WHOLE) == 0
 
 
-regions = hnp.arrays(bool, (5, 7))
+def test_the_boxes_of_an_object_are_those_of_its_connected_parts():
+    """Two parts, one of them an L: its box holds a pixel that is not the object's."""
+    target = np.zeros((6, 6), bool)
+    target[0:3, 0] = target[2, 1] = target[3, 2] = True  # the last touches by a corner
+    target[5, 5] = True
+    boxes = object_boxes(target)
+    assert boxes.tolist() == [[0, 0, 3, 4], [5, 5, 6, 6]]
+    peak = np.zeros((6, 6))
+    peak[1, 2] = 1
+    assert (pointing(peak, target, WHOLE), pointing_box(peak, boxes, WHOLE)) == (0, 1)
+    peak[0, 4] = 2
+    assert pointing_box(peak, boxes, WHOLE) == 0
+    assert pointing_box(np.ones((6, 6)), boxes, WHOLE) == 0
+
+
+COUNTED = count(np.array([[10, 20, 20], [0, 5, 0]], np.uint8), np.array([[1, 1, 0], [1, 0, 0]], bool))
+"""Of the object: 10, 20 and 0."""
+
+
+def test_relevance_mass_accuracy_by_hand():
+    """10 + 20 + 0 of 55."""
+    assert relevance_mass_accuracy(COUNTED) == 30 / 55
+
+
+def test_relevance_rank_accuracy_by_hand():
+    """The three highest are 20, 20 and 10; one of the first two is the object's, and the third is."""
+    assert relevance_rank_accuracy(COUNTED) == 2 / 3
+
+
+def test_ties_for_the_last_places_count_as_on_average():
+    """Two places: 9 takes one; three pixels with 4, one of them the object's, share the other."""
+    counts = count(np.array([[9, 4, 4, 4]], np.uint8), np.array([[1, 1, 0, 0]], bool))
+    assert relevance_rank_accuracy(counts) == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_pixel_average_precision_by_hand():
+    """Recall 1/3 at precision 1/2 (20), 2/3 at 2/3 (10), 1 at 3/6 (0); 5 adds no recall."""
+    assert pixel_average_precision(COUNTED) == pytest.approx((1 / 2 + 2 / 3 + 3 / 6) / 3)
+
+
+@pytest.mark.parametrize("measure", MASS)
+def test_a_zero_map_finds_nothing_and_a_uniform_one_what_chance_finds(measure):
+    target = np.array([[1, 1, 0, 0]], bool)
+    assert measure(count(np.zeros((1, 4), np.uint8), target)) == 0
+    assert measure(count(np.full((1, 4), 3, np.uint8), target)) == pytest.approx(0.5)
+
+
+levels = hnp.arrays(np.uint8, (5, 7), elements=st.integers(0, 50))
+regions = hnp.arrays(bool, (5, 7)).filter(np.any)
+
+
+@given(levels, regions)
+def test_counting_gives_what_sorting_gives(map_, target):
+    """Against the definitions by loops over pixels and thresholds."""
+    counts, size = count(map_, target), int(target.sum())
+    assert counts.above(20) == ((map_ > 20).sum(), (map_ > 20)[target].sum())
+    if map_.any():
+        assert relevance_mass_accuracy(counts) == pytest.approx(map_[target].sum(dtype=int) / map_.sum(dtype=int))
+        recall, area = 0, 0
+        for threshold in sorted(set(map_.ravel()), reverse=True):
+            above = map_ >= threshold
+            hit = (above & target).sum()
+            area += hit / above.sum() * (hit / size - recall)
+            recall = hit / size
+        assert pixel_average_precision(counts) == pytest.approx(area)
+        last = sorted(map_.ravel(), reverse=True)[size - 1]
+        sure, tied = map_ > last, map_ == last
+        expected = (sure & target).sum() + (size - sure.sum()) * (tied & target).sum() / tied.sum()
+        assert relevance_rank_accuracy(counts) == pytest.approx(expected / size)
+
+
+@pytest.mark.parametrize("measure", MASS)
+@given(levels, regions, st.integers(1, 5))
+def test_measures_of_mass_are_bounded_and_know_no_scale(measure, map_, target, factor):
+    value = measure(count(map_, target))
+    assert 0 <= value <= 1
+    assert measure(count(map_ * np.uint8(factor), target)) == pytest.approx(value)
+    assert measure(count(map_[::-1], target[::-1])) == pytest.approx(value)
+
+
+@given(regions)
+def test_a_map_that_is_the_object_has_the_best_score(target):
+    counts = count(target.astype(np.uint8) * np.uint8(200), target)
+    assert [measure(counts) for measure in MASS] == [1, 1, 1]
 
 
 @given(regions, regions)
 def test_iou_is_symmetric_and_bounded_and_precision_is_recall_seen_from_the_other_side(a, b):
-    a[0, 0] = b[4, 6] = True
-    map_ = np.zeros((5, 7))
-    forward, backward = score(a, b, map_, (0, 0, 7, 5)), score(b, a, map_, (0, 0, 7, 5))
+    forward, backward = (score(count(x.astype(np.uint8), y), 0) for x, y in ((a, b), (b, a)))
     assert forward.obj_iou == backward.obj_iou
     assert forward.precision == backward.recall
     assert 0 <= forward.obj_iou <= min(forward.precision, forward.recall) <= 1
+
+
+def test_focus_by_hand():
+    """Four cells: 1 3 0 0 has two bits less 0.8113 of entropy of a quarter and three quarters."""
+    maps = np.array([[1.0, 3, 0, 0], [1, 1, 1, 1], [0, 0, 7, 0]])
+    assert entropy(maps) == pytest.approx([0.81127812 / 2, 1, 0])
+    assert gini(maps) == pytest.approx([(-0.25 * 0 + 1 * 0.25 + 3 * 0.75) / 4, 0, 0.75])
+    assert top_mass(maps) == pytest.approx([0.75, 0.25, 1])  # a fifth of four cells, rounded up: one
+
+
+def test_focus_is_the_mean_over_a_words_lit_maps_and_a_zero_map_has_a_status():
+    maps = np.array([[[0.0, 0.5]], [[0, 0]], [[1, 1]], [[0, np.nan]]])
+    rows = focus([_word(0, 1, 2, label=OTHER), _word(1, 3)], maps)
+    assert [(row.token, row.metric, row.status) for row in rows] == [
+        *((0, metric, "ok") for metric in FOCUS_METRICS),
+        *((1, metric, "zero map") for metric in FOCUS_METRICS),
+    ]
+    assert [row.value for row in rows[:3]] == pytest.approx([0.5, 0.25, 0.75])
+
+
+lit = hnp.arrays(np.float64, (3, 8), elements=st.floats(0, 1, width=16)).filter(lambda maps: maps.any(1).all())
+
+
+@pytest.mark.parametrize("measure", [entropy, gini, top_mass])
+@given(lit, st.floats(0.01, 100), st.permutations(range(8)))
+def test_focus_is_bounded_and_knows_neither_scale_nor_place(measure, maps, factor, order):
+    values = measure(maps)
+    assert ((values >= 0) & (values <= 1)).all()
+    assert measure(maps * factor) == pytest.approx(values, abs=1e-9)
+    assert measure(maps[:, order]) == pytest.approx(values, abs=1e-9)
 
 
 @given(hnp.arrays(np.uint8, (4, 3, 3)), hnp.arrays(np.uint8, (6, 6), elements=st.sampled_from([0, 17, 18])))
@@ -200,6 +324,34 @@ def test_rouge_is_the_best_reference_and_case_matters():
     (_, value) = _language("A cat.", ["a cat", "A dog sits", "A cat"])["rouge_l"]
     assert value == pytest.approx(1, abs=1e-6)
     assert _language("A cat.", ["a cat"])["rouge_l"][1] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_two_kinds_of_rouge_differ():
+    """ "The cat. A dog." and "the cat sat": two words of three in common, of four and three. F1 = 2 * 2 / 7."""
+    found = _language("The cat. A dog.", ["the cat sat", "x"])
+    assert found["rouge_l_standard"] == ("ok", 4 / 7)
+    assert found["rouge_l"][1] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "value"),
+    [
+        ("police killed the gunman", "police kill the gunman", 3 / 4),  # Lin 2004, section 3.1: S2
+        ("the gunman kill police", "police kill the gunman", 2 / 4),  # S3
+        ("It's 2-fold", "it s 2 fold", 1),
+        ("\u732b", "\u732b", 0),  # no word of a-z and 0-9
+    ],
+)
+def test_standard_rouge_by_hand(answer, reference, value):
+    assert rouge_l_standard(answer, [reference]) == value
+
+
+@given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
+def test_the_common_subsequence_is_symmetric_bounded_and_the_whole_of_equals(first, second):
+    length = longest_common_subsequence(first, second)
+    assert length == longest_common_subsequence(second, first) == longest_common_subsequence(first[::-1], second[::-1])
+    assert length <= min(len(first), len(second))
+    assert longest_common_subsequence(first, first + second) == len(first)
 
 
 def test_meteor_needs_wordnet_and_nothing_else_does():
@@ -302,7 +454,7 @@ def _write_maps(path, generations, protocol, fingerprint):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run the stage on generations; ``samples`` replaces fields of manifest rows by id."""
-    monkeypatch.setattr(tagging, "choose", lambda: JUDGE)
+    monkeypatch.setattr(tagging, "choose", lambda **_: JUDGE)
 
     def do(generations, protocol=FIXED, samples=None, maps_protocol=None, fingerprint="f", mapped=None):
         cv2.imwrite(str(tmp_path / "mask.png"), _mask())
@@ -393,6 +545,14 @@ def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status
     assert _of(table, "a", "obj_iou") == _of(table, "a", "rouge_l") == _of(table, "a", "meteor") == expected
     counts, _ = run([generation])
     assert counts == {"ok": 1}
+
+
+def test_the_published_protocol_tags_words_alone(run):
+    run([_generation("a")], REFERENCE)
+    with pytest.raises(InputError, match="tags each word alone"):
+        stage.write_metrics(
+            *(run.folder / name for name in ("g.h5", "m.h5", "manifest.jsonl", "o.parquet")), REFERENCE, sentences=True
+        )
 
 
 def test_files_that_do_not_belong_together_are_refused(run):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tam import statistics
 from tam.errors import InputError, SchemaError
 from tam.metrics.stage import SCHEMA
-from tam.summary import METRICS, Run, find_runs, summarise
+from tam.summary import METRICS, Run, difference, find_runs, summarise
 from tam.tables import write_tables
 
 HOW = {"protocol": "fixed", "method": "tam", "tagger": "a fake tagger"}
@@ -79,9 +79,9 @@ def test_the_papers_table_has_its_names_order_and_percentages(tmp_path):
     assert "| TAM " in text and "44.44" in text
     for note in (
         "images 3 (1 ok, 1 failed, 1 truncated)",
-        "Obj-IoU 3 (1 merged, 1 not in image)",
+        "Obj-IoU 3 (1 merged, 1 not in image);",
+        "Recall 0 (1 not in image);",
         "METEOR 0 (1 unavailable)",
-        "Recall 0;",
         "protocol fixed; a fake tagger",
     ):
         assert note in text
@@ -91,7 +91,7 @@ def test_intervals_are_in_csv_and_markdown(tmp_path):
     write_tables(_folder(tmp_path), tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "ablation.csv")
     assert (table.obj_iou_low < table.obj_iou).all() and (table.obj_iou < table.obj_iou_high).all()
-    assert "20.00 to 80.00" in (tmp_path / "out" / "ablation.md").read_text()
+    assert "40.00 [20.00, 80.00]" in (tmp_path / "out" / "ablation.md").read_text()
     assert (
         table[["func_iou_low", "f1_iou_low"]].isna().all(axis=None)
     )  # function words of a single image have no spread
@@ -166,7 +166,7 @@ def test_latex_compiles_with_every_special_character(tmp_path):
     )
     document = tmp_path / "document.tex"
     document.write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n\\input{out/ablation.tex}\\end{document}\n"
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n\\input{out/ablation.tex}\\end{document}\n"
     )
     done = subprocess.run(
         ["xelatex", "-interaction=nonstopmode", "-halt-on-error", document.name],
@@ -174,6 +174,69 @@ def test_latex_compiles_with_every_special_character(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+def test_differences_are_paired(tmp_path):
+    """What two methods share cancels out: a constant gap has no spread, though both means have."""
+    gap = {f"{i}": ("ok", [("obj_iou", 0.1 * i + 0.05)]) for i in range(1, 8)}
+    low = {id: (status, [(metric, value - 0.05) for metric, value in rows]) for id, (status, rows) in gap.items()}
+    base = summarise(Run("d", "m", "tam", [_file(tmp_path / "1.parquet", gap)]))
+    other = summarise(Run("d", "m", "eci", [_file(tmp_path / "2.parquet", low)]))
+    found, place = difference(base, other), list(METRICS).index("obj_iou")
+    assert found.means[place] == pytest.approx(0.05) and found.intervals[:, place] == pytest.approx([0.05, 0.05])
+    assert np.diff(base.intervals[:, place]) > 0.1
+    assert difference(other, base).means[place] == pytest.approx(-0.05)
+    assert np.isnan(found.means[list(METRICS).index("func_iou")])
+
+
+def test_differences_are_over_the_images_of_both(tmp_path):
+    base = summarise(Run("d", "m", "tam", [_file(tmp_path / "1.parquet", {"a": A, "b": B})]))
+    more = {"a": A, "b": B, "x": ("ok", [("obj_iou", 1.0)])}
+    other = summarise(Run("d", "m", "eci", [_file(tmp_path / "2.parquet", more)]))
+    for one in (difference(base, other), difference(other, base)):
+        assert one.images == 2
+        assert one.means[0] == 0 and (one.intervals[:, 0] == 0).all()
+
+
+def test_differences_are_in_csv_and_markdown(tmp_path):
+    better = ("ok", [("obj_iou", 0.9), ("obj_iou", 0.5), ("func_iou", 0.5)])
+    metrics = _folder(tmp_path, methods=["activation"])
+    _file(metrics / "tam" / "0-of-1.parquet", {"a": better, "b": B, "c": C})
+    write_tables(metrics, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "differences.csv").set_index(["base", "method", "metric"])
+    row = table.loc[("tam", "activation", "obj_iou")]
+    assert (row.difference, row.images) == (33.33, 3)  # (0.9 + 0.5 + 0.8) / 3 minus (0.1 + 0.3 + 0.8) / 3
+    assert row.low == 0 and row.high == 50  # b alone, a alone
+    assert "+33.33 [+0.00, +50.00]" in (tmp_path / "out" / "ablation.md").read_text()
+    assert "meteor" not in table.index.get_level_values("metric")
+
+
+def test_without_tam_there_are_no_differences(tmp_path):
+    write_tables(_folder(tmp_path, methods=["eci"]), tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "differences.csv").empty
+
+
+def test_what_a_method_does_not_change_is_said_once(tmp_path):
+    write_tables(_folder(tmp_path), tmp_path / "out")
+    assert "| all methods | 30.00 [20.00, 40.00] |" in (tmp_path / "out" / "ablation.md").read_text()
+
+
+def test_a_file_is_read_in_parts_without_changing_the_sums(tmp_path, monkeypatch):
+    samples = {f"{i:02d}": ("ok", [("obj_iou", i / 40), ("obj_iou", "merged")] * 3) for i in range(40)}
+    path = _file(tmp_path / "x.parquet", samples)
+    whole = summarise(Run("d", "m", "tam", [path]))
+    batches = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda file, **more: batches(file, batch_size=7, **more))
+    parts = summarise(Run("d", "m", "tam", [path]))
+    np.testing.assert_allclose(parts.sums, whole.sums, rtol=1e-12)
+    assert (parts.counts == whole.counts).all() and parts.statuses == whole.statuses
+
+
+def test_a_run_without_samples_is_refused(tmp_path):
+    empty = pa.table({name: [] for name in SCHEMA.names}, schema=SCHEMA.with_metadata({"tam": json.dumps(HOW)}))
+    pq.write_table(empty, tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="no samples"):
+        write_tables([Run("d", "m", "tam", [tmp_path / "x.parquet"])], tmp_path / "out")
 
 
 images = st.lists(

@@ -2,6 +2,7 @@
 
 import json
 
+import nltk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from tam import tagging
 from tam.cache import Piece
 from tam.errors import InputError
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, groups, label, published_groups, read_words
+from tests.shared import shared
 
 TAGS = {"A": "DT", "a": "DT", "and": "CC", "on": "IN", "dog": "NN", "dogs": "NNS", "bench": "NN", "runs": "VBZ"}
 CATEGORIES = {"person": 1, "dog": 18, "hot dog": 58, "teddy bear": 88}
@@ -160,6 +162,27 @@ def test_without_nltk_data_the_lexicon_and_rules_are_used_and_named(no_nltk_data
     assert judge.wordnet is None
     assert judge.name == "tags of the embedded lexicon; lemmas by rules, no WordNet"
     assert (judge.tag("Dogs"), judge.lemmatise("dogs")) == ("NNS", "dog")
+
+
+def test_the_lexicon_has_no_sentence_context_and_says_so(no_nltk_data, tmp_path):
+    judge = tagging.choose(debian=tmp_path, sentences=True)
+    assert judge.tag_sentence is None
+    assert judge.name.startswith("tags of the embedded lexicon (words alone: it knows no sentence context)")
+
+
+def test_in_its_sentence_a_word_has_the_tag_of_its_place(monkeypatch):
+    """ "rides" alone is a noun; after a man it is a verb. Every sentence is tagged on its own."""
+    monkeypatch.setattr(nltk.data, "path", [str(shared("data", "nltk_data"))])
+    alone, judge = tagging.choose(), tagging.choose(sentences=True)
+    assert alone.tag_sentence is None and judge.name == alone.name.replace("tagger;", "tagger in sentence context;")
+    pieces = _pieces("A", " man", " rides", " a", " horse", ".", " Rides", " are", " fun", "!")
+    tags = [word.tag for word in read_words(pieces, {}, judge.tag, str, published_grouping=False)]
+    assert (tags[2], tags[6]) == ("NNS", "NNS")
+    words = read_words(pieces, {}, judge.tag, str, published_grouping=False, tag_sentence=judge.tag_sentence)
+    assert [word.tag for word in words][:6] == ["DT", "NN", "VBZ", "DT", "NN", "."]
+    assert [word.tag for word in words][6:] == judge.tag_sentence(["Rides", "are", "fun", "!"])
+    assert words[2].label == OTHER
+    assert judge.tag_sentence([]) == []
 
 
 @pytest.mark.skipif(not (tagging.DEBIAN_WORDNET / "data.noun").is_file(), reason="no Debian wordnet-base")

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+from tam.words import Word
+
 OK = "ok"
 
 
@@ -13,8 +15,8 @@ class Row(NamedTuple):
         token: index of the word's first token in the answer, -1 for a whole sample.
         word: the word; for the metric "answer" the whole answer; else "".
         label: category id, or a label of tam.words; 0 for a whole sample.
-        metric: obj_iou, precision, recall, pointing, func_iou, rouge_l, meteor, name_precision, name_recall, word
-            (only with a status), answer (its number of tokens, with the status of the generation).
+        metric: a key of tam.summary.METRICS but f1_iou; or word (only with a status), answer (its number of tokens,
+            with the status of the generation).
         value: from 0 to 1, NaN where there is none.
         status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means.
     """
@@ -32,3 +34,8 @@ def whole(metric: str, value: float | str) -> Row:
     if isinstance(value, str):
         return Row(-1, "", 0, metric, math.nan, value)
     return Row(-1, "", 0, metric, value)
+
+
+def missing(word: Word, metric: str, status: str) -> Row:
+    """A row about a word that has no value, and why."""
+    return Row(word.tokens[0], word.text, word.label, metric, math.nan, status)

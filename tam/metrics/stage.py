@@ -18,8 +18,10 @@ from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps_header, read_pairs
 from tam.media import picture_size
-from tam.metrics.language import language
-from tam.metrics.localisation import OBJECT_METRICS, Box, localise, names
+from tam.metrics.focus import FOCUS_METRICS, focus
+from tam.metrics.language import LANGUAGE_METRICS, language
+from tam.metrics.localisation import OBJECT_METRICS, localise, names
+from tam.metrics.pointing import Box
 from tam.metrics.rows import Row, whole
 from tam.protocol import Protocol
 from tam.words import Word, read_words
@@ -36,27 +38,32 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS_AT_A_TIME = 1 << 14
-MAP_METRICS = (*OBJECT_METRICS, "func_iou")
+MAP_METRICS = (*OBJECT_METRICS, "func_iou", *FOCUS_METRICS)
 NAME_METRICS = ("name_precision", "name_recall")
-LANGUAGE_METRICS = ("rouge_l", "meteor")
 
 
-def write_metrics(generation: Path, maps: Path, manifest_path: Path, out: Path, protocol: Protocol) -> dict[str, int]:
+def write_metrics(
+    generation: Path, maps: Path, manifest_path: Path, out: Path, protocol: Protocol, *, sentences: bool = False
+) -> dict[str, int]:
     """Score every sample of ``generation`` with its maps and write ``out`` (parquet, columns as in ``SCHEMA``).
 
-    The file's metadata, key ``tam``, say how: protocol, method, tagger.
+    The file's metadata, key ``tam``, say how: protocol, method, tagger. With ``sentences`` words are tagged in the
+    context of their sentence.
 
     Returns:
         the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...
 
     Raises:
-        InputError: the manifest lacks a sample, has a category id outside 1..255, or the maps follow another protocol.
+        InputError: the manifest lacks a sample, has a category id outside 1..255, the maps follow another protocol, or
+            the protocol tags each word alone.
         SchemaError: the files do not belong together.
     """
     samples = {sample.id: sample for sample in manifest.read(manifest_path)}
     _check_categories(samples, manifest_path)
     method, count = _check_headers(generation, maps, protocol)
-    judge = tagging.choose()
+    if sentences and protocol.words_tagged_alone:
+        raise InputError("this protocol tags each word alone", got="sentences", cure="use protocol fixed")
+    judge = tagging.choose(sentences=sentences)
     how = json.dumps({"protocol": protocol.name, "method": method, "tagger": judge.name})
     counts: Counter[str] = Counter()
     columns: list[tuple] = []
@@ -112,7 +119,8 @@ def score_sample(
         unmasked = None if protocol.missing_mask_has_map_size else generation.layout.sizes[0]
         size = unmasked if mask is None else mask.shape[::-1]
         box = None if size is None or protocol.map_stretched_over_picture else _box(generation.layout, size)
-        rows += localise(words, uint8, floats, mask, protocol, size=size, box=box, missing=problem).rows
+        rows += localise(words, uint8, floats, mask, protocol, size=size, box=box, missing_mask=problem).rows
+        rows += focus(words, floats)
     else:
         problem = "not a single image"
         rows += [whole(metric, problem) for metric in MAP_METRICS]
@@ -137,6 +145,7 @@ def answer_words(
         judge.lemmatise,
         published_grouping=protocol.words_from_decoded_pieces,
         left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
+        tag_sentence=judge.tag_sentence,
     )
 
 

@@ -22,6 +22,7 @@ CONFIG = {
     "datasets": {"emoji": {"kind": "emoji", "scenes": 6, "seed": 5}},
     "models": {"tiny": {"model": "embedded"}},
     "shards": 2,
+    "methods": ["random", "permuted", "activation", "tam"],
     "generate": {"max_new_tokens": 40, "batch_size": 2},
     "render": {"samples": [SAMPLE]},
 }
@@ -79,6 +80,8 @@ def test_a_run_gives_tables_pictures_and_figures(finished):
     assert len(table) == 4
     assert (finished / RUN / "tables/ablation.md").is_file()
     assert (finished / RUN / "tables/ablation.tex").is_file()
+    assert "Li et al." in (finished / "results/tables/components.md").read_text()
+    assert (finished / "results/tables/index.html").is_file()
     assert (finished / RUN / "render" / SAMPLE / "sheet.png").is_file()
     assert list((finished / RUN / "figures").glob("*.pdf"))
     assert (finished / "results/report/index.html").is_file()
@@ -98,14 +101,15 @@ def test_a_larger_batch_does_not_redo_finished_shards(finished):
     [
         (
             "generate/0-of-2.h5",
-            {"generate": 1, "maps": 4, "metrics": 4, "tables": 1, "render": 1, "figures": 1, "page": 1},
+            {"generate": 1, "maps": 4, "metrics": 4, "tables": 1, "overview": 1, "render": 1, "figures": 1, "page": 1},
         ),
-        ("maps/eci/1-of-2.h5", {"maps": 1, "metrics": 1, "tables": 1, "figures": 1, "page": 1}),
-        ("metrics/tam/0-of-2.parquet", {"metrics": 1, "tables": 1, "figures": 1, "page": 1}),
+        ("maps/permuted/1-of-2.h5", {"maps": 1, "metrics": 1, "tables": 1, "overview": 1, "figures": 1, "page": 1}),
+        ("metrics/tam/0-of-2.parquet", {"metrics": 1, "tables": 1, "overview": 1, "figures": 1, "page": 1}),
         ("tables", {"tables": 1}),
         ("render", {"render": 1}),
         ("figures", {"figures": 1}),
         ("../../report", {"page": 1}),
+        ("../../tables", {"overview": 1}),
     ],
 )
 def test_a_lost_output_redoes_only_what_depends_on_it(finished, tmp_path, lost, redone):
@@ -163,6 +167,8 @@ def test_a_killed_generation_goes_on_where_it_was(finished, tmp_path):
         ({"datasets": {"../escape": {"kind": "emoji"}}}, "../escape"),
         ({"models": {"tiny": {}}}, "model"),
         ({"methods": ["tam", "tma"]}, "tma"),
+        ({"methods": ["tam", "gaussian-4"]}, "gaussian-4"),
+        ({"tagging": "text"}, "tagging"),
         ({"render": {"samples": [1]}}, "samples"),
     ],
 )

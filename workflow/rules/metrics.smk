@@ -17,6 +17,7 @@ rule metrics:
         "../../envs/tam.yaml"
     params:
         protocol=config["protocol"],
+        tagging=["--sentences"] if config["tagging"] == "sentence" else [],
     shell:
         "python -m tam metrics --generation {input.generation:q} --maps {input.maps:q} --manifest {input.manifest:q}"
-        " --protocol {params.protocol:q} --out {output:q} > {log:q} 2>&1"
+        " --protocol {params.protocol:q} {params.tagging:q} --out {output:q} > {log:q} 2>&1"

@@ -23,3 +23,31 @@ rule tables:
         metrics=subpath(input[0], ancestor=2),
     shell:
         "python -m tam tables --metrics {params.metrics:q} --out {output:q} > {log:q} 2>&1"
+
+
+# INPUT  metrics of all runs, published numbers
+# OUTPUT results/tables: the tables of the paper over all runs, with published numbers beside ours, and a page of them
+
+
+rule overview:
+    input:
+        metrics=every_run(every("metrics/{method}/{shard}.parquet", method=config["methods"])),
+        published=f"{workflow.basedir}/config/published.yaml",
+    output:
+        report(
+            directory("results/tables"),
+            patterns=["{name}.html"],
+            caption="../report/overview.rst",
+            category="Tables",
+            labels={"dataset": "all", "model": "all", "table": "{name}"},
+        ),
+    log:
+        "logs/overview.log",
+    benchmark:
+        "benchmarks/overview.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    params:
+        runs=every_run(["--run=results/{dataset}/{model}"]),
+    shell:
+        "python -m tam overview {params.runs:q} --published {input.published:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,65 @@
+"""Maps that a method must beat: noise, the centre, and the evidence of another class.
+
+None needs the model. A control without a scale or text relevance has NaN and 0 there.
+"""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from tam.cache import Generation
+from tam.core import Maps, to_uint8
+from tam.errors import InputError
+
+WIDTH = 0.25
+"""Standard deviation of the centre's Gaussian, in heights and widths of a grid."""
+
+
+def random(generation: Generation) -> Maps:
+    """Uniform noise in every cell, other noise for every token; the same again for the same sample id and token."""
+    vision = len(generation.layout.vision)
+    return _maps(generation, np.stack([_seeded(generation.id, t).random(vision) for t in range(_tokens(generation))]))
+
+
+def centre(generation: Generation) -> Maps:
+    """A Gaussian in the middle of every grid, the same for every token: where photographers put things."""
+    grids = []
+    for grid in generation.layout.grids:
+        down, across = ((np.arange(n) + 0.5) / n - 0.5 for n in (grid.rows, grid.columns))
+        grids.append(np.exp(-(down[:, None] ** 2 + across**2) / (2 * WIDTH**2)).ravel())
+    return _maps(generation, np.tile(np.concatenate(grids), (_tokens(generation), 1)))
+
+
+def other_classes(generation: Generation) -> Generation:
+    """The same sample with the logits of the answer's classes exchanged, so that each has another's.
+
+    One cycle through all distinct classes of the answer, drawn for the sample id, so none stays in place. A method
+    applied to this explains every token as if it were another of the same answer: the random logit test of Sixt,
+    Granz, Landgraf: When Explanations Lie, ICML 2020, but with classes that are as likely in this picture.
+
+    Raises:
+        InputError: the answer has one class only.
+    """
+    columns = np.flatnonzero(np.isin(generation.classes, generation.answer_ids))
+    if len(columns) < 2:
+        raise InputError("an answer of one class has no other to permute with", where=generation.id)
+    cycle = _seeded(generation.id, 0).permutation(columns)
+    logits = generation.logits.copy()
+    logits[:, cycle] = generation.logits[:, np.roll(cycle, 1)]
+    return replace(generation, logits=logits)
+
+
+def _seeded(id: str, token: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"{id}\n{token}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+def _tokens(generation: Generation) -> int:
+    return len(generation.prompt_ids) + len(generation.answer_ids)
+
+
+def _maps(generation: Generation, maps: np.ndarray) -> Maps:
+    tokens, rows = len(maps), len(generation.logits) - maps.shape[1]
+    maps = maps.astype(np.float32)
+    return Maps(maps, to_uint8(maps), np.zeros((tokens, rows), np.float32), np.full(tokens, np.nan))

@@ -1,0 +1,85 @@
+"""Numbers in print, to stand beside ours: ``config/published.yaml``, whose head says what its keys mean."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tam.errors import SchemaError
+from tam.summary import METRICS
+
+REQUIRED = {"dataset", "model", "source", "found", "hand", "values"}
+OPTIONAL = {"note", "comparable"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who measured, and how we know: ``hand`` is "first" or "second"."""
+
+    dataset: str
+    model: str
+    source: str
+    found: str
+    hand: str
+    note: str = ""
+    comparable: bool = True
+
+    def __str__(self) -> str:
+        texts = [self.source, f"{self.hand}-hand, from {self.found}", self.note]
+        return f"{self.dataset}, {self.model}: " + "; ".join(filter(None, texts))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published number, from 0 to 1."""
+
+    source: Source
+    method: str
+    metric: str
+    value: float
+
+
+def read_published(path: Path) -> list[Published]:
+    """All published numbers of a file.
+
+    Raises:
+        SchemaError: not YAML, an entry with missing or unknown keys, an unknown metric, a value outside 0..100, or two
+            comparable numbers for one cell.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SchemaError("no published numbers", where=path, got=error, expected="a YAML list") from error
+    if not isinstance(entries, list):
+        raise SchemaError("not a list of published numbers", where=path, got=type(entries).__name__)
+    found: list[Published] = []
+    for number, entry in enumerate(entries, 1):
+        found += _read(entry, f"{path}, entry {number}")
+    cells = set()
+    for one in found:
+        cell = (one.source.dataset, one.source.model, one.method, one.metric)
+        if one.source.comparable and cell in cells:
+            raise SchemaError("published twice", where=path, got=cell, cure="comparable: false for one of them")
+        if one.source.comparable:
+            cells.add(cell)
+    return found
+
+
+def _read(entry: object, where: str) -> list[Published]:
+    keys = set(entry) if isinstance(entry, dict) else set()
+    if not keys >= REQUIRED or not keys <= REQUIRED | OPTIONAL:
+        raise SchemaError(
+            "keys of a published number", where=where, got=sorted(map(str, keys)), expected=sorted(REQUIRED)
+        )
+    if entry["hand"] not in ("first", "second"):
+        raise SchemaError("hand of a published number", where=where, got=entry["hand"], expected="first or second")
+    source = Source(**{key: value for key, value in entry.items() if key != "values"})
+    found = []
+    for method, values in entry["values"].items():
+        for metric, value in values.items():
+            if metric not in METRICS:
+                raise SchemaError("unknown metric", where=where, got=metric, expected=", ".join(METRICS))
+            if not isinstance(value, int | float) or not 0 <= value <= 100:
+                raise SchemaError("not a percentage", where=where, got=value, expected="0..100")
+            found.append(Published(source, str(method), metric, value / 100))
+    return found

@@ -1,0 +1,150 @@
+"""Tables over all runs: published numbers beside ours, and a page that a phone shows."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tam.errors import SchemaError
+from tam.overview import write_overview
+from tam.published import read_published
+from tam.summary import Run
+from tests.browser import Browser
+from tests.test_tables import HOW, A, B, _file
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ENTRY = {"dataset": "d", "model": "m", "source": "Someone 2025 <&>", "found": "there", "hand": "second",
+         "values": {"tam": {"obj_iou": 41.5}, "eci": {"obj_iou": 30}}}  # fmt: skip
+METHODS = ("random", "eci", "tam", "gaussian-3", "rgf-5")
+
+
+def _published(path, *entries):
+    path.write_text(yaml.safe_dump(list(entries)))
+    return path
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Two datasets and a model of ours; published numbers for one of them, for another model, and one apart."""
+    metrics = _file(tmp_path / "x.parquet", {"a": A, "b": B}, how=HOW | {"tagger": "50 % of_it & <more> #1"})
+    runs = [Run(dataset, "m", method, [metrics]) for dataset in ("d", "e_2") for method in METHODS]
+    others = ENTRY | {"model": "other", "hand": "first", "note": "a note"}
+    apart = ENTRY | {"comparable": False, "values": {"Their <method>": {"obj_iou": 12.34}}}
+    write_overview(runs, _published(tmp_path / "published.yaml", ENTRY, others, apart), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_published_numbers_stand_beside_ours_with_difference_and_source(written):
+    table = pd.read_csv(written / "components.csv").set_index(["dataset", "model", "method", "metric"])
+    row = table.loc[("d", "m", "tam", "obj_iou")]
+    assert (row.value, row.published, row.difference) == (40.0, 41.5, -1.5)
+    assert (row.source, row.found, row.hand, row.images) == ("Someone 2025 <&>", "there", "second", 2)
+    assert pd.isna(table.loc[("e_2", "m", "tam", "obj_iou"), "published"])
+    text = (written / "components.md").read_text()
+    assert "40.00 [20.00, 80.00] |     41.50 |      −1.50 |" in text
+    assert "Published, d, m: Someone 2025 <&>; second-hand, from there." in text
+    assert "d, m: images 2 (1 ok, 1 truncated); Obj-IoU 3 (1 merged, 1 not in image); Func-IoU 1." in text
+
+
+def test_an_ablation_in_print_is_shown_without_ours(written):
+    table = pd.read_csv(written / "components.csv").set_index(["dataset", "model", "method", "metric"])
+    row = table.loc[("d", "other", "eci", "obj_iou")]
+    assert pd.isna(row.value) and row.published == 30 and pd.isna(row.difference) and row.note == "a note"
+
+
+def test_every_table_of_the_paper_is_there(written):
+    assert sorted(path.name for path in written.iterdir()) == sorted(
+        ["index.html", *(f"{name}.{kind}" for name in ("components", "methods", "filters", "models")
+                         for kind in ("csv", "md", "tex"))]
+    )  # fmt: skip
+    methods = pd.read_csv(written / "methods.csv")
+    assert set(methods.dataset) == {"d", "e_2"} and list(dict.fromkeys(methods.method)) == ["random", "eci", "tam"]
+    filters = pd.read_csv(written / "filters.csv")
+    assert set(filters.method) == {"eci", "gaussian-3", "rgf-3", "rgf-5"}  # a rank Gaussian of three is TAM
+    models = pd.read_csv(written / "models.csv")
+    assert set(models.model) == {"m", "other"} and set(models.method) == {"tam"}
+
+
+def test_without_filters_and_published_numbers_there_is_less(tmp_path):
+    write_overview([Run("d", "m", "tam", [_file(tmp_path / "x.parquet", {"a": A})])], None, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("filters*"))
+    assert pd.read_csv(tmp_path / "out" / "models.csv").published.isna().all()
+
+
+@pytest.mark.skipif(shutil.which("xelatex") is None, reason="no xelatex")
+def test_latex_compiles(written):
+    inputs = "".join(f"\\input{{{path.name}}}\\clearpage\n" for path in sorted(written.glob("*.tex")))
+    packages = "\\usepackage{booktabs,graphicx}"
+    document = written / "document.tex"
+    document.write_text(f"\\documentclass{{article}}{packages}\\begin{{document}}\n{inputs}\\end{{document}}\n")
+    done = subprocess.run(
+        ["xelatex", "-interaction=nonstopmode", "-halt-on-error", document.name],
+        cwd=written, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_the_page_needs_nothing_else_and_fits_a_phone(written):
+    browser = Browser()
+    try:
+        browser.protocol("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=2, mobile=True)
+        browser.requests()
+        browser.open(written / "index.html")
+        assert browser.requests() == [(written / "index.html").as_uri()]
+        assert browser.run("return document.documentElement.scrollWidth") == 390
+        headings = browser.run("return [...document.querySelectorAll('h2')].map(e => e.textContent)")
+        assert headings == ["Component ablation", "Methods and datasets", "Filters", "Models and datasets, TAM",
+                            "d, m", "e_2, m", "In print, measured otherwise"]  # fmt: skip
+        assert browser.run("return document.body.textContent.includes('Their <method>')")
+        colours = set()
+        for scheme in ("light", "dark"):
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            browser.protocol("Emulation.setEmulatedMedia", features=[feature])
+            colours.add(browser.run("return getComputedStyle(document.body).backgroundColor"))
+        assert len(colours) == 2
+        assert browser.complaints() == []
+    finally:
+        browser.close()
+
+
+def test_the_papers_numbers_are_ours_to_compare_with():
+    """F1-IoU of each row of the paper's ablation is the harmonic mean of the two others."""
+    found = read_published(CHECKOUT / "config/published.yaml")
+    rows = {}
+    for one in found:
+        if one.source.comparable and one.source.model == "qwen2-vl-2b":
+            rows.setdefault(one.method, {})[one.metric] = one.value
+    assert list(rows) == ["activation", "eci", "rgf", "tam"]
+    for row in rows.values():
+        expected = 2 * row["obj_iou"] * row["func_iou"] / (row["obj_iou"] + row["func_iou"])
+        assert row["f1_iou"] == pytest.approx(expected, abs=1.1e-4)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([{**ENTRY, "sauce": 1}], "keys of a published number"),
+        ([{key: ENTRY[key] for key in ENTRY if key != "source"}], "keys of a published number"),
+        ([ENTRY | {"hand": "third"}], "hand of a published number"),
+        ([ENTRY | {"values": {"tam": {"iou": 1}}}], "unknown metric"),
+        ([ENTRY | {"values": {"tam": {"obj_iou": 141}}}], "not a percentage"),
+        ([ENTRY, ENTRY], "published twice"),
+        ("text", "keys of a published number"),
+    ],
+)
+def test_a_published_number_that_is_not_one_is_refused(tmp_path, entries, message):
+    with pytest.raises(SchemaError, match=message):
+        read_published(_published(tmp_path / "p.yaml", *entries))
+
+
+def test_a_file_that_is_no_list_is_refused(tmp_path):
+    (tmp_path / "p.yaml").write_text("a: 1")
+    with pytest.raises(SchemaError, match="not a list"):
+        read_published(tmp_path / "p.yaml")
+    (tmp_path / "p.yaml").write_text("a: [")
+    with pytest.raises(SchemaError, match="no published numbers"):
+        read_published(tmp_path / "p.yaml")
