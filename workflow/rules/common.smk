@@ -3,6 +3,9 @@ import shlex
 import sys
 from pathlib import Path
 
+# Where the metrics find NLTK's data; None leaves that to the environment.
+NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
+
 SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
 
 

@@ -7,6 +7,7 @@ rule metrics:
         manifest="data/{dataset}/manifest.jsonl",
         generation="results/{dataset}/{model}/generate/{shard}.h5",
         maps="results/{dataset}/{model}/maps/{method}/{shard}.h5",
+        nltk_data=ancient(NLTK_DATA) if NLTK_DATA else [],
     output:
         "results/{dataset}/{model}/metrics/{method}/{shard}.parquet",
     log:
@@ -17,6 +18,8 @@ rule metrics:
         "../../envs/tam.yaml"
     params:
         protocol=config["protocol"],
+        environment=["NLTK_DATA=" + NLTK_DATA] if NLTK_DATA else [],
     shell:
-        "python -m tam metrics --generation {input.generation:q} --maps {input.maps:q} --manifest {input.manifest:q}"
+        "env {params.environment:q} python -m tam metrics --generation {input.generation:q} --maps {input.maps:q}"
+        " --manifest {input.manifest:q}"
         " --protocol {params.protocol:q} --out {output:q} > {log:q} 2>&1"
