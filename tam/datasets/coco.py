@@ -169,7 +169,7 @@ def _image(entry: object, where: str) -> Image:
     if not isinstance(entry, dict) or type(entry.get("id")) is not int:
         raise InputError("not an image entry", where=where, got=repr(entry)[:80], expected="id and file_name")
     name = entries.text(entry.get("file_name"), where)
-    if Path(name).name != name:
+    if not name or Path(name).name != name:
         raise InputError("path leaves its folder", where=where, got=repr(name), expected="a name in image/")
     height, width = (size if type(size := entry.get(key)) is int else 0 for key in ("height", "width"))
     return Image(entry["id"], name, height, width, where)

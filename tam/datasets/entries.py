@@ -48,7 +48,7 @@ def inside(root: Path, name: object, where: str) -> Path:
     """The file ``root/name``; InputError where ``name`` is absolute or climbs: annotations must not point elsewhere."""
     path = text(name, where)
     parts = path.replace("\\", "/").split("/")
-    if not path or not parts[0] or ".." in parts or "\0" in path:
+    if not parts[0] or ".." in parts or set(parts) <= {"", "."} or "\0" in path:
         raise InputError("not a path in its folder", where=where, got=repr(path), expected=f"a file in {root.name}/")
     return root / path
 

@@ -18,8 +18,6 @@ rule metrics:
         "../../envs/tam.yaml"
     params:
         protocol=config["protocol"],
-        environment=["NLTK_DATA=" + NLTK_DATA] if NLTK_DATA else [],
     shell:
-        "env {params.environment:q} python -m tam metrics --generation {input.generation:q} --maps {input.maps:q}"
-        " --manifest {input.manifest:q}"
+        "python -m tam metrics --generation {input.generation:q} --maps {input.maps:q} --manifest {input.manifest:q}"
         " --protocol {params.protocol:q} --out {output:q} > {log:q} 2>&1"
