@@ -42,7 +42,8 @@ rule all:
                 *every("maps/{method}/{shard}.h5", method=config["methods"]),
                 *every("metrics/{method}/{shard}.parquet", method=config["methods"]),
                 "results/{dataset}/{model}/tables",
-                "results/{dataset}/{model}/render",
+                # without names of samples `tam render` draws all of them
+                *(["results/{dataset}/{model}/render"] if config["render"]["samples"] else []),
                 "results/{dataset}/{model}/figures",
             ],
             dataset=config["datasets"],

@@ -26,6 +26,12 @@ Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")]
+DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples.")]
+DatasetRoot = Annotated[Path | None, typer.Option(help="Folder with the formatted data, or give --hub.")]
+Hub = Annotated[str | None, typer.Option(help="Dataset of the hub that holds it, as yili7eli/TAM.")]
+Downloads = Annotated[Path, typer.Option(help="Folder for what comes from the hub.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -46,16 +52,106 @@ def dataset_emoji(
 
 @dataset.command("coco")
 def dataset_coco(
-    root: Annotated[Path, typer.Option(help="Folder with annotations/, image/ and seg_label/.")],
-    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")],
-    prompt: Annotated[str | None, typer.Option(help="The question asked of every picture.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first samples.")] = None,
+    out: DatasetFolder,
+    root: DatasetRoot = None,
+    hub: Hub = None,
+    revision: Revision = None,
+    downloads: Downloads = Path("downloads"),
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
 ):
-    """Read COCO captions with label maps in the paper's formatted layout."""
+    """Read COCO captions with label maps in the paper's formatted layout: annotations/, image/, seg_label/."""
     from tam.datasets import coco
 
+    root = _root("coco", root, hub, revision, downloads)
     count = coco.write(root, out / "manifest.jsonl", prompt=prompt or coco.PROMPT, limit=limit)
     _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("grandf")
+def dataset_grandf(
+    out: DatasetFolder,
+    root: DatasetRoot = None,
+    hub: Hub = None,
+    revision: Revision = None,
+    downloads: Downloads = Path("downloads"),
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+):
+    """Read GranDf in the paper's formatted layout: anno.json, image/, seg_label/."""
+    _anno("grandf", _root("grandf", root, hub, revision, downloads), out, prompt, limit)
+
+
+@dataset.command("openpsg")
+def dataset_openpsg(
+    out: DatasetFolder,
+    root: DatasetRoot = None,
+    hub: Hub = None,
+    revision: Revision = None,
+    downloads: Downloads = Path("downloads"),
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+):
+    """Read OpenPSG in the paper's formatted layout: anno.json, image/, seg_label/."""
+    _anno("openpsg", _root("openpsg", root, hub, revision, downloads), out, prompt, limit)
+
+
+@dataset.command("coco-original")
+def dataset_coco_original(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures: val2014.")],
+    instances: Annotated[Path, typer.Option(help="instances_val2014.json.")],
+    captions: Annotated[Path, typer.Option(help="captions_val2014.json.")],
+    ids: Annotated[Path | None, typer.Option(help="instances_minival2014.json, or a list; all without it.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+):
+    """Make the label maps of COCO14 from COCO's own files."""
+    from tam.datasets import coco, coco_original
+
+    manifest = out / "manifest.jsonl"
+    prompt = prompt or coco.PROMPT
+    _wrote(coco_original.write(images, instances, captions, manifest, ids=ids, prompt=prompt, limit=limit), manifest)
+
+
+@dataset.command("folder")
+def dataset_folder(
+    root: Annotated[Path, typer.Option(help="Folder of pictures, videos, and folders of frames.")],
+    out: DatasetFolder,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+):
+    """Take every picture and video of a folder, with the captions of its captions.txt."""
+    from tam.datasets import coco, own
+
+    count = own.write_folder(root, out / "manifest.jsonl", prompt=prompt or coco.PROMPT, limit=limit)
+    _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("csv")
+def dataset_csv(
+    root: Annotated[Path, typer.Option(help="CSV file: media, id, prompt, captions, mask, categories.")],
+    out: DatasetFolder,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+):
+    """Take the pictures and videos that a CSV file lists."""
+    from tam.datasets import coco, own
+
+    count = own.write_csv(root, out / "manifest.jsonl", prompt=prompt or coco.PROMPT, limit=limit)
+    _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("nltk")
+def dataset_nltk(
+    out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.")],
+    source: Annotated[Path | None, typer.Option("--from", help="Copy from this folder, not from the network.")] = None,
+):
+    """Get NLTK's part-of-speech tagger and WordNet, which the paper's evaluation uses."""
+    from tam.datasets import nltk_data
+
+    for path in nltk_data.write(out, source):
+        print(path)
 
 
 @app.command()
@@ -216,6 +312,22 @@ def explain(
         revision=revision, dtype=dtype, device=device, max_new_tokens=max_new_tokens, answer=answer,
     )  # fmt: skip
     print(f"{explained}\nlook at {folder}")
+
+
+def _root(kind: str, root: Path | None, hub: str | None, revision: str | None, downloads: Path) -> Path:
+    """Where the formatted data of a dataset lies, after fetching it."""
+    from tam.datasets.hub import WANTED, fetch
+
+    if (root is None) == (hub is None):
+        raise InputError("the data is in a folder or on the hub", where=kind, expected="either --root or --hub")
+    return root if root is not None else fetch(hub, revision, downloads, WANTED[kind])
+
+
+def _anno(kind: str, root: Path, out: Path, prompt: str | None, limit: int | None) -> None:
+    from tam.datasets import anno
+
+    count = anno.write(root, out / "manifest.jsonl", prompt=prompt or anno.PROMPTS[kind], limit=limit)
+    _wrote(count, out / "manifest.jsonl")
 
 
 def _checkpoint(model: str) -> str:

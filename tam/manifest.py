@@ -33,6 +33,8 @@ class Sample:
         mask: path, as in ``media``, of a label map (8-bit grey, category id a pixel, 0 = background), or None.
         turns: earlier turns of the conversation, [the user's words, the answer] each; the media come before the first.
         categories: name -> id (> 0), in the dataset's order, which decides between names that share a word.
+        problem: what is wrong with the dataset's entry (file, entry, cause), or None. Such a sample has no media, and
+            fails with these words.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Sample:
     mask: str | None = None
     categories: dict[str, int] = field(default_factory=dict)
     turns: list[list[str]] = field(default_factory=list)
+    problem: str | None = None
 
 
 def write(samples: Iterable[Sample], path: Path) -> None:

@@ -57,8 +57,11 @@ def open_media(sample: Sample, folder: Path) -> Media:
     """Open all that a sample shows; its paths are relative to ``folder``.
 
     Raises:
-        InputError: nothing to show, a file that is missing or no picture, frames of different sizes.
+        InputError: an entry that was refused, nothing to show, a file that is missing or no picture, frames of
+            different sizes.
     """
+    if sample.problem:
+        raise InputError(sample.problem)
     paths = [folder / path for path in sample.media]
     if sample.kind not in ("images", "video"):
         raise InputError("unknown kind of media", where=sample.id, got=repr(sample.kind), expected="images or video")

@@ -4,7 +4,8 @@ import sys
 import pytest
 
 STAGES = [
-    *("dataset emoji", "dataset coco", "generate", "maps", "metrics"),
+    *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
+    *("dataset folder", "dataset csv", "dataset nltk", "generate", "maps", "metrics"),
     *("tables", "render", "figures", "page", "explain"),
 ]
 
@@ -28,6 +29,11 @@ def test_every_stage_explains_itself(stage):
         (["maps", "--generation", "none.h5", "--out", "x.h5"], "none.h5"),
         (["maps", "--generation", "none.h5", "--out", "x.h5", "--protocol", "both"], "fixed or reference"),
         (["dataset", "coco", "--root", "nowhere", "--out", "x"], "no such folder"),
+        (["dataset", "grandf", "--root", "nowhere", "--out", "x"], "no such folder"),
+        (["dataset", "openpsg", "--out", "x"], "either --root or --hub"),
+        (["dataset", "coco", "--root", "x", "--hub", "a/b", "--out", "x"], "either --root or --hub"),
+        (["dataset", "csv", "--root", "none.csv", "--out", "x"], "none.csv"),
+        (["dataset", "nltk", "--from", "nowhere", "--out", "x"], "nowhere"),
         (["explain", "none.jpg"], "none.jpg"),
     ],
 )

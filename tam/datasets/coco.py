@@ -6,12 +6,18 @@ image/<file_name>              pictures
 seg_label/<stem>.png           category id a pixel, 0 = background
 """
 
-import json
+import logging
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tam import manifest
+from tam.datasets import entries
 from tam.errors import InputError
+from tam.manifest import Sample
+
+logger = logging.getLogger(__name__)
 
 PROMPT = "Write a one-sentence caption for this image:"
 
@@ -23,39 +29,120 @@ def write(root: Path, out: Path, *, prompt: str = PROMPT, limit: int | None = No
     """Write the manifest of the folder ``root`` to ``out``, images in the order of their ids.
 
     Returns:
-        the number of samples. A picture or mask that is missing is left to the stage that opens it, which records
-        it with the sample.
+        the number of samples. A wrong entry is a sample that is refused; a picture or mask that is missing is left to
+        the stage that opens it, which records it with the sample.
 
     Raises:
-        InputError: no such layout, broken JSON, an image entry without id or file name.
+        InputError: no such layout, broken JSON, wrong categories, no sample that can be used.
     """
-    instances = _annotations(root, "instances")
-    captions = defaultdict(list)
-    for entry in _entries(_annotations(root, "captions"), "annotations", ("image_id", "caption")):
-        captions[entry["image_id"]].append(entry["caption"])
-    categories = {
-        PAPER_NAMES.get(entry["name"], entry["name"]): entry["id"]
-        for entry in _entries(instances, "categories", ("id", "name"))
-    }
-    images = sorted(_entries(instances, "images", ("id", "file_name")), key=lambda entry: entry["id"])[:limit]
-    manifest.write(
-        (
-            manifest.Sample(
-                id=Path(entry["file_name"]).stem,
-                media=[manifest.relative(_inside(root, "image", entry["file_name"]), out)],
+    annotations = read(_find(root, "instances"), _find(root, "captions"))
+    return entries.write(_samples(annotations, root, out, prompt), out, root, limit)
+
+
+def _samples(annotations: "Annotations", root: Path, out: Path, prompt: str) -> Iterator[Sample]:
+    for image in annotations.images:
+        stem = Path(image.name).stem
+        try:
+            annotations.check(image)
+            picture = entries.inside(root / "image", image.name, image.where)
+            yield Sample(
+                id=stem,
+                media=[manifest.relative(picture, out)],
                 prompt=prompt,
-                references=captions[entry["id"]],
-                mask=manifest.relative(_inside(root, "seg_label", Path(entry["file_name"]).stem + ".png"), out),
-                categories=categories,
+                references=annotations.captions[image.id],
+                mask=manifest.relative(root / "seg_label" / f"{stem}.png", out),
+                categories=annotations.categories,
             )
-            for entry in images
-        ),
-        out,
-    )
-    return len(images)
+        except InputError as error:
+            yield entries.refused(stem, prompt, error)
+    for id, problem in annotations.refused.items():
+        yield entries.refused(id, prompt, problem)
 
 
-def _annotations(root: Path, kind: str) -> dict:
+@dataclass(frozen=True)
+class Image:
+    """An entry of ``images``; ``where`` names file and entry, height and width are 0 where they are not given."""
+
+    id: int
+    name: str
+    height: int
+    width: int
+    where: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What COCO's two files say.
+
+    Attributes:
+        images: by id.
+        refused: entries of ``images`` that cannot be used, by a name for their samples.
+        captions: by image id.
+        categories: name -> id, names as in the published evaluation.
+        objects: the entries of ``annotations`` with their places in the file, by image id.
+        problems: what is wrong with an entry that belongs to an image, by image id.
+    """
+
+    images: list[Image]
+    refused: dict[str, InputError]
+    captions: dict[int, list[str]]
+    categories: dict[str, int]
+    objects: dict[int, list[tuple[str, dict]]]
+    problems: dict[int, InputError]
+
+    def check(self, image: Image) -> None:
+        """InputError if something that belongs to the image is wrong."""
+        if image.id in self.problems:
+            raise self.problems[image.id]
+
+
+def read(instances: Path, captions: Path, only: frozenset[int] | None = None) -> Annotations:
+    """Read COCO's instances and captions.
+
+    Args:
+        only: ids of the images that are wanted; None for all.
+
+    Raises:
+        InputError: broken JSON, a missing list, wrong categories.
+    """
+    content = _lists(instances, ("images", "categories"))
+    categories = _categories(content["categories"], instances.name)
+    images: dict[int, Image] = {}
+    refused: dict[str, InputError] = {}
+    for index, (where, entry) in enumerate(_numbered(content["images"], instances.name, "images")):
+        try:
+            image = _image(entry, where)
+            if image.id in images:
+                raise InputError("image id occurs twice", where=where, got=image.id, expected=images[image.id].where)
+        except InputError as error:
+            refused[f"images-{index}"] = error
+            continue
+        if only is None or image.id in only:
+            images[image.id] = image
+
+    problems: dict[int, InputError] = {}
+    objects = defaultdict(list)
+    for where, entry in _numbered(entries.entry_list(content.get("annotations", []), instances), instances.name):
+        if (owner := _owner(entry, where)) in images:
+            objects[owner].append((where, entry))
+            if entry.get("category_id") not in categories.values():
+                got = repr(entry.get("category_id"))[:80]
+                problems.setdefault(owner, InputError("unknown category", where=where, got=got))
+    said, others = defaultdict(list), 0
+    for where, entry in _numbered(_lists(captions, ("annotations",))["annotations"], captions.name):
+        if (owner := _owner(entry, where)) not in images:
+            others += 1
+            continue
+        try:
+            said[owner].append(entries.text(entry.get("caption"), where))
+        except InputError as error:
+            problems.setdefault(owner, error)
+    if others:
+        logger.info("%s: %d captions belong to none of the %d images", captions.name, others, len(images))
+    return Annotations([images[id] for id in sorted(images)], refused, said, categories, objects, problems)
+
+
+def _find(root: Path, kind: str) -> Path:
     files = sorted(root.glob(f"annotations/{kind}_*.json"))
     if not files:
         raise InputError(
@@ -64,29 +151,47 @@ def _annotations(root: Path, kind: str) -> dict:
             expected=f"annotations/{kind}_*.json, image/, seg_label/",
             got=", ".join(sorted(path.name for path in root.iterdir())[:8]) if root.is_dir() else "no such folder",
         )
-    try:
-        return {"path": files[0], **json.loads(files[0].read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
-        raise InputError("broken JSON", where=files[0], got=error, cure="download or make the file again") from error
+    return files[0]
 
 
-def _entries(annotations: dict, key: str, needed: tuple[str, ...]) -> list[dict]:
-    entries = annotations.get(key)
-    if not isinstance(entries, list):
-        raise InputError("key is missing", where=annotations["path"], expected=f"a list under {key!r}")
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not all(name in entry for name in needed):
-            raise InputError(
-                "entry is incomplete",
-                where=f"{annotations['path']}, {key}[{index}]",
-                got=str(entry)[:80],
-                expected=" and ".join(needed),
-            )
-    return entries
+def _lists(path: Path, keys: tuple[str, ...]) -> dict:
+    content = entries.read_json(path)
+    for key in keys:
+        entries.entry_list(content.get(key) if isinstance(content, dict) else None, f"{path}, {key!r}")
+    return content
 
 
-def _inside(root: Path, folder: str, name: str) -> Path:
-    """A file directly in ``root/folder``; annotation files must not point elsewhere."""
-    if Path(name).name != name:
-        raise InputError("file name leaves its folder", where=root, got=repr(name), expected=f"a name in {folder}/")
-    return root / folder / name
+def _numbered(values: list, file: str, key: str = "annotations") -> Iterator[tuple[str, object]]:
+    return ((f"{file}, {key}[{index}]", value) for index, value in enumerate(values))
+
+
+def _image(entry: object, where: str) -> Image:
+    if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+        raise InputError("not an image entry", where=where, got=repr(entry)[:80], expected="id and file_name")
+    name = entries.text(entry.get("file_name"), where)
+    if not name or Path(name).name != name:
+        raise InputError("path leaves its folder", where=where, got=repr(name), expected="a name in image/")
+    height, width = (size if type(size := entry.get(key)) is int else 0 for key in ("height", "width"))
+    return Image(entry["id"], name, height, width, where)
+
+
+def _owner(entry: object, where: str) -> object:
+    """The image an entry belongs to; an entry that does not say so can be charged to none."""
+    owner = entry.get("image_id") if isinstance(entry, dict) else None
+    if type(owner) is not int:
+        logger.warning("%s", InputError("belongs to no image", where=where, got=repr(entry)[:80], expected="image_id"))
+        return None
+    return owner
+
+
+def _categories(values: list, file: str) -> dict[str, int]:
+    found = {}
+    for where, entry in _numbered(values, file, "categories"):
+        if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
+            raise InputError("entry is incomplete", where=where, got=str(entry)[:80], expected="id and name")
+        name = entries.text(entry["name"], where)
+        if name in found:
+            raise InputError("category occurs twice", where=where, got=repr(name))
+        found[PAPER_NAMES.get(name, name)] = entry["id"]
+        entries.categories(found, where)
+    return found

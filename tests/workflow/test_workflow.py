@@ -1,5 +1,6 @@
 """The pipeline as people run it: a real Snakemake, the embedded model, a few emoji scenes."""
 
+import json
 import os
 import shutil
 import signal
@@ -165,6 +166,12 @@ def test_a_killed_generation_goes_on_where_it_was(finished, tmp_path):
         ({"metods": []}, "metods"),
         ({"datasets": {"emoji": {"kind": "emoji", "seeds": 1}}}, "seeds"),
         ({"datasets": {"../escape": {"kind": "emoji"}}}, "../escape"),
+        ({"datasets": {"d": {"kind": "nope"}}}, "nope"),
+        ({"datasets": {"d": {"kind": "grandf"}}}, "root"),
+        ({"datasets": {"d": {"kind": "coco", "root": "x", "hub": "a/b"}}}, "hub"),
+        ({"datasets": {"d": {"kind": "openpsg", "root": "x", "revision": "main"}}}, "revision"),
+        ({"datasets": {"d": {"kind": "csv", "root": "x", "ids": "y"}}}, "ids"),
+        ({"datasets": {"d": {"kind": "coco-original", "images": "x"}}}, "instances"),
         ({"models": {"tiny": {}}}, "model"),
         ({"methods": ["tam", "tma"]}, "tma"),
         ({"methods": ["tam", "gaussian-4"]}, "gaussian-4"),
@@ -200,3 +207,47 @@ def test_real_photos_and_masks_go_through(tmp_path):
     assert (tmp_path / RUN / "render/000000185250/sheet.png").is_file()
     scored = pd.read_parquet(tmp_path / RUN / "metrics/tam/0-of-1.parquet")
     assert scored["sample"].nunique() == 5
+
+
+@pytest.mark.parametrize(("name", "runs"), [("paper", 18), ("quick", 1)])
+def test_the_papers_grid_is_a_plan(tmp_path, name, runs):
+    """Models on datasets, from what the hub holds, with the data that NLTK needs: nothing of it is fetched here."""
+    config = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+    planned = jobs(snakemake(tmp_path, "-n", "--quiet", "rules", config=config))
+    assert planned["generate"] == runs * config["shards"]
+    assert planned["maps"] == runs * config["shards"] * len(config["methods"])
+    assert planned["nltk_data"] == 1
+    assert "render" not in planned  # no sample is named, and none is drawn
+
+
+def test_one_run_over_datasets_of_all_layouts_and_the_data_of_nltk(tmp_path):
+    """Real pictures and masks; captions.txt, CSV and prompts of one's own; metrics by NLTK's tagger."""
+    data = shared("data")
+    (tmp_path / "mine.csv").write_text("media,captions\nphoto.jpg,A photo.\n/etc/passwd,No photo.\n")
+    shutil.copy(data / "photos/demo.jpg", tmp_path / "photo.jpg")
+    annotations = data / "coco2014/annotations"
+    files = {"instances": annotations / "instances_minival2014.json", "captions": annotations / "captions_val2014.json"}
+    original = {"kind": "coco-original", "images": data / "coco2014/image", "limit": 2, **files}
+    datasets = {
+        "grandf": {"kind": "grandf", "root": data / "GranDf"},
+        "openpsg": {"kind": "openpsg", "root": data / "OpenPSG", "prompt": "Say it:", "limit": 1},
+        "original": original,
+        "mine": {"kind": "csv", "root": tmp_path / "mine.csv"},
+    }
+    datasets = {
+        name: {key: str(value) if isinstance(value, Path) else value for key, value in entry.items()}
+        for name, entry in datasets.items()
+    }
+    config = CONFIG | {"datasets": datasets, "shards": 1, "methods": ["tam"], "render": {}}
+    tables = [f"results/{name}/tiny/tables" for name in datasets]
+    snakemake(tmp_path, *tables, config=config | {"nltk_data": str(data / "nltk_data")})
+    scored = {name: pd.read_parquet(tmp_path / f"results/{name}/tiny/metrics/tam/0-of-1.parquet") for name in datasets}
+    counts = {name: table["sample"].nunique() for name, table in scored.items()}
+    assert counts == {"grandf": 2, "openpsg": 1, "original": 2, "mine": 2}
+    assert (scored["original"].query("metric == 'meteor'").status == "ok").all()
+    status = scored["mine"].query("metric == 'answer'").status
+    assert status.str.startswith("failed: mine.csv, line 3: not a path in its folder").sum() == 1
+    for name in datasets:
+        assert "NLTK perceptron tagger" in (tmp_path / f"results/{name}/tiny/tables/ablation.md").read_text()
+    manifest = (tmp_path / "data/openpsg/manifest.jsonl").read_text()
+    assert json.loads(manifest)["prompt"] == "Say it:"

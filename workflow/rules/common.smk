@@ -3,6 +3,9 @@ import shlex
 import sys
 from pathlib import Path
 
+# Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
+NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
+
 SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
 
 
@@ -18,7 +21,8 @@ wildcard_constraints:
 own_environment = "" if workflow.deployment_settings.deployment_method else f"{Path(sys.executable).parent}:"
 shell.prefix(
     f"export PATH={shlex.quote(own_environment)}$PATH PYTHONPATH={shlex.quote(str(workflow.basedir))}"
-    " OMP_WAIT_POLICY=passive; "
+    " OMP_WAIT_POLICY=passive"
+    f"{f' NLTK_DATA={shlex.quote(NLTK_DATA)}' if NLTK_DATA else ''}; "
 )
 
 

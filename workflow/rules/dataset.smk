@@ -15,3 +15,19 @@ rule dataset:
         folder=subpath(output[0], parent=True),
     shell:
         "python -m tam dataset {params.options:q} --out {params.folder:q} > {log:q} 2>&1"
+
+
+if config["nltk_data"] == "download":
+
+    # The tagger and WordNet, for the metrics.
+    rule nltk_data:
+        output:
+            directory(NLTK_DATA),
+        log:
+            "logs/nltk_data.log",
+        benchmark:
+            "benchmarks/nltk_data.tsv"
+        conda:
+            "../../envs/tam.yaml"
+        shell:
+            "python -m tam dataset nltk --out {output:q} > {log:q} 2>&1"

@@ -7,6 +7,7 @@ rule metrics:
         manifest="data/{dataset}/manifest.jsonl",
         generation="results/{dataset}/{model}/generate/{shard}.h5",
         maps="results/{dataset}/{model}/maps/{method}/{shard}.h5",
+        nltk_data=ancient(NLTK_DATA) if NLTK_DATA else [],
     output:
         "results/{dataset}/{model}/metrics/{method}/{shard}.parquet",
     log:
