@@ -142,12 +142,14 @@ def render(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder; a folder per sample appears in it.")],
     sample: Annotated[list[str] | None, typer.Option(help="Sample id, once per sample; all without it.")] = None,
+    colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    outline: Annotated[bool, typer.Option("--outline", help="Draw the edges of the mask's objects.")] = False,
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
-    from tam.render import render
+    from tam.render import Look, render
 
-    _report(render(generation, maps, manifest, sample, out), out, strict)
+    _report(render(generation, maps, manifest, sample, out, Look(colormap, outline)), out, strict)
 
 
 @app.command()

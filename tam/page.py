@@ -39,11 +39,11 @@ from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
 from tam.media import open_media
 from tam.methods import rank, title
-from tam.render.colors import JET
+from tam.render import answer
+from tam.render.colors import COLORMAPS, table
 from tam.render.overlay import Panel, panels
 from tam.render.tokens import Shaped, Token, Unit, shape, units
 from tam.summary import METRICS, find_runs, summarise
-from tam.words import groups
 
 FOLDER = "page"
 ONE, SEVERAL, QUALITY = 480, 320, 80  # largest mean width of one picture, and of several, in pixels; of WebP
@@ -181,16 +181,16 @@ def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[d
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
-    shown = units([_token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
+    shown = units([answer.token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
     rows = generation.candidates
     chances = np.exp(np.float64(rows.logits) - rows.logsumexp[:, None])
     place = {id: number for number, id in enumerate(dict.fromkeys([*ids, *rows.ids.ravel().tolist()]))}
     return {
         "prompt": start,
         "units": [_unit(unit) for unit in shown],
-        "words": by_word(shown, _word_tokens(generation)),
+        "words": by_word(shown, answer.word_tokens(generation)),
         "tokens": [place[id] for id in ids],
-        "pieces": [_piece(_token(generation, id)) for id in place],
+        "pieces": [_piece(answer.token(generation, id)) for id in place],
         "candidates": [
             [[place[id], round(chance, DIGITS)] for id, chance in zip(*row, strict=True)]
             for row in zip(rows.ids.tolist(), chances.tolist(), strict=True)
@@ -209,21 +209,6 @@ def by_word(shown: Sequence[Unit], words: Sequence[Sequence[int]]) -> list[list[
     owner = {token: number for number, tokens in enumerate(words) for token in tokens}
     keys = [owner.get(unit.tokens[0], -1 - index) for index, unit in enumerate(shown)]
     return [list(members) for _, members in itertools.groupby(range(len(shown)), keys.__getitem__)]
-
-
-def _word_tokens(generation: Generation) -> list[list[int]]:
-    """Tokens of each word of the prompt and of the answer; end tokens are in no word."""
-    found, start = [], 0
-    for ids in (generation.prompt_ids, generation.answer_ids):
-        kept = [index for index, id in enumerate(ids) if int(id) not in generation.end_tokens]
-        pieces = [generation.vocabulary[int(ids[index])] for index in kept]
-        found += [[start + kept[member] for member in members] for _, members in groups(pieces)]
-        start += len(ids)
-    return found
-
-
-def _token(generation: Generation, id: int) -> Token:
-    return Token(generation.vocabulary[id].bytes, "end" if id in generation.end_tokens else None)
 
 
 def _unit(unit: Unit) -> dict:
@@ -316,10 +301,8 @@ def _copy_assets(out: Path) -> str:
 
 
 def _color_maps() -> dict[str, str]:
-    """Name -> 256 RGB triples: that of the paper, and one of even lightness steps."""
-    ramp = np.arange(256, dtype=np.uint8).reshape(-1, 1)
-    viridis = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS).reshape(256, 3)[:, ::-1]
-    return {"jet": packed(JET), "viridis": packed(viridis)}
+    """Name -> 256 RGB triples: that of the paper, and those of even lightness steps."""
+    return {name: packed(table(name)) for name in COLORMAPS}
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

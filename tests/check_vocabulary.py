@@ -1,8 +1,8 @@
 """Draw every token of a vocabulary and count what goes wrong: python tests/check_vocabulary.py FILE [--fuzz N].
 
-FILE is a JSON list of base64 byte strings (told by whether all entries decode), or of token strings as a tokenizer spells
-them: SentencePiece's (``▁dog``, ``<0x0A>``) and byte-level BPE's (``Ġdog``) are undone. Every token is set by XeLaTeX (if
-installed) and by Pillow. Exit code 1 if TeX complains, or if a token leaves no ink on the page.
+FILE is a JSON list of base64 byte strings (told by whether all entries decode), or of token strings as a tokenizer
+spells them: SentencePiece's (``▁dog``, ``<0x0A>``) and byte-level BPE's (``Ġdog``) are undone. Every token is set by
+XeLaTeX (if installed) and by Pillow. Exit code 1 if TeX complains, or if a token leaves no ink on the page.
 """
 
 import argparse

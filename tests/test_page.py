@@ -23,7 +23,7 @@ from tam.media import open_media
 from tam.metrics import write_metrics
 from tam.page import RunFiles, by_word, literal, runs, write_page
 from tam.protocol import FIXED
-from tam.render.colors import jet
+from tam.render.colors import colored
 from tam.render.overlay import heat, panels
 from tam.render.tokens import Token, shape, units
 from tests.browser import END, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
@@ -345,7 +345,7 @@ def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):
         values, covered = heat(panel, layout.split(maps.uint8[token] / 255))
         found = np.reshape(pixels, (*values.shape, 4))
         assert covered.all() and (found[..., 3] == 255).all()
-        assert np.abs(found[..., :3].astype(int) - jet(values)).max() <= 4
+        assert np.abs(found[..., :3].astype(int) - colored(values)).max() <= 4
 
 
 def test_arrow_keys_go_from_word_to_word(browser, page):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tam.families.pieces import sentencepiece_bytes
 from tam.render import fonts, tokens
-from tam.render.colors import BLACK, JET, LATER, WHITE, jet
+from tam.render.colors import BLACK, JET, LATER, WHITE, colored
 from tam.render.tokens import Token, lay_out, page, shape, units
 from tests.shared import shared
 
@@ -26,7 +26,7 @@ def bytes_of(*texts: str) -> list[Token]:
 
 def test_jet_is_the_table_of_the_published_pictures():
     assert JET[[0, 128, 255]].tolist() == [[0, 0, 128], [130, 255, 126], [128, 0, 0]]
-    assert jet(np.array([-1.0, 2.0])).tolist() == [[0, 0, 128], [128, 0, 0]]
+    assert colored(np.array([-1.0, 2.0])).tolist() == [[0, 0, 128], [128, 0, 0]]
 
 
 @pytest.mark.parametrize(

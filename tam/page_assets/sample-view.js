@@ -11,6 +11,7 @@ let current = 0; // index in spans
 
 async function startSample() {
   for (const [name, text] of Object.entries(gallery.colors)) palettes[name] = await unpack(text);
+  fill(byId("colors"), Object.keys(palettes).map((name) => [name, name]));
   byId("methods").addEventListener("change", () => { showPictures(); explain(current); });
   byId("grain").addEventListener("change", () => {
     const [token] = spans[current].tokens;
