@@ -158,10 +158,22 @@ def figures(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
 ):
-    """Draw the figures of a run: methods side by side, score distributions, the lowest-scoring samples."""
+    """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
     from tam.figures import write_figures
 
     write_figures(run, manifest, out)
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path], typer.Option(help="Folder of a run, named after its model; once per model.")],
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="Folder for the figure.")],
+):
+    """Draw one sample with the maps of several models, a row a model."""
+    from tam.figures import write_comparison
+
+    write_comparison(run, manifest, out)
 
 
 @app.command()
