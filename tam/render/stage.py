@@ -123,7 +123,7 @@ def render(
 ) -> dict[str, int]:  # fmt: skip
     """Draw samples into ``out/<safe id>/``: ``NNN_word.png`` a token, ``sheet.png``, with TeX also ``tokens.pdf``.
 
-    Of a video there is also ``NNN_word.gif`` for each token of the answer.
+    Of a video there is also ``NNN_word.webp`` for each token of the answer.
 
     Args:
         generation, maps: files of the same shards in the same order.
@@ -317,7 +317,7 @@ def write(job: Job, text: list[Place | RenderError] | None, out: Path) -> Path:
             if token >= job.prompt:
                 cells.append(_cell(job, token, picture))
                 if len(job.frames) > 1:
-                    _animate(job, token, part / f"{name}.gif")
+                    _animate(job, token, part / f"{name}.webp")
         _save(part / "sheet.png", sheet(cells, job.colors))
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -327,13 +327,13 @@ def write(job: Job, text: list[Place | RenderError] | None, out: Path) -> Path:
 
 
 def _animate(job: Job, token: int, path: Path) -> None:
-    """The frames under the map of a token, with its word below. GIF, which everything that shows pictures plays."""
+    """The frames under the map of a token, with its word below. WebP: browsers and viewers play it, in all colours."""
     frames = []
     for panel in job.frames:
         picture = job.over(panel, token)
         captioned = np.concatenate([picture, _caption(job, token, picture.shape[1])])
-        frames.append(Image.fromarray(with_scale(captioned, len(picture), job.colors)).quantize(256))
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=job.pause, loop=0)
+        frames.append(Image.fromarray(with_scale(captioned, len(picture), job.colors)))
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=job.pause, loop=0, quality=85, method=2)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
