@@ -46,8 +46,10 @@ from tam.render.tokens import Shaped, Token, Unit, shape, units
 from tam.summary import METRICS, find_runs, summarise
 
 FOLDER = "page"
-ONE, SEVERAL, QUALITY = 480, 320, 80  # largest mean width of one picture, and of several, in pixels; of WebP
+ONE, SEVERAL, QUALITY = 480, 320, 75  # largest mean width of one picture, and of several, in pixels; of WebP
 DIGITS = 4
+STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 256, and which take a quarter less
+MAIN = "tam"  # the method that is shown first
 
 
 class RunFiles(NamedTuple):
@@ -88,7 +90,7 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
             about, lines = _write_run(run, part, number)
             described.append(about)
             samples += lines
-        names = {"metrics": list(METRICS.items()), "colors": _color_maps()}
+        names = {"metrics": list(METRICS.items()), "colors": _color_maps(), "steps": STEPS}
         _write_script(part / "gallery.js", "showGallery", names | {"runs": described, "samples": samples})
         index = _copy_assets(part)
         shutil.rmtree(out / FOLDER, ignore_errors=True)
@@ -135,7 +137,8 @@ def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]
                 progress.update()
     one = found[methods[0]]
     about = {"dataset": one.dataset, "model": one.model}
-    return about | {"methods": [title(name) for name in methods]}, [lines[row] for row in sorted(lines)]
+    main = methods.index(MAIN) if MAIN in methods else len(methods) - 1
+    return about | {"methods": [title(name) for name in methods], "main": main}, [lines[row] for row in sorted(lines)]
 
 
 def _pairs(folder: Path, shard: Path, methods: Sequence[str]) -> Iterator[tuple[Generation, Sequence[SampleMaps]]]:
@@ -177,7 +180,8 @@ def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[d
     """All that the page shows of a sample but its pictures.
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
-    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision], relevance uint8 [token, token].
+    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
+    [token, token] from 0 to 255.
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
@@ -197,7 +201,7 @@ def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[d
         ],
         "methods": [
             {"status": one.status}
-            | ({} if one.failed else {"maps": packed(one.uint8), "relevance": packed(_bytes(one.relevance))})
+            | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
             for one in maps.values()
         ],
         "scores": scores,
@@ -303,6 +307,11 @@ def _copy_assets(out: Path) -> str:
 def _color_maps() -> dict[str, str]:
     """Name -> 256 RGB triples: that of the paper, and those of even lightness steps."""
     return {name: packed(table(name)) for name in COLORMAPS}
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """uint8 values from 0 to 255 in even steps from 0 to STEPS."""
+    return np.rint(values.astype(np.float32) * (STEPS / 255)).astype(np.uint8)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
