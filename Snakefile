@@ -49,3 +49,6 @@ rule all:
             dataset=config["datasets"],
             model=config["models"],
         ),
+        expand("results/{dataset}/comparison", dataset=config["datasets"])
+        if len(config["models"]) > 1
+        else [],

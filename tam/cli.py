@@ -257,12 +257,14 @@ def render(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder; a folder per sample appears in it.")],
     sample: Annotated[list[str] | None, typer.Option(help="Sample id, once per sample; all without it.")] = None,
+    colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    outline: Annotated[bool, typer.Option("--outline", help="Draw the edges of the mask's objects.")] = False,
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
-    from tam.render import render
+    from tam.render import Look, render
 
-    _report(render(generation, maps, manifest, sample, out), out, strict)
+    _report(render(generation, maps, manifest, sample, out, Look(colormap, outline)), out, strict)
 
 
 @app.command()
@@ -271,10 +273,22 @@ def figures(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
 ):
-    """Draw the figures of a run: methods side by side, score distributions, the lowest-scoring samples."""
+    """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
     from tam.figures import write_figures
 
     write_figures(run, manifest, out)
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path], typer.Option(help="Folder of a run, named after its model; once per model.")],
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="Folder for the figure.")],
+):
+    """Draw one sample with the maps of several models, a row a model."""
+    from tam.figures import write_comparison
+
+    write_comparison(run, manifest, out)
 
 
 @app.command()

@@ -39,15 +39,17 @@ from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
 from tam.media import open_media
 from tam.methods import rank, title
-from tam.render.colors import JET
+from tam.render import answer
+from tam.render.colors import COLORMAPS, table
 from tam.render.overlay import Panel, panels
 from tam.render.tokens import Shaped, Token, Unit, shape, units
 from tam.summary import METRICS, find_runs, summarise
-from tam.words import groups
 
 FOLDER = "page"
-ONE, SEVERAL, QUALITY = 480, 320, 80  # largest mean width of one picture, and of several, in pixels; of WebP
+ONE, SEVERAL, QUALITY = 480, 320, 75  # largest mean width of one picture, and of several, in pixels; of WebP
 DIGITS = 4
+STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 256, and which take a quarter less
+MAIN = "tam"  # the method that is shown first
 
 
 class RunFiles(NamedTuple):
@@ -88,7 +90,7 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
             about, lines = _write_run(run, part, number)
             described.append(about)
             samples += lines
-        names = {"metrics": list(METRICS.items()), "colors": _color_maps()}
+        names = {"metrics": list(METRICS.items()), "colors": _color_maps(), "steps": STEPS}
         _write_script(part / "gallery.js", "showGallery", names | {"runs": described, "samples": samples})
         index = _copy_assets(part)
         shutil.rmtree(out / FOLDER, ignore_errors=True)
@@ -135,7 +137,8 @@ def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]
                 progress.update()
     one = found[methods[0]]
     about = {"dataset": one.dataset, "model": one.model}
-    return about | {"methods": [title(name) for name in methods]}, [lines[row] for row in sorted(lines)]
+    main = methods.index(MAIN) if MAIN in methods else len(methods) - 1
+    return about | {"methods": [title(name) for name in methods], "main": main}, [lines[row] for row in sorted(lines)]
 
 
 def _pairs(folder: Path, shard: Path, methods: Sequence[str]) -> Iterator[tuple[Generation, Sequence[SampleMaps]]]:
@@ -177,27 +180,28 @@ def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[d
     """All that the page shows of a sample but its pictures.
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
-    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision], relevance uint8 [token, token].
+    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
+    [token, token] from 0 to 255.
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
-    shown = units([_token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
+    shown = units([answer.token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
     rows = generation.candidates
     chances = np.exp(np.float64(rows.logits) - rows.logsumexp[:, None])
     place = {id: number for number, id in enumerate(dict.fromkeys([*ids, *rows.ids.ravel().tolist()]))}
     return {
         "prompt": start,
         "units": [_unit(unit) for unit in shown],
-        "words": by_word(shown, _word_tokens(generation)),
+        "words": by_word(shown, answer.word_tokens(generation)),
         "tokens": [place[id] for id in ids],
-        "pieces": [_piece(_token(generation, id)) for id in place],
+        "pieces": [_piece(answer.token(generation, id)) for id in place],
         "candidates": [
             [[place[id], round(chance, DIGITS)] for id, chance in zip(*row, strict=True)]
             for row in zip(rows.ids.tolist(), chances.tolist(), strict=True)
         ],
         "methods": [
             {"status": one.status}
-            | ({} if one.failed else {"maps": packed(one.uint8), "relevance": packed(_bytes(one.relevance))})
+            | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
             for one in maps.values()
         ],
         "scores": scores,
@@ -209,21 +213,6 @@ def by_word(shown: Sequence[Unit], words: Sequence[Sequence[int]]) -> list[list[
     owner = {token: number for number, tokens in enumerate(words) for token in tokens}
     keys = [owner.get(unit.tokens[0], -1 - index) for index, unit in enumerate(shown)]
     return [list(members) for _, members in itertools.groupby(range(len(shown)), keys.__getitem__)]
-
-
-def _word_tokens(generation: Generation) -> list[list[int]]:
-    """Tokens of each word of the prompt and of the answer; end tokens are in no word."""
-    found, start = [], 0
-    for ids in (generation.prompt_ids, generation.answer_ids):
-        kept = [index for index, id in enumerate(ids) if int(id) not in generation.end_tokens]
-        pieces = [generation.vocabulary[int(ids[index])] for index in kept]
-        found += [[start + kept[member] for member in members] for _, members in groups(pieces)]
-        start += len(ids)
-    return found
-
-
-def _token(generation: Generation, id: int) -> Token:
-    return Token(generation.vocabulary[id].bytes, "end" if id in generation.end_tokens else None)
 
 
 def _unit(unit: Unit) -> dict:
@@ -316,10 +305,13 @@ def _copy_assets(out: Path) -> str:
 
 
 def _color_maps() -> dict[str, str]:
-    """Name -> 256 RGB triples: that of the paper, and one of even lightness steps."""
-    ramp = np.arange(256, dtype=np.uint8).reshape(-1, 1)
-    viridis = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS).reshape(256, 3)[:, ::-1]
-    return {"jet": packed(JET), "viridis": packed(viridis)}
+    """Name -> 256 RGB triples: that of the paper, and those of even lightness steps."""
+    return {name: packed(table(name)) for name in COLORMAPS}
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """uint8 values from 0 to 255 in even steps from 0 to STEPS."""
+    return np.rint(values.astype(np.float32) * (STEPS / 255)).astype(np.uint8)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Draw every token of a vocabulary and count what goes wrong: python tests/check_vocabulary.py FILE [--fuzz N].
 
-FILE is a JSON list of token strings, or of base64 byte strings (told by whether all entries decode). Every token is set
-by XeLaTeX (if installed) and by Pillow. Exit code 1 if TeX complains, or if a token leaves no ink on the page.
+FILE is a JSON list of base64 byte strings (told by whether all entries decode), or of token strings as a tokenizer
+spells them: SentencePiece's (``▁dog``, ``<0x0A>``) and byte-level BPE's (``Ġdog``) are undone. Every token is set by
+XeLaTeX (if installed) and by Pillow. Exit code 1 if TeX complains, or if a token leaves no ink on the page.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import fontTools.unicodedata as scripts
 import numpy as np
 
 from tam.errors import RenderError
+from tam.families.pieces import BYTES, sentencepiece_bytes
 from tam.render import pillow, xelatex
 from tam.render.colors import BLACK
 from tam.render.tokens import Page, Token, lay_out
@@ -26,11 +28,18 @@ PER_PAGE, PAGES = 400, 100
 
 
 def read_tokens(path: Path) -> list[bytes]:
+    """The bytes that each entry stands for in a text."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     try:
         return [base64.b64decode(entry, validate=True) for entry in entries]
     except (binascii.Error, ValueError):
-        return [entry.encode("utf-8", "surrogatepass") for entry in entries]
+        pass
+    known = set(entries)
+    if "\u0120the" in known:
+        return [bytes(map(BYTES.get, entry)) if set(entry) <= BYTES.keys() else entry.encode() for entry in entries]
+    if "<0x0A>" in known or "\u2581the" in known:
+        return [sentencepiece_bytes(entry) for entry in entries]
+    return [entry.encode("utf-8", "surrogatepass") for entry in entries]
 
 
 def fuzz(count: int, nasty: Sequence[bytes], seed: int = 11) -> list[bytes]:

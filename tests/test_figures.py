@@ -11,6 +11,7 @@ from PIL import Image
 from tam import figures, manifest
 from tam.cache import write_generations
 from tam.errors import InputError
+from tam.figures import data
 from tam.maps import write_maps
 from tam.methods import rank
 from tam.protocol import FIXED
@@ -66,7 +67,7 @@ def run(tmp_path) -> Path:
 def test_all_figures_in_three_formats_and_the_same_bytes_each_time(run):
     written = figures.write_figures(run, run / "manifest.jsonl", run / "figures")
     assert sorted(path.name for path in written) == sorted(
-        name + kind for name in ("failures", "methods", "scores", "tokens") for kind in KINDS
+        name + kind for name in ("correlation", "failures", "methods", "scores", "tokens") for kind in KINDS
     )
     first = {path: path.read_bytes() for path in written}
     figures.write_figures(run, run / "manifest.jsonl", run / "figures")
@@ -83,22 +84,22 @@ def test_no_text_is_cut_off_at_the_edge(run):
 
 
 def test_samples_of_the_lowest_mean_come_first_with_their_lowest_word():
-    words = figures.scored_words(pd.DataFrame(rows("a", 0.6) + rows("b", 0.2)))
-    found = figures.lowest(words)
+    words = data.scored_words(pd.DataFrame(rows("a", 0.6) + rows("b", 0.2)))
+    found = data.lowest(words)
     assert found["sample"].tolist() == ["b", "a"] and found.word.tolist() == ["$x_1$"] * 2
     assert found["mean"].tolist() == pytest.approx([0.15, 0.45]) and found.value.tolist() == pytest.approx([0.1, 0.3])
 
 
 def test_nouns_of_a_category_are_chosen_first_then_other_nouns_then_function_words():
-    chosen = figures.chosen_words(pd.DataFrame(rows("a", 0.5)), 4)
+    chosen = data.chosen_words(pd.DataFrame(rows("a", 0.5)), 4)
     assert chosen.word.tolist() == ["dog", "$x_1$", "中国", "A"]
-    assert figures.chosen_words(pd.DataFrame(rows("a", 0.5)), 2).word.tolist() == ["dog", "$x_1$"]
+    assert data.chosen_words(pd.DataFrame(rows("a", 0.5)), 2).word.tolist() == ["dog", "$x_1$"]
 
 
 def test_the_example_is_the_sample_with_the_most_nouns_whatever_its_score():
     table = pd.DataFrame(rows("good", 0.9)[:2] + rows("rich", 0.1) + rows("also rich", 0.9))
     samples = {id: sample(id, []) for id in ("good", "rich", "also rich")}
-    assert figures.example(table, samples) == "rich"
+    assert data.example(table, samples) == "rich"
 
 
 def test_methods_stand_in_the_order_of_the_ablation():

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pypdfium2
 import pytest
+from PIL import Image
 
 from tam import manifest
 from tam.cache import Generation, write_generations
@@ -14,7 +15,8 @@ from tam.layout import Grid
 from tam.maps import write_maps
 from tam.methods import METHODS
 from tam.protocol import FIXED
-from tam.render import draw, render, stage, xelatex
+from tam.render import Look, draw, render, stage, xelatex
+from tam.render.colors import table
 from tests.answers import END, generation, needs_tex, picture, sample
 
 PROMPT = [b"What", b" is", b" it", b"?"]
@@ -63,7 +65,7 @@ def test_with_tex_there_is_also_a_pdf_of_the_same_pages(tmp_path):
 def test_an_overlay_stands_above_the_text(tmp_path, without_tex):
     rendered(tmp_path, run(tmp_path, [generation("one", PROMPT, ANSWER)]))
     shown = cv2.imread(str(tmp_path / "out/one/006_ccoli.png"))
-    assert shown.shape[1] == 500 and shown.shape[0] > 375
+    assert shown.shape[1] == 500 + stage.SCALE and shown.shape[0] > 375
     assert (shown[376:383] == 255).all()  # the margin of the text
 
 
@@ -96,7 +98,7 @@ def test_a_sample_that_tex_refuses_is_drawn_by_pillow_and_the_others_by_tex(tmp_
     assert rendered(tmp_path, files) == {"ok": 3, "ok, text by Pillow": 1}
     assert (tmp_path / "out/bad/004_evil.png").is_file() and not (tmp_path / "out/bad/tokens.pdf").exists()
     assert all((tmp_path / f"out/good{number}/tokens.pdf").is_file() for number in range(3))
-    assert "'bad': text by Pillow: XeLaTeX failed" in [record.message for record in caplog.records]
+    assert "'bad': text of 5 of 5 pages by Pillow: XeLaTeX failed" in [record.message for record in caplog.records]
 
 
 def test_only_the_chosen_samples_are_drawn_and_unknown_ones_refused(tmp_path, without_tex):
@@ -171,8 +173,83 @@ def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
     made = generation("clip", PROMPT, ANSWER, grids)
     folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
     shown = cv2.imread(str(folder / "004_A.png"))
-    assert shown.shape[1] == 3 * 260 + 2 * 6
+    assert shown.shape[1] == 3 * 260 + 2 * 6 + stage.SCALE
     assert (np.ptp(shown[100, 260:266], axis=0) == 0).all()  # the white gap
+
+
+def test_each_token_of_an_answer_about_a_video_is_also_animated(tmp_path, without_tex):
+    """A frame a temporal patch, endlessly; nothing says how long a frame lasts, so each is half a second."""
+    grids = tuple(Grid(0, (2 * i, 2 * i + 1), 3, 4, (0, 0, 40, 30)) for i in range(3))
+    frames = [str(picture(tmp_path / f"{i}.png", color=(80 * i, 20, 50))) for i in range(6)]
+    made = generation("clip", PROMPT, ANSWER, grids)
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
+    assert sorted(path.stem for path in folder.glob("*.webp")) == [name[:-4] for name in NAMES[4:-1]]
+    with Image.open(folder / "004_A.webp") as moving:
+        assert (moving.n_frames, moving.info["loop"]) == (3, 0)
+        moving.load()
+        assert moving.info["duration"] == stage.UNKNOWN
+        assert moving.size == (500 + stage.SCALE, 375 + stage.CAPTION)
+
+
+def test_a_long_video_is_thinned_evenly(tmp_path, without_tex):
+    grids = tuple(Grid(0, (i,), 3, 4, (0, 0, 40, 30)) for i in range(60))
+    frames = [str(picture(tmp_path / f"{i}.png")) for i in range(60)]
+    made = generation("clip", [b"?"], [b"A"], grids)
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
+    strip = cv2.imread(str(folder / "001_A.png"))
+    assert strip.shape[1] == 4 * 260 + 3 * 6 + stage.SCALE and strip.shape[0] < 4 * 201 + 200
+    with Image.open(folder / "001_A.webp") as moving:
+        assert moving.n_frames <= stage.MOVING
+
+
+@pytest.mark.parametrize("colormap", ["viridis", "magma", "cividis"])
+def test_map_text_and_scale_take_the_colours_that_are_asked_for(tmp_path, without_tex, colormap):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    render(**files, samples=None, out=tmp_path / "out", look=Look(colormap))
+    shown = cv2.imread(str(tmp_path / "out/one/006_ccoli.png"))[..., ::-1]
+    assert shown[0, 515].tolist() == table(colormap)[255].tolist()
+    assert shown[374, 515].tolist() == table(colormap)[0].tolist()
+    rendered(tmp_path, files)
+    assert (cv2.imread(str(tmp_path / "out/one/006_ccoli.png"))[:375, :500, ::-1] != shown[:375, :500]).any()
+
+
+def test_an_unknown_colour_map_is_refused(tmp_path):
+    with pytest.raises(InputError, match="unknown colour map"):
+        render(**run(tmp_path, []), samples=None, out=tmp_path / "out", look=Look("hsv"))
+
+
+def test_objects_of_the_mask_are_outlined_where_that_is_asked_for(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    mask = np.zeros((30, 40), np.uint8)
+    mask[10:20, 10:30] = 7
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    manifest.write([sample("one", ["a.png"], mask="mask.png", categories={"x": 7})], tmp_path / "manifest.jsonl")
+    shown = []
+    for name, look in (("plain", Look()), ("outlined", Look(outline=True))):
+        render(**files, samples=None, out=tmp_path / name, look=look)
+        shown.append(cv2.imread(str(tmp_path / name / "one/004_A.png")))
+    plain, outlined = shown
+    changed = np.argwhere((plain != outlined).any(axis=2))
+    assert np.abs(changed.min(0) - [125, 125]).max() <= 4 and np.abs(changed.max(0) - [250, 375]).max() <= 4
+    assert outlined[125, 250].min() > 200
+    assert (plain[140:235, 140:360] == outlined[140:235, 140:360]).all()
+
+
+@needs_tex
+def test_a_page_that_tex_refuses_is_drawn_by_pillow_and_the_others_of_its_sample_by_tex(tmp_path, monkeypatch, caplog):
+    document = xelatex.document
+    bad = generation("bad", PROMPT, ANSWER)
+
+    def refuse(samples):
+        if any(page.foot and page.current == 6 for pages in samples for page in pages):
+            raise RenderError("XeLaTeX failed")
+        return document(samples)
+
+    monkeypatch.setattr(xelatex, "document", refuse)
+    assert rendered(tmp_path, run(tmp_path, [bad])) == {"ok, text by Pillow": 1}
+    assert len(pypdfium2.PdfDocument(tmp_path / "out/bad/tokens.pdf")) == len(PROMPT + ANSWER) - 1
+    assert sorted(path.name for path in (tmp_path / "out/bad").iterdir()) == [*NAMES, "tokens.pdf"]
+    assert "'bad': text of 1 of 11 pages by Pillow: XeLaTeX failed" in [record.message for record in caplog.records]
 
 
 def test_maps_of_another_number_of_tokens_are_refused(tmp_path):

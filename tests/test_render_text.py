@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pypdfium2
+import pypdfium2.raw as pdfium
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from tam.errors import RenderError
 from tam.render import fonts, pillow, xelatex
 from tam.render.tokens import Page, Run, Token, lay_out, page, shape
 from tests.answers import needs_tex
-from tests.check_vocabulary import check, fuzz, pages_of
+from tests.check_vocabulary import check, fuzz, pages_of, read_tokens
 from tests.shared import shared
 
 ATTACKS = [
@@ -117,18 +118,26 @@ def test_attacks_are_printed_and_nothing_is_read_or_written(tmp_path, monkeypatc
     assert not any(tmp_path.iterdir()) and not Path("/tmp/tam-owned").exists()
 
 
-@needs_tex
-def test_random_strings_and_nasty_ones_leave_a_mark_and_no_complaint():
+@pytest.mark.parametrize("by_tex", [pytest.param(True, marks=needs_tex), False])
+def test_nasty_and_ten_thousand_random_strings_leave_a_mark_and_nothing_else(tmp_path, monkeypatch, by_tex):
+    """Every one shows ink; TeX complains of none; nothing is written, embedded or run."""
     nasty = [
         text.encode("utf-8", "surrogatepass") for text in json.loads(shared("data", "nasty_strings.json").read_text())
     ]
-    for by_tex in (True, False):
-        found = check(nasty + fuzz(300, nasty), by_tex)
-        assert (found["TeX errors"], found["missing glyphs"], found["without ink"]) == (0, 0, [])
-
-
-def test_random_strings_leave_a_mark_by_pillow():
-    assert check(fuzz(150, [b"x"], seed=3), by_tex=False)["without ink"] == []
+    made, compile_pdf = [], xelatex.compile_pdf
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(xelatex, "compile_pdf", lambda *given: made.append(compile_pdf(*given)) or made[-1])
+    strings = nasty + fuzz(10_000, nasty)
+    found = check(strings, by_tex)
+    assert (found["tokens"], found["TeX errors"], found["missing glyphs"], found["without ink"]) == (
+        len(nasty) + 10_000, 0, 0, [],
+    )  # fmt: skip
+    assert not any(tmp_path.iterdir()) and not Path("/tmp/tam-owned").exists()
+    for pdf in made:
+        kinds = {one.type for page in pypdfium2.PdfDocument(pdf) for one in page.get_objects()}
+        assert kinds <= {pdfium.FPDF_PAGEOBJ_TEXT, pdfium.FPDF_PAGEOBJ_PATH}  # the frames of labels are paths
+        assert not re.search(rb"/EmbeddedFile|/JavaScript|/Launch|/URI|root:x:", pdf)
+    assert bool(made) == by_tex
 
 
 @needs_tex
@@ -162,8 +171,8 @@ def test_the_same_pages_give_the_same_bytes():
     made = [answer("A", " dog"), answer("No")]
     first, second = (xelatex.compile_pdf(xelatex.document(made), 3) for _ in range(2))
     assert first == second
-    part = xelatex.extract(first, 2, 1)
-    assert text_of(part) == "No" and part == xelatex.extract(second, 2, 1) and b"19700101000000" in part
+    part = xelatex.extract([(first, [2])])
+    assert text_of(part) == "No" and part == xelatex.extract([(second, [2])]) and b"19700101000000" in part
 
 
 def test_a_page_too_tall_for_tex_is_an_error_before_tex_runs():
@@ -206,3 +215,25 @@ def test_the_check_pages_hold_every_token():
     tokens = [b"a", b" b", b"\xe4"]
     (made,) = pages_of(tokens)
     assert [unit.text for unit in made.layout.units[::2]] == ["a", " b", "\udce4"]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["IHRoZQ==", "5A==", "Cg=="],  # base64
+        ["\u0120the", "\u00e4", "\u010a"],  # byte-level BPE
+        ["\u2581the", "<0xE4>", "<0x0A>"],  # SentencePiece
+    ],
+)
+def test_a_vocabulary_is_read_as_the_bytes_that_its_tokens_stand_for(tmp_path, entries):
+    file = tmp_path / "vocabulary.json"
+    file.write_text(json.dumps(entries))
+    assert read_tokens(file) == [b" the", b"\xe4", b"\n"]
+
+
+def test_a_sentencepiece_vocabulary_leaves_a_mark_by_pillow(tmp_path):
+    vocabulary = json.loads(shared("golden", "tokenizers", "llava_real.json").read_text())["model"]["vocab"]
+    file = tmp_path / "vocabulary.json"
+    file.write_text(json.dumps([*vocabulary, *(f"<0x{byte:02X}>" for byte in range(256))]))
+    found = check(read_tokens(file), by_tex=False)
+    assert found["without ink"] == [] and found["scripts"]["(no UTF-8)"] >= 128

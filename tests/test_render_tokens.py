@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tam.families.pieces import sentencepiece_bytes
 from tam.render import fonts, tokens
-from tam.render.colors import BLACK, JET, LATER, WHITE, jet
+from tam.render.colors import BLACK, JET, LATER, WHITE, colored
 from tam.render.tokens import Token, lay_out, page, shape, units
 from tests.shared import shared
 
@@ -25,7 +26,7 @@ def bytes_of(*texts: str) -> list[Token]:
 
 def test_jet_is_the_table_of_the_published_pictures():
     assert JET[[0, 128, 255]].tolist() == [[0, 0, 128], [130, 255, 126], [128, 0, 0]]
-    assert jet(np.array([-1.0, 2.0])).tolist() == [[0, 0, 128], [128, 0, 0]]
+    assert colored(np.array([-1.0, 2.0])).tolist() == [[0, 0, 128], [128, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,17 @@ def test_tokens_that_share_a_character_become_one_unit():
     made = units([Token(b" a"), Token(b"\xe4\xb8"), Token(b"\xad"), Token(b"b")])
     assert [unit.tokens for unit in made] == [(0,), (1, 2), (3,)]
     assert made[1].text == "中"
+
+
+def test_byte_pieces_of_sentencepiece_are_joined_or_shown_as_bytes():
+    """A dog's face in four pieces, a newline, and a byte that no character follows from."""
+    pieces = ["▁A", "▁▁", "<0xF0>", "<0x9F>", "<0x90>", "<0xB6>", "<0x0A>", "<0xE4>", "▁dog"]
+    made = units([Token(sentencepiece_bytes(piece)) for piece in pieces])
+    assert [unit.text for unit in made] == [" A", "  ", "🐶", "\n", "\udce4", " dog"]
+    assert made[2].tokens == (2, 3, 4, 5)
+    assert ["".join(run.text for cluster in unit.shaped.clusters for run in cluster) for unit in made[3:]] == [
+        "↵", "E4", "dog",
+    ]  # fmt: skip
 
 
 def test_bytes_that_never_become_a_character_stay_with_their_tokens():

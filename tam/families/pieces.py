@@ -23,6 +23,11 @@ def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
         return text.encode()
     if "ByteLevel" in str(tokenizer.backend_tokenizer.decoder):
         return bytes(BYTES[character] for character in piece)
+    return sentencepiece_bytes(piece)
+
+
+def sentencepiece_bytes(piece: str) -> bytes:
+    """What a piece of a SentencePiece vocabulary stands for: ``▁`` is a space, ``<0x0A>`` a byte."""
     if match := re.fullmatch(r"<0x([0-9A-F]{2})>", piece):
         return bytes.fromhex(match[1])
     return piece.replace("▁", " ").encode()

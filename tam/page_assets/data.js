@@ -1,7 +1,7 @@
 "use strict";
 // What the data files say. Each is one call: gallery.js of showGallery, RUN/ROW.js of receiveSample.
 
-let gallery; // {runs, samples, metrics, colors}
+let gallery; // {runs, samples, metrics, colors, steps}
 let received; // what the sample file that is loading said
 const loaded = new Map(); // key -> promise of a sample
 
@@ -34,7 +34,9 @@ function loadScript(path) {
 
 async function unpackSample(sample) {
   await Promise.all(sample.methods.filter((method) => method.maps).map(async (method) => {
-    [method.maps, method.relevance] = await Promise.all([unpack(method.maps), unpack(method.relevance)]);
+    const [steps, relevance] = await Promise.all([unpack(method.maps), unpack(method.relevance)]);
+    method.maps = steps.map((step) => Math.round((step * 255) / gallery.steps));
+    method.relevance = relevance;
   }));
   return sample;
 }

@@ -39,9 +39,9 @@ function offerChoices() {
   for (const line of lines) counts.set(line.kind, (counts.get(line.kind) ?? 0) + 1);
   const statuses = [...counts].map(([kind, count]) => [kind, `${kind} (${count})`]);
   fill(byId("status"), [[EVERY, `all (${lines.length})`], ...statuses]);
-  const { methods } = gallery.runs[chosenRun()];
+  const { methods, main } = gallery.runs[chosenRun()];
   fill(byId("scored-method"), methods.map((title, number) => [number, title]));
-  byId("scored-method").value = methods.length - 1;
+  byId("scored-method").value = main;
   const known = gallery.metrics.map(([, title], number) => [number, title]);
   const isScored = ([number]) => lines.some((line) => line.scores.some((one) => one[number] !== null));
   fill(byId("metric"), known.filter(isScored));

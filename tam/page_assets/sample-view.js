@@ -11,6 +11,7 @@ let current = 0; // index in spans
 
 async function startSample() {
   for (const [name, text] of Object.entries(gallery.colors)) palettes[name] = await unpack(text);
+  fill(byId("colors"), Object.keys(palettes).map((name) => [name, name]));
   byId("methods").addEventListener("change", () => { showPictures(); explain(current); });
   byId("grain").addEventListener("change", () => {
     const [token] = spans[current].tokens;
@@ -62,9 +63,10 @@ function stepTo(id, step) {
 function offerMethods(titles) {
   const before = chosenMethod();
   const hasMaps = (value) => value === BESIDE || Boolean(sample.methods[value]?.maps);
-  const last = sample.methods.findLastIndex((method) => method.maps);
+  const { main } = gallery.runs[line.run];
+  const first = sample.methods[main].maps ? main : sample.methods.findLastIndex((method) => method.maps);
   const choices = [...titles.map((title, number) => [String(number), title]), [BESIDE, "Side by side"]];
-  const chosen = before && hasMaps(before) ? before : String(last);
+  const chosen = before && hasMaps(before) ? before : String(first);
   byId("methods").replaceChildren(byId("methods").firstElementChild, ...choices.map(([value, title]) => {
     const disabled = !hasMaps(value);
     const radio = element("input", { type: "radio", name: "method", value, checked: value === chosen, disabled });
@@ -82,9 +84,11 @@ function shownMethods() {
   return chosenMethod() === BESIDE ? all : all.filter((number) => String(number) === chosenMethod());
 }
 
-/** The method whose relevance colours the words: the last, and fullest, of those that are shown. */
+/** The method whose relevance colours the words: of those that are shown the run's main one, else the last. */
 function mainMethod() {
-  return sample.methods[shownMethods().at(-1)];
+  const shown = shownMethods();
+  const { main } = gallery.runs[line.run];
+  return sample.methods[shown.includes(main) ? main : shown.at(-1)];
 }
 
 // ---- text --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """Pictures of maps: overlays on the media, and token text by XeLaTeX or, without TeX, by Pillow."""
 
-from tam.render.stage import draw, render
+from tam.render.stage import Look, draw, render
 
-__all__ = ["draw", "render"]
+__all__ = ["Look", "draw", "render"]

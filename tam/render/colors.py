@@ -1,13 +1,30 @@
-"""Colours: the jet map of the paper, and the few greys around it."""
+"""Colours: the jet map of the paper, maps of even lightness steps, and the few greys around them."""
+
+from functools import cache
 
 import cv2
 import numpy as np
 
+from tam.errors import InputError
+
 WHITE, BLACK, LATER, NOTE = (255, 255, 255), (0, 0, 0), (200, 200, 200), (110, 110, 110)
 # OpenCV's table, which the published pictures use; the reshape keeps OpenCV 4 and 5 alike
 JET = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(-1, 1), cv2.COLORMAP_JET)[:, 0, ::-1].copy()
+COLORMAPS = ("jet", "viridis", "magma", "cividis")  # cividis: the same to those who do not tell red from green
 
 
-def jet(values: np.ndarray) -> np.ndarray:
-    """uint8 RGB ``[..., 3]`` of values in [0, 1]; what lies outside is clipped."""
-    return JET[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)]
+@cache
+def table(name: str) -> np.ndarray:
+    """uint8 RGB [256, 3] from 0 to 1: jet as OpenCV has it, the others as matplotlib has them; InputError: unknown."""
+    if name not in COLORMAPS:
+        raise InputError("unknown colour map", got=repr(name), expected=" or ".join(COLORMAPS))
+    if name == "jet":
+        return JET
+    import matplotlib  # slow to load, and not needed for jet
+
+    return np.rint(255 * np.asarray(matplotlib.colormaps[name].colors)).astype(np.uint8)
+
+
+def colored(values: np.ndarray, colors: np.ndarray = JET) -> np.ndarray:
+    """uint8 RGB ``[..., 3]`` of values in [0, 1] by a table; what lies outside is clipped."""
+    return colors[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)]

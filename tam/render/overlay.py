@@ -3,14 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from tam import manifest
 from tam.errors import RenderError
 from tam.layout import Grid, Layout
+from tam.manifest import Sample
 from tam.media import Media
-from tam.render.colors import JET, jet
+from tam.render.colors import JET, colored
 
 WIDTH, PAIR_WIDTH, STRIP_WIDTH, COLUMNS, GAP = 500, 400, 260, 4, 6  # pixels; mean width of one picture, two, more
 BLEND = 0.5
@@ -88,17 +91,18 @@ def heat(panel: Panel, grids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndar
     return total / np.maximum(count, 1), count > 0
 
 
-def overlay(panel: Panel, grids: Sequence[np.ndarray]) -> np.ndarray:
+def overlay(panel: Panel, grids: Sequence[np.ndarray], colors: np.ndarray = JET) -> np.ndarray:
     """The picture under its heat map, half and half; pixels that no grid covers stay as they are.
 
     Args:
         grids: one [rows, columns] array in [0, 1] for each grid of the layout (``Layout.split``).
+        colors: uint8 [256, 3], the colour map (``colors.table``).
 
     Returns:
         uint8 RGB [height, width, 3].
     """
     values, covered = heat(panel, grids)
-    blended = np.rint(BLEND * jet(values) + (1 - BLEND) * panel.picture).astype(np.uint8)
+    blended = np.rint(BLEND * colored(values, colors) + (1 - BLEND) * panel.picture).astype(np.uint8)
     return np.where(covered[..., None], blended, panel.picture)
 
 
@@ -111,6 +115,21 @@ def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     for color, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
         cv2.drawContours(made, edges, -1, color, thickness, cv2.LINE_AA)
     return made
+
+
+def read_mask(sample: Sample, manifest_path: Path) -> np.ndarray | None:
+    """The label map of a sample with one picture: uint8 [height, width] of category ids; None if it has none."""
+    if sample.mask is None or sample.kind != "images" or len(sample.media) != 1:
+        return None
+    path = manifest.resolve(sample.mask, manifest_path)
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+
+
+def evenly(items: Sequence, most: int) -> list:
+    """At most so many items, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def mosaic(pictures: Sequence[np.ndarray], columns: int = COLUMNS, gap: int = GAP) -> np.ndarray:
@@ -132,7 +151,7 @@ def _pad(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.pad(picture, more, constant_values=255)
 
 
-def color_bar(height: int, width: int = 12) -> np.ndarray:
+def color_bar(height: int, width: int = 12, colors: np.ndarray = JET) -> np.ndarray:
     """The scale from 0 (below) to 1 (above): uint8 RGB [height, width, 3]."""
     steps = np.linspace(255, 0, height).round().astype(int)
-    return np.repeat(JET[steps][:, None], width, axis=1)
+    return np.repeat(colors[steps][:, None], width, axis=1)

@@ -14,7 +14,7 @@ import numpy as np
 import regex
 
 from tam.render import fonts
-from tam.render.colors import BLACK, LATER, NOTE, WHITE, jet
+from tam.render.colors import BLACK, JET, LATER, NOTE, WHITE, colored
 
 MARGIN, FOOT = 8, 15
 LARGE, SMALL, MANY = 25, 14, 120  # text sizes, and the number of tokens above which the small one is used
@@ -404,9 +404,10 @@ def _foot(candidates: Sequence[tuple[Token, float]], heading: str, layout: TextL
 
 
 def page(
-    layout: TextLayout, token: int, relevance: np.ndarray, candidates: Sequence[tuple[Token, float]], heading: str = ""
-) -> Page:
-    """The page that explains a token: earlier units in jet by relevance [tokens], it in white, later ones grey.
+    layout: TextLayout, token: int, relevance: np.ndarray, candidates: Sequence[tuple[Token, float]],
+    heading: str = "", table: np.ndarray = JET,
+) -> Page:  # fmt: skip
+    """The page that explains a token: earlier units coloured by relevance [tokens], it in white, later ones grey.
 
     Raises nothing for odd values: relevance outside [0, 1] is clipped, NaN counts as 0.
     """
@@ -418,7 +419,7 @@ def page(
         elif unit.tokens[0] > token:
             colors[number] = LATER
         else:
-            colors[number] = jet(values[list(unit.tokens)].max())
+            colors[number] = colored(values[list(unit.tokens)].max(), table)
     colors[-2:] = BLACK, NOTE
     foot = tuple(_foot(candidates[:TOP], heading, layout)) if candidates else ()
     return Page(layout, layout.unit_of(token), colors, foot)

@@ -254,21 +254,22 @@ def _check(code: int, log: str) -> None:
         raise RenderError("XeLaTeX failed", got=complaint.group() if complaint else f"exit code {code}")
 
 
-def rasters(pdf: bytes, first: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
-    """uint8 RGB pictures of the pages, one at a time, at the layout's size in pixels."""
+def rasters(pdf: bytes, numbers: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    """uint8 RGB pictures of pages, all without ``numbers``, one at a time, at the layout's size in pixels."""
     document = pypdfium2.PdfDocument(pdf)
-    for number in range(first, len(document) if count is None else first + count):
+    for number in range(len(document)) if numbers is None else numbers:
         bitmap = document[number].render(scale=1 / BP, rev_byteorder=True)
         yield bitmap.to_numpy()[..., :3].copy()  # the bitmap's memory is pdfium's
     document.close()
 
 
-def extract(pdf: bytes, first: int, count: int) -> bytes:
-    """Some pages of a PDF as a PDF of their own, the same bytes each time."""
+def extract(parts: Iterable[tuple[bytes, Sequence[int]]]) -> bytes:
+    """Some pages of PDFs as a PDF of their own, the same bytes each time."""
     with tempfile.TemporaryFile() as file:
-        source, part = pypdfium2.PdfDocument(pdf), pypdfium2.PdfDocument.new()
-        part.import_pages(source, list(range(first, first + count)))
-        part.save(file)
+        made = pypdfium2.PdfDocument.new()
+        for pdf, numbers in parts:
+            made.import_pages(pypdfium2.PdfDocument(pdf), list(numbers))
+        made.save(file)
         file.seek(0)
         made = file.read()
     # pdfium writes the time and a random identifier; both have a fixed length

@@ -21,6 +21,7 @@ import numpy as np
 import pypdfium2
 
 from tam.render import fonts, pillow, tokens, xelatex
+from tam.render.colors import colored
 from tests.bench import result
 
 TEXT = """
@@ -43,7 +44,7 @@ def plain_way(shown: Sequence[tokens.Token], token: int, relevance: np.ndarray) 
     for number, other in enumerate(shown):
         word = other.bytes.decode().strip().replace("$", r"\$")
         if number < token:
-            red, green, blue = tokens.jet(relevance[number]) / 255
+            red, green, blue = colored(relevance[number]) / 255
             parts.append(rf"\textcolor[rgb]{{{red:.3f},{green:.3f},{blue:.3f}}}{{{word}}}")
         elif number == token:
             parts.append(rf"\colorbox{{black}}{{\textcolor{{white}}{{{word}}}}}")

@@ -1,5 +1,6 @@
 # INPUT  answers, maps and metrics of all methods
-# OUTPUT figures/: methods side by side, distributions of scores, the lowest-scoring samples
+# OUTPUT figures/: methods side by side, tokens, their correlation, distributions of scores, the lowest-scoring samples,
+#        a video and several pictures where the dataset has them; comparison/: the models of a dataset side by side
 
 
 rule figures:
@@ -26,3 +27,37 @@ rule figures:
         run=run_folder,
     shell:
         "python -m tam figures --run {params.run:q} --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule comparison:
+    input:
+        manifest="data/{dataset}/manifest.jsonl",
+        generation=expand(every("generate/{shard}.h5"), model=config["models"], allow_missing=True),
+        maps=expand(
+            every("maps/{method}/{shard}.h5", method=config["methods"]),
+            model=config["models"],
+            allow_missing=True,
+        ),
+        metrics=expand(
+            every("metrics/{method}/{shard}.parquet", method=config["methods"]),
+            model=config["models"],
+            allow_missing=True,
+        ),
+    output:
+        report(
+            directory("results/{dataset}/comparison"),
+            patterns=["{name}.png"],
+            caption="../report/comparison.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "model": "all", "figure": "{name}"},
+        ),
+    log:
+        "logs/{dataset}/comparison.log",
+    benchmark:
+        "benchmarks/{dataset}/comparison.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    params:
+        runs=lambda wildcards: [f"--run=results/{wildcards.dataset}/{model}" for model in config["models"]],
+    shell:
+        "python -m tam compare {params.runs:q} --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"

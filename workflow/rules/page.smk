@@ -17,6 +17,11 @@ rule page:
     conda:
         "../../envs/tam.yaml"
     params:
-        runs=every_run(["--run=results/{dataset}/{model}", "--manifest=data/{dataset}/manifest.jsonl"]),
+        runs=[
+            option
+            for dataset in config["datasets"]
+            for model in config["models"]
+            for option in (f"--run=results/{dataset}/{model}", f"--manifest=data/{dataset}/manifest.jsonl")
+        ],
     shell:
         "python -m tam page {params.runs:q} --out {output:q} > {log:q} 2>&1"

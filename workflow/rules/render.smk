@@ -25,6 +25,8 @@ rule render:
         generation=lambda wildcards, input: [f"--generation={path}" for path in input.generation],
         maps=lambda wildcards, input: [f"--maps={path}" for path in input.maps],
         samples=lambda wildcards: [f"--sample={name}" for name in config["render"]["samples"]],
+        colormap=config["render"]["colormap"],
+        outline=["--outline"] if config["render"]["outline"] else [],
     shell:
         "python -m tam render {params.generation:q} {params.maps:q} --manifest {input.manifest:q}"
-        " {params.samples:q} --out {output:q} > {log:q} 2>&1"
+        " {params.samples:q} --colormap {params.colormap:q} {params.outline:q} --out {output:q} > {log:q} 2>&1"

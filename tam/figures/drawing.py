@@ -1,14 +1,8 @@
-"""Figures of a run: methods side by side, tokens of a sample, distributions of scores, the lowest-scoring samples.
+"""The figures themselves, from samples and scores to matplotlib."""
 
-Each is written as PDF, SVG and PNG; the same data give the same bytes.
-"""
-
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -18,154 +12,16 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 
-from tam import manifest
-from tam.cache import Generation, read_generations
-from tam.errors import InputError
-from tam.manifest import Sample
-from tam.maps import SampleMaps, read_maps
-from tam.media import open_media
+from tam.figures.data import MAIN, METRICS, Drawn, correlations, unscored_words
 from tam.methods import rank, title
 from tam.render.colors import JET
-from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
+from tam.render.overlay import evenly, mosaic
 from tam.render.tokens import shape
-from tam.words import FUNCTION, NO_CATEGORY, OTHER
 
-log = logging.getLogger(__name__)
-METRICS = {"obj_iou": "Obj-IoU", "precision": "Precision", "recall": "Recall", "func_iou": "Func-IoU"}
-ROWS, STRIP, WORST, SIDE = 4, 9, 6, 360  # words of a grid, of a strip; failures; width of a picture
-SETTINGS = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "tam"}
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One sample with the maps of each method."""
-
-    sample: Sample
-    generation: Generation
-    panels: list[Panel]
-    maps: dict[str, SampleMaps]
-    mask: np.ndarray | None
-
-    def picture(self, label: int = 0) -> np.ndarray:
-        """The media without a map; the object of a category is outlined."""
-        return mosaic([self._outlined(panel.picture, label) for panel in self.panels])
-
-    def overlay(self, method: str, token: int, label: int = 0) -> np.ndarray:
-        """The map of a token of the answer over the media."""
-        grids = self.generation.layout.split(self.maps[method].maps[len(self.generation.prompt_ids) + token])
-        return mosaic([self._outlined(overlay(panel, grids), label) for panel in self.panels])
-
-    def _outlined(self, picture: np.ndarray, label: int) -> np.ndarray:
-        return picture if self.mask is None or label <= 0 else outlined(picture, self.mask == label)
-
-
-def write_figures(run: Path, manifest_path: Path, out: Path) -> list[Path]:
-    """Draw all figures of a run that its data allow.
-
-    Args:
-        run: folder with generate/SHARD.h5, maps/METHOD/SHARD.h5 and metrics/METHOD/SHARD.parquet.
-
-    Returns:
-        the files written. What could not be drawn is logged.
-
-    Raises:
-        InputError: there are no metrics.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    samples = {sample.id: sample for sample in manifest.read(manifest_path)}
-    table = read_metrics(run / "metrics")
-    methods = [method for method in table.method.unique() if (run / "maps" / method).is_dir()]
-    words, main = scored_words(table), methods[-1] if methods else ""
-    worst = lowest(words[words.method == main])
-    shown = example(table, samples)
-    wanted = ([shown] if shown else []) + worst["sample"].tolist()
-    shards = set(table[table["sample"].isin(wanted)].shard)
-    drawn = dict(load(run, manifest_path, {id: samples[id] for id in wanted}, methods, sorted(shards)))
-
-    written: list[Path] = []
-    if shown in drawn:
-        chosen = chosen_words(table[table["sample"] == shown], ROWS)
-        written += save(methods_grid(drawn[shown], chosen, words[words["sample"] == shown]), out / "methods")
-        strip = chosen_words(table[table["sample"] == shown], STRIP).sort_values("token")
-        written += save(token_strip(drawn[shown], main, strip), out / "tokens")
-    if not words.empty:
-        written += save(distributions(words), out / "scores")
-    failures = [row for row in worst.itertuples() if row.sample in drawn]
-    if failures:
-        written += save(failure_cases([(drawn[row.sample], row) for row in failures], main), out / "failures")
-    for name in ("methods", "scores", "failures"):
-        if not any(path.stem == name for path in written):
-            log.warning("no figure '%s': there is no scored word for it", name)
-    return written
-
-
-# ---- data ------------------------------------------------------------------------------------------------------------
-
-
-def read_metrics(folder: Path) -> pd.DataFrame:
-    """All metrics of a run, with columns ``method`` and ``shard``, methods in the order of the ablation."""
-    parts = [
-        pd.read_parquet(path).assign(method=method, shard=path.stem)
-        for method in sorted((path.name for path in folder.glob("*") if path.is_dir()), key=rank)
-        for path in sorted((folder / method).glob("*.parquet"))
-    ]
-    if not parts:
-        raise InputError("no metrics", where=folder, cure="run `tam metrics` first")
-    return pd.concat(parts, ignore_index=True)
-
-
-def scored_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of single words that have a value."""
-    return table[(table.token >= 0) & (table.status == "ok") & table.metric.isin(METRICS)]
-
-
-def lowest(words: pd.DataFrame) -> pd.DataFrame:
-    """The samples of the lowest mean Obj-IoU with their lowest word: sample, mean, token, word, label, value."""
-    objects = words[words.metric == "obj_iou"]
-    means = objects.groupby("sample", sort=True)["value"].mean().rename("mean").sort_values(kind="stable").head(WORST)
-    first = objects.sort_values(["value", "token"], kind="stable").drop_duplicates("sample")
-    return means.reset_index().merge(first[["sample", "token", "word", "label", "value"]], on="sample")
-
-
-def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Words of one sample to show: nouns of a category, other nouns, then function and other words."""
-    order = {NO_CATEGORY: 1, FUNCTION: 2, OTHER: 3}
-    words = rows[rows.token >= 0].drop_duplicates("token")[["token", "word", "label"]]
-    words = words.assign(rank=[order.get(label, 0) for label in words.label])
-    return words.sort_values(["rank", "token"], kind="stable").head(count)
-
-
-def example(table: pd.DataFrame, samples: dict[str, Sample]) -> str | None:
-    """The sample with the most words of a category, the first of the manifest among equals; its score plays no part."""
-    words = table[table.token >= 0].drop_duplicates(["sample", "token"])
-    counts = (words.label > 0).groupby(words["sample"]).sum()
-    known = [id for id in samples if id in counts.index]
-    return max(known, key=counts.get, default=None)
-
-
-def load(
-    run: Path, manifest_path: Path, wanted: dict[str, Sample], methods: Sequence[str], shards: Iterable[str]
-) -> Iterator[tuple[str, Drawn]]:
-    """Read some samples with their maps; failed ones are left out."""
-    for shard in shards:
-        maps: dict[str, dict[str, SampleMaps]] = {}
-        for method in methods:
-            for made in read_maps(run / "maps" / method / f"{shard}.h5"):
-                if made.id in wanted and not made.failed:
-                    maps.setdefault(made.id, {})[method] = made
-        for generation in read_generations(run / "generate" / f"{shard}.h5"):
-            if len(maps.get(generation.id, ())) == len(methods):
-                sample = wanted[generation.id]
-                shown = panels(generation.layout, open_media(sample, manifest_path.parent), SIDE)
-                yield sample.id, Drawn(sample, generation, shown, maps[sample.id], _mask(sample, manifest_path))
-
-
-def _mask(sample: Sample, manifest_path: Path) -> np.ndarray | None:
-    path = manifest.resolve(sample.mask, manifest_path) if sample.mask else None
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path is not None and path.is_file() else None
-
-
-# ---- drawing ---------------------------------------------------------------------------------------------------------
+SETTINGS = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "tam", "hatch.linewidth": 0.4}
+FRAMES, SIDE_BY_SIDE, LABELLED = 8, 4, 48  # frames of a video; matrices in a row, and tokens of each
+# told apart in print and by those who do not tell red from green
+OURS, OTHERS, SIGNED = "#d55e00", "#0072b2", "PuOr_r"
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -192,9 +48,11 @@ def _text(text: str, most: int = 40) -> tuple[str, list[str]]:
     return shown if len(shown) <= most else shown[: most - 1] + "…", families
 
 
-def _write(axes: Axes, x: float, y: float, text: str, points: tuple[float, float] = (0, -3), **style) -> None:
+def _write(
+    axes: Axes, x: float, y: float, text: str, points: tuple[float, float] = (0, -3), most: int = 40, **style
+) -> None:
     """Text beside a place of an axes, ``points`` away from it."""
-    shown, families = _text(text)
+    shown, families = _text(text, most)
     where = {"xy": (x, y), "xytext": points, "xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(shown, **where, family=families, parse_math=False, **style)
 
@@ -277,6 +135,109 @@ def token_strip(drawn: Drawn, method: str, words: pd.DataFrame) -> Figure:
     return figure
 
 
+def panel_grid(drawn: Drawn, method: str, tokens: Sequence[int]) -> Figure:
+    """Pictures or frames as columns, words as rows; the media without a map above them."""
+    panels = evenly(drawn.panels, FRAMES)
+    words = [drawn.text(token) for token in tokens]
+    left = 0.2 + 0.095 * max(len(_text(word)[0]) for word in words)
+    widest = max((panel.picture.shape for panel in panels), key=lambda shape_: shape_[1] / shape_[0])
+    side = 1.25 if len(panels) > 4 else 1.9
+    width = left + side * len(panels) + 0.4
+    figure, axes = _figure(widest, len(words) + 1, len(panels), width, left=left, top=0.28, right=0.4)
+    for place, panel, number in zip(axes[0], panels, range(1, len(panels) + 1), strict=True):
+        frames = drawn.generation.layout.grids[panel.grids[0][0]].frames
+        name = f"frame {frames[0]}" if drawn.sample.kind == "video" else f"picture {number}"
+        _show(place, panel.picture)
+        place.set_title(name, fontsize=9, pad=4)
+    for row, token, word in zip(axes[1:], tokens, words, strict=True):
+        _write(row[0], 0, 0.5, word, (-6, 0), ha="right", va="center", weight="bold")
+        for place, panel in zip(row, panels, strict=True):
+            _show(place, drawn.panel(method, token, panel))
+    _scale(figure, axes[1, -1])
+    return figure
+
+
+def correlation(drawn: Drawn) -> Figure:
+    """How alike the maps of an answer's tokens are: Pearson correlation, a matrix a method. Hatched: the same value
+    everywhere, which has no correlation."""
+    start = len(drawn.generation.prompt_ids)
+    kept = [t for t, id in enumerate(drawn.generation.answer_ids) if int(id) not in drawn.generation.end_tokens]
+    kept = kept[:LABELLED]
+    vocabulary = drawn.generation.vocabulary
+    texts = [vocabulary[int(drawn.generation.answer_ids[t])].bytes.decode("utf-8", "surrogateescape") for t in kept]
+    labels = [_text(text, 14) for text in texts]
+    columns = min(len(drawn.maps), SIDE_BY_SIDE)
+    rows = -(-len(drawn.maps) // columns)
+    beside, cell = 0.16 + 0.06 * max(len(text) for text, _ in labels), max(0.085 * len(kept), 1.7)
+    width = columns * cell + beside + 0.12 * (columns - 1) + 0.5
+    room = {"left": beside, "top": 0.28, "right": 0.5, "bottom": beside, "gap": 0.34, "between": 0.12}
+    figure, axes = _figure((1, 1), rows, columns, width, **room)
+    with matplotlib.rc_context(SETTINGS):
+        for number, (place, method) in enumerate(zip(axes.ravel(), drawn.maps, strict=False)):
+            values = correlations(drawn.maps[method].maps[start:][kept])
+            place.set_axis_on()
+            place.patch.set(hatch="///", facecolor="white", edgecolor="0.7")
+            shown = np.ma.masked_invalid(values)
+            mesh = place.pcolormesh(shown, cmap=SIGNED, vmin=-1, vmax=1, edgecolor="face", linewidth=0.1)
+            place.invert_yaxis()
+            place.set_title(title(method), fontsize=10, pad=4)
+            place.tick_params(length=0, pad=2, labelsize=6.5)
+            below = number + columns >= len(drawn.maps)
+            for axis, wanted in ((place.xaxis, below), (place.yaxis, number % columns == 0)):
+                axis.set_ticks(np.arange(len(kept)) + 0.5, [text for text, _ in labels] if wanted else [])
+                for label, (_, families) in zip(axis.get_ticklabels() if wanted else (), labels, strict=False):
+                    label.set(family=families, parse_math=False)
+            place.tick_params(axis="x", rotation=90)
+            place.spines[:].set_linewidth(0.5)
+        box = axes[0, -1].get_position()
+        bar = figure.add_axes((box.x1 + 0.08 / width, box.y0, 0.09 / width, box.height))
+        figure.colorbar(mesh, cax=bar, ticks=[-1, 0, 1]).outline.set_visible(False)
+        bar.tick_params(length=0, pad=2, labelsize=8)
+    return figure
+
+
+def comparison(models: dict[str, tuple[Drawn, pd.DataFrame]], method: str, most: int) -> Figure:
+    """One sample, a row a model: the picture, then the maps of the words that name each category, Obj-IoU in the
+    corner; where no model names one, its first nouns. The model's answer stands below its row."""
+    first = next(iter(models.values()))[0]
+    names = {label: name for name, label in reversed(first.sample.categories.items())}
+    counts = pd.concat(table[table.label > 0].drop_duplicates("label") for _, table in models.values()).label
+    labels = sorted(sorted(counts.value_counts().index), key=lambda label: -(counts == label).sum())[:most]
+    columns = [names.get(label, str(label)) for label in labels] or [""] * most
+    size = first.picture().shape
+    left = 0.2 + 0.085 * max(map(len, models))
+    width = left + 1.7 * (len(columns) + 1) + 0.35
+    room = {"left": left, "top": 0.28, "right": 0.35, "bottom": 0.45, "gap": 0.5}
+    figure, axes = _figure(size, len(models), len(columns) + 1, width, **room)
+    for row, (name, (drawn, table)) in zip(axes, models.items(), strict=True):
+        _write(row[0], 0, 0.5, name, (-6, 0), ha="right", va="center", weight="bold")
+        _show(row[0], drawn.picture())
+        answer = f"“{drawn.generation.answer.strip()}”"
+        _write(row[0], 0, 0, answer, (0, -17), ha="left", va="top", fontsize=8, color="0.3", most=int(17 * width))
+        cells = _named(table, labels) if labels else unscored_words(drawn, most)
+        for place, token, label in zip(row[1:], cells, labels or [0] * most, strict=False):
+            if token is None:
+                place.text(0.5, 0.5, "not named", transform=place.transAxes, ha="center", va="center", color="0.45")
+                continue
+            _show(place, drawn.overlay(method, token, label))
+            _write(place, 0.5, 0, drawn.text(token), ha="center", va="top", weight="bold", fontsize=8)
+            score = table[(table.token == token) & (table.metric == "obj_iou") & (table.status == "ok")]
+            if len(score):
+                _corner(place, f"{score.value.iloc[0]:.2f}")
+    for place, text in zip(axes[0], ["picture", *columns], strict=True):
+        place.set_title(text, fontsize=10, pad=4)
+    _scale(figure, axes[0, -1])
+    return figure
+
+
+def _named(table: pd.DataFrame, labels: Sequence[int]) -> list[int | None]:
+    """The first token of the word that names each category; a scored one before those merged with it."""
+    words = table[(table.label > 0) & (table.metric == "obj_iou")]
+    words = words.assign(late=words.status != "ok").sort_values(["late", "token"], kind="stable")
+    found = words.drop_duplicates("label").set_index("label").token
+    return [int(found[label]) if label in found.index else None for label in labels]
+
+
 def distributions(words: pd.DataFrame) -> Figure:
     """Every word's score as a dot, with the box of its quartiles and the mean as a diamond; a panel a metric."""
     metrics = [metric for metric in METRICS if (words.metric == metric).any()]
@@ -287,7 +248,7 @@ def distributions(words: pd.DataFrame) -> Figure:
         for place, metric in zip(panels_, metrics, strict=True):
             for y, method in enumerate(methods):
                 values = words[(words.metric == metric) & (words.method == method)].value.to_numpy()
-                _distribution(place, y, values, "#c0392b" if method == "tam" else "#34495e")
+                _distribution(place, y, values, OURS if method == MAIN else OTHERS)
             number = (words.metric == metric).sum() // len(methods)
             place.set_title(f"{METRICS[metric]}  (n = {number})", fontsize=9)
             place.set_xlim(-0.02, 1.02)

@@ -1,0 +1,177 @@
+"""What the figures show: metrics of a run, samples with their maps, and the rules by which both are chosen."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tam.cache import Generation, read_generations
+from tam.errors import InputError
+from tam.manifest import Sample
+from tam.maps import SampleMaps, read_maps
+from tam.media import open_media
+from tam.methods import rank
+from tam.metrics.stage import answer_words
+from tam.protocol import FIXED
+from tam.render import answer
+from tam.render.overlay import Panel, mosaic, outlined, overlay, panels, read_mask
+from tam.tagging import choose
+from tam.words import FUNCTION, NO_CATEGORY, OTHER
+
+METRICS = {"obj_iou": "Obj-IoU", "precision": "Precision", "recall": "Recall", "func_iou": "Func-IoU"}
+WORST, SIDE = 6, 360  # failures; width of a picture
+MAIN = "tam"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One sample with the maps of each method."""
+
+    sample: Sample
+    generation: Generation
+    panels: list[Panel]
+    maps: dict[str, SampleMaps]
+    mask: np.ndarray | None
+
+    @cached_property
+    def words(self) -> dict[int, list[int]]:
+        """First token of each word of the answer -> all its tokens, counted from the answer's first."""
+        start = len(self.generation.prompt_ids)
+        found = [[token - start for token in tokens] for tokens in answer.word_tokens(self.generation)]
+        return {tokens[0]: tokens for tokens in found if tokens[0] >= 0}
+
+    def text(self, token: int) -> str:
+        """The word that begins with a token of the answer, as it is written; bytes without a character escaped."""
+        ids = self.generation.answer_ids[self.words.get(token, [token])]
+        text = b"".join(self.generation.vocabulary[int(id)].bytes for id in ids)
+        return text.decode("utf-8", "surrogateescape").strip()
+
+    def picture(self, label: int = 0) -> np.ndarray:
+        """The media without a map; the object of a category is outlined."""
+        return mosaic([self._outlined(panel.picture, label) for panel in self.panels])
+
+    def overlay(self, method: str, token: int, label: int = 0) -> np.ndarray:
+        """The map of the word that begins with a token of the answer, over the media."""
+        return mosaic([self.panel(method, token, panel, label) for panel in self.panels])
+
+    def panel(self, method: str, token: int, panel: Panel, label: int = 0) -> np.ndarray:
+        """The same over one picture or frame. Of a word's tokens the largest value counts, as on the page."""
+        rows = len(self.generation.prompt_ids) + np.asarray(self.words.get(token, [token]))
+        grids = self.generation.layout.split(np.fmax.reduce(self.maps[method].maps[rows]))
+        return self._outlined(overlay(panel, grids), label)
+
+    def _outlined(self, picture: np.ndarray, label: int) -> np.ndarray:
+        return picture if self.mask is None or label <= 0 else outlined(picture, self.mask == label)
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """All metrics of a run, with columns ``method`` and ``shard``, methods in the order of the ablation."""
+    parts = [
+        pd.read_parquet(path).assign(method=method, shard=path.stem)
+        for method in sorted((path.name for path in folder.glob("*") if path.is_dir()), key=rank)
+        for path in sorted((folder / method).glob("*.parquet"))
+    ]
+    if not parts:
+        raise InputError("no metrics", where=folder, cure="run `tam metrics` first")
+    return pd.concat(parts, ignore_index=True)
+
+
+def main_method(methods: Sequence[str]) -> str:
+    """The method that figures of one method show: TAM, else the last; "" without any."""
+    return MAIN if MAIN in methods else next(reversed(methods), "")
+
+
+def scored_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of single words that have a value."""
+    return table[(table.token >= 0) & (table.status == "ok") & table.metric.isin(METRICS)]
+
+
+def lowest(words: pd.DataFrame) -> pd.DataFrame:
+    """The samples of the lowest mean Obj-IoU with their lowest word: sample, mean, token, word, label, value."""
+    objects = words[words.metric == "obj_iou"]
+    means = objects.groupby("sample", sort=True)["value"].mean().rename("mean").sort_values(kind="stable").head(WORST)
+    first = objects.sort_values(["value", "token"], kind="stable").drop_duplicates("sample")
+    return means.reset_index().merge(first[["sample", "token", "word", "label", "value"]], on="sample")
+
+
+def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Words of one sample to show: nouns of a category, other nouns, then function and other words."""
+    order = {NO_CATEGORY: 1, FUNCTION: 2, OTHER: 3}
+    words = rows[rows.token >= 0].drop_duplicates("token")[["token", "word", "label"]]
+    words = words.assign(rank=[order.get(label, 0) for label in words.label])
+    return words.sort_values(["rank", "token"], kind="stable").head(count)
+
+
+def unscored_words(drawn: Drawn, count: int) -> list[int]:
+    """First tokens of the words to show of an answer without scored words, by the same rule, in reading order."""
+    words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
+    rows = pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
+    return sorted(chosen_words(rows, count).token)
+
+
+def example(table: pd.DataFrame, samples: dict[str, Sample]) -> str | None:
+    """The sample with the most words of a category, the first of the manifest among equals; its score plays no part."""
+    words = table[table.token >= 0].drop_duplicates(["sample", "token"])
+    counts = (words.label > 0).groupby(words["sample"]).sum()
+    known = [id for id in samples if id in counts.index]
+    return max(known, key=counts.get, default=None)
+
+
+def first_of(samples: dict[str, Sample], table: pd.DataFrame, wanted: str) -> str | None:
+    """The first sample of a kind that has an answer: "video", or "images" with more than one picture."""
+    answered = set(table[(table.metric == "answer") & ~table.status.str.startswith("failed")]["sample"])
+    return next(
+        (
+            id
+            for id, sample in samples.items()
+            if id in answered and sample.kind == wanted and (wanted == "video" or len(sample.media) > 1)
+        ),
+        None,
+    )
+
+
+def shared_samples(tables: Sequence[pd.DataFrame], samples: dict[str, Sample]) -> list[str]:
+    """Samples that all models answered, first those whose answers name the most categories alike."""
+    named = []
+    for table in tables:
+        words = table[table.token >= 0]
+        named.append({id: set(group[group.label > 0].label) for id, group in words.groupby("sample")})
+    answered = set.intersection(*(
+        set(table[(table.metric == "answer") & ~table.status.str.startswith("failed")]["sample"]) for table in tables
+    ))  # fmt: skip
+
+    def rank_of(id: str) -> tuple[int, int]:
+        labels = [each.get(id, set()) for each in named]
+        return -len(set.intersection(*labels)), -len(set.union(*labels))
+
+    return sorted((id for id in samples if id in answered), key=rank_of)
+
+
+def load(
+    run: Path, manifest_path: Path, wanted: dict[str, Sample], methods: Sequence[str], shards: Iterable[str]
+) -> Iterator[tuple[str, Drawn]]:
+    """Read some samples with their maps; failed ones are left out."""
+    for shard in shards:
+        maps: dict[str, dict[str, SampleMaps]] = {}
+        for method in methods:
+            for made in read_maps(run / "maps" / method / f"{shard}.h5"):
+                if made.id in wanted and not made.failed:
+                    maps.setdefault(made.id, {})[method] = made
+        for generation in read_generations(run / "generate" / f"{shard}.h5"):
+            if len(maps.get(generation.id, ())) == len(methods):
+                sample = wanted[generation.id]
+                shown = panels(generation.layout, open_media(sample, manifest_path.parent), SIDE)
+                mask = read_mask(sample, manifest_path)
+                yield sample.id, Drawn(sample, generation, shown, maps[sample.id], mask)
+
+
+def correlations(maps: np.ndarray) -> np.ndarray:
+    """Pearson correlation of each two rows of [token, vision]; NaN where a row is the same everywhere."""
+    rows = np.nan_to_num(np.asarray(maps, np.float64))
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(rows, axis=1)
+    unit = rows / np.where(lengths > 1e-9, lengths, np.nan)[:, None]
+    return np.clip(unit @ unit.T, -1, 1)
