@@ -18,6 +18,12 @@ app = typer.Typer(
 dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 app.add_typer(dataset, name="dataset")
 
+DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")]
+DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples.")]
+DatasetRoot = Annotated[Path | None, typer.Option(help="Folder with the formatted data, or give --hub.")]
+Hub = Annotated[str | None, typer.Option(help="Dataset of the hub that holds it, as yili7eli/TAM.")]
+Downloads = Annotated[Path, typer.Option(help="Folder for what comes from the hub.")]
 ManifestFile = Annotated[Path, typer.Option(help="The manifest that `tam dataset` wrote.")]
 GenerationFile = Annotated[Path, typer.Option(help="A cache that `tam generate` wrote.")]
 ProtocolName = Annotated[str, typer.Option(help="'fixed': what the paper means; 'reference': the published code.")]
@@ -26,12 +32,6 @@ Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
-DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")]
-DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples.")]
-DatasetRoot = Annotated[Path | None, typer.Option(help="Folder with the formatted data, or give --hub.")]
-Hub = Annotated[str | None, typer.Option(help="Dataset of the hub that holds it, as yili7eli/TAM.")]
-Downloads = Annotated[Path, typer.Option(help="Folder for what comes from the hub.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -328,6 +328,16 @@ def explain(
     print(f"{explained}\nlook at {folder}")
 
 
+def _checkpoint(model: str) -> str:
+    from tam.embedded import CHECKPOINT
+
+    return str(CHECKPOINT) if model == "embedded" else model
+
+
+def _wrote(count: int, path: Path) -> None:
+    print(f"{path}: {count} samples")
+
+
 def _root(kind: str, root: Path | None, hub: str | None, revision: str | None, downloads: Path) -> Path:
     """Where the formatted data of a dataset lies, after fetching it."""
     from tam.datasets.hub import WANTED, fetch
@@ -342,16 +352,6 @@ def _anno(kind: str, root: Path, out: Path, prompt: str | None, limit: int | Non
 
     count = anno.write(root, out / "manifest.jsonl", prompt=prompt or anno.PROMPTS[kind], limit=limit)
     _wrote(count, out / "manifest.jsonl")
-
-
-def _checkpoint(model: str) -> str:
-    from tam.embedded import CHECKPOINT
-
-    return str(CHECKPOINT) if model == "embedded" else model
-
-
-def _wrote(count: int, path: Path) -> None:
-    print(f"{path}: {count} samples")
 
 
 def _report(counts: dict[str, int], out: Path, strict: bool) -> None:

@@ -82,7 +82,9 @@ def test_an_image_without_caption_is_kept(tmp_path):
         ([{"id": 1}], r"categories\[0\]: entry is incomplete"),
         ([{"id": 300, "name": "cat"}], r"categories\[0\]: category id out of range"),
         ([{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}], r"categories\[1\]: category occurs twice"),
-        ([{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}], r"categories\[1\]: two categories of one id"),
+        ([{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}], r"categories\[1\]: category occurs twice"),
+        ([{"id": 1, "name": "ball"}, {"id": 2, "name": "sports ball"}], r"categories\[1\]: category occurs twice"),
+        ([{"id": 1, "name": ["cat"]}], r"categories\[0\]: not a text"),
         ({}, "entries are missing"),
     ],
 )

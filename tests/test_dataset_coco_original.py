@@ -76,6 +76,12 @@ def test_a_shape_that_cannot_be_drawn_is_named(fields, problem):
         label_map(IMAGE, [box(0, 0, 2, 2, **fields)])
 
 
+@pytest.mark.parametrize("size", [(0, 6), (4, -1), (10**9, 10**9)])
+def test_an_image_of_no_possible_size_is_named(size):
+    with pytest.raises(InputError, match=r"i\.json, images\[0\]: no size of an image"):
+        label_map(Image(1, "1.jpg", *size, where="i.json, images[0]"), [])
+
+
 def write(tmp_path, ids: str | None = None, **options) -> dict[str, manifest.Sample]:
     """Three images of one object each; the object of the second has no shape."""
     sizes = {"height": 4, "width": 6}

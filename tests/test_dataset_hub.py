@@ -172,6 +172,17 @@ def test_a_wrong_checksum_is_refused_and_the_file_named(tmp_path, name):
         fetch(REPO, COMMIT, tmp_path, WANTED["grandf"], address)
 
 
+def test_more_bytes_than_announced_are_refused_and_begun_again(tmp_path):
+    repository = Repository(LAYOUTS["an archive each"])
+    repository.changed["coco2014.zip"] = repository.files["coco2014.zip"] + b"more"
+    with serve(repository) as address:
+        with pytest.raises(InputError, match=r"coco2014\.zip: the hub does not deliver.*should be of size"):
+            fetch(REPO, COMMIT, tmp_path, WANTED["coco"], address)
+        repository.changed.clear()
+        fetch(REPO, COMMIT, tmp_path, WANTED["coco"], address)
+    assert repository.asked[-1] == ("coco2014.zip", None)
+
+
 def test_a_file_that_is_missing_on_the_hub_is_named(tmp_path):
     repository = Repository(LAYOUTS["plain folders"])
     repository.gone.add("data/GranDf/anno.json")

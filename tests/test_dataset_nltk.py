@@ -17,6 +17,7 @@ from nltk.downloader import Downloader
 
 from tam.datasets import nltk_data
 from tam.errors import InputError
+from tam.metrics.language import language
 from tests.shared import shared
 
 pytestmark = pytest.mark.filterwarnings("ignore:Security Violation")  # NLTK's words for a server on this machine
@@ -108,3 +109,9 @@ def test_a_wrong_checksum_is_an_error(tmp_path, server):
 def test_no_network_is_an_error_with_a_cure(tmp_path, server):
     with pytest.raises(InputError, match=r"cannot be downloaded.*copy from a folder with --from"):
         nltk_data.write(tmp_path / "nltk")
+
+
+def test_without_wordnet_meteor_says_so_and_the_rest_is_computed():
+    status = {row.metric: row.status for row in language("A cat.", ["A cat."], None)}
+    assert status.pop("meteor") == "unavailable: no WordNet"
+    assert set(status.values()) == {"ok"}

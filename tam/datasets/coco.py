@@ -190,8 +190,8 @@ def _categories(values: list, file: str) -> dict[str, int]:
         if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
             raise InputError("entry is incomplete", where=where, got=str(entry)[:80], expected="id and name")
         name = entries.text(entry["name"], where)
-        if name in found:
-            raise InputError("category occurs twice", where=where, got=repr(name))
-        found[PAPER_NAMES.get(name, name)] = entry["id"]
-        entries.categories(found, where)
+        name = PAPER_NAMES.get(name, name)
+        if name in found or entry["id"] in found.values():
+            raise InputError("category occurs twice", where=where, got=f"{entry['id']!r}, {entry['name']!r}")
+        found |= entries.categories({name: entry["id"]}, where)
     return found

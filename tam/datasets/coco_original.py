@@ -21,6 +21,7 @@ from tam.manifest import Sample
 
 # Points this many times the image's size away are no drawing: pycocotools walks every pixel on the way to them.
 FAR = 10
+MOST_PIXELS = 1 << 28
 
 
 def write(
@@ -82,8 +83,11 @@ def label_map(image: Image, objects: list[tuple[str, dict]]) -> np.ndarray:
     Raises:
         InputError: an image without size, an annotation without area or a shape that fits the image.
     """
-    if min(image.height, image.width) < 1:
-        raise InputError("height and width are needed", where=image.where, got=f"{image.height}, {image.width}")
+    if min(image.height, image.width) < 1 or image.height * image.width > MOST_PIXELS:
+        expected = f"height and width, up to {MOST_PIXELS} pixels"
+        raise InputError(
+            "no size of an image", where=image.where, got=f"{image.height}, {image.width}", expected=expected
+        )
     labels = np.zeros((image.height, image.width), np.uint8)
     for where, entry in sorted(objects, key=_area, reverse=True):
         labels[_region(entry.get("segmentation"), image, where)] = entry["category_id"]

@@ -54,7 +54,7 @@ def inside(root: Path, name: object, where: str) -> Path:
 
 
 def categories(value: object, where: str) -> dict[str, int]:
-    """``value``, if it is {name: id} with different ids that fit into a label map."""
+    """``value``, if it is {name: id} with ids that fit into a label map; names may share one."""
     if not isinstance(value, dict):
         raise InputError("not categories", where=where, got=repr(value)[:80], expected="{name: id, ...}")
     for name, id in value.items():
@@ -63,8 +63,6 @@ def categories(value: object, where: str) -> dict[str, int]:
             raise InputError(
                 "category id out of range", where=where, got=f"{name!r}: {id!r}", expected=f"1..{MOST_CATEGORIES}"
             )
-    if len(set(value.values())) < len(value):
-        raise InputError("two categories of one id", where=where, got=str(value)[:200])
     return value
 
 

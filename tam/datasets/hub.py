@@ -14,6 +14,7 @@ interrupted transfer ``hf_hub_download`` keeps nothing, so files are fetched by 
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,7 @@ class _Download:
         with part.open("ab") as content:
             if content.tell() > file.size:
                 content.truncate(0)
-            start = content.tell()
+            start = content.seek(0, os.SEEK_END)
             if start:
                 logger.info("%s: goes on at byte %d of %d", file.path, start, file.size)
             try:
