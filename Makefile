@@ -1,11 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench
+.PHONY: help setup run test bench fuzz
 
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile workflow/profiles/default
 
 help:
 	@echo "make run     set up, then maps, tables and pictures of the embedded default"
 	@echo "make test    set up, then all tests"
+	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
 
 setup:
@@ -35,3 +36,6 @@ bench: setup
 	.venv/bin/python -m tests.bench.cache results/bench
 	.venv/bin/python -m tests.bench.render results/bench
 	.venv/bin/python -m tests.bench.scale results/bench
+
+fuzz: setup
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz 10000

@@ -4,9 +4,9 @@
 vision tokens, the user's words and the states that predict the answer.
 """
 
-import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,15 +15,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tam.errors import LayoutError, SchemaError
+from tam import hdf5
 from tam.files import atomic
 from tam.layout import Grid, Layout
 
-FORMAT = "tam-generation"
-VERSION = 1
-
-# What h5py and the parsing raise when bytes are not what they should be.
-DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError, LayoutError)
+KIND, VERSION = "generation", 1
+CURE = "remove it and generate again"
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}  # of the logits: as stored
+MOST_PIXELS = 1 << 30  # of a picture, as a file declares them
 
 OK = "ok"
 TRUNCATED = "truncated"
@@ -146,10 +145,10 @@ def merge(parts: list[Path], path: Path, run: dict, fingerprint: str) -> None:
 
 def read_header(path: Path) -> dict:
     """``run``, ``fingerprint`` and number of ``samples``; SchemaError: foreign, of another version or damaged."""
-    with _open(path) as file, _damage_in(path):
+    with hdf5.opened(path, KIND, VERSION, "generate") as file, hdf5.damage_in(path, CURE):
         return {
-            "run": json.loads(file.attrs["run"]),
-            "fingerprint": str(file.attrs["fingerprint"]),
+            "run": json.loads(hdf5.attribute(file, "run", str)),
+            "fingerprint": hdf5.attribute(file, "fingerprint", str),
             "samples": len(file),
         }
 
@@ -160,47 +159,18 @@ def read_generations(path: Path) -> Iterator[Generation]:
     Raises:
         SchemaError: not a cache file, of an unknown version, or damaged.
     """
-    with _open(path) as file:
-        with _damage_in(path):
+    with hdf5.opened(path, KIND, VERSION, "generate") as file:
+        with hdf5.damage_in(path, CURE):
             names = list(file)
         for name in names:
-            with _damage_in(f"{path}, sample {name}"):
-                generation = _read(file[name], int(name))
+            with hdf5.damage_in(f"{path}, sample {name}", CURE):
+                generation = _read(hdf5.member(file, name), int(name))
             yield generation
 
 
-@contextlib.contextmanager
-def _damage_in(where: object) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE as error:
-        raise SchemaError("damaged file", where=where, got=error, cure="remove it and generate again") from error
-
-
-def _open(path: Path) -> h5py.File:
-    cure = f"give a file that `tam generate` wrote with version {VERSION} of the cache, or generate again"
-    if not path.is_file():
-        raise SchemaError("no such generation file", where=path, cure="run `tam generate` first")
-    try:
-        file = h5py.File(path)
-    except DAMAGE as error:
-        raise SchemaError("not a generation file, or damaged", where=path, got=error, cure=cure) from error
-    with contextlib.ExitStack() as stack:
-        stack.callback(file.close)
-        with _damage_in(path):
-            found, version = file.attrs.get("format"), file.attrs.get("version")
-        if not isinstance(found, str) or found != FORMAT:
-            raise SchemaError("not a generation file", where=path, got=repr(found), expected=repr(FORMAT), cure=cure)
-        if version != VERSION:
-            raise SchemaError("unknown version of the cache", where=path, got=version, expected=VERSION, cure=cure)
-        stack.pop_all()
-    return file
-
-
 def _write_header(file: h5py.File, run: dict, fingerprint: str) -> None:
-    file.attrs.update(
-        {"format": FORMAT, "version": VERSION, "run": json.dumps(run, sort_keys=True), "fingerprint": fingerprint}
-    )
+    about = {"run": json.dumps(run, sort_keys=True), "fingerprint": fingerprint}
+    file.attrs.update({"format": f"tam-{KIND}", "version": VERSION} | about)
 
 
 def _write(group: h5py.Group, generation: Generation) -> None:
@@ -216,43 +186,104 @@ def _write(group: h5py.Group, generation: Generation) -> None:
 
 
 def _read(group: h5py.Group, row: int) -> Generation:
-    text = group["meta"].asstr()[()]
+    text = hdf5.text(group, "meta")
     meta = json.loads(text)
-    arrays = {} if meta["status"].startswith(FAILED) else {name: group[name][()] for name in ARRAYS}
-    if _digest(group, text, arrays) != group.attrs["digest"]:
+    for name in ("id", "status", "prompt"):
+        _require(isinstance(meta[name], str), name, meta[name])
+    failed = meta["status"].startswith(FAILED)
+    _require(failed or meta["status"] in (OK, TRUNCATED), "status", meta["status"])
+    dtype = None if failed else hdf5.attribute(hdf5.member(group, "logits"), "dtype", str)
+    arrays = {} if failed else _read_arrays(group, meta["answer_start"], dtype)
+    if _digest(group, text, arrays) != hdf5.attribute(group, "digest", str):
         raise ValueError("checksum differs")
-    if not arrays:
+    if failed:
         return Generation.failure(meta["id"], meta["prompt"], meta["status"].removeprefix(FAILED), row)
-    dtype = group["logits"].attrs["dtype"]
+    layout = _read_layout(meta, arrays)
+    vocabulary = {
+        int(id): Piece(_text(piece), _text(decoded), _text(raw).encode("latin-1"))
+        for id, (piece, decoded, raw) in meta["vocabulary"].items()
+    }
+    ends = frozenset(map(_whole, meta["end_tokens"]))
+    occurring = (
+        arrays["tokens"][layout.prompt], arrays["tokens"][layout.answer :], arrays["retokenised/answer"],
+        arrays["candidates/ids"].ravel(),
+    )  # fmt: skip
+    unknown = set(np.concatenate(occurring).tolist()) - vocabulary.keys()
+    _require(not unknown, "ids without a vocabulary entry", sorted(unknown)[:5])
     return Generation(
         id=meta["id"],
         status=meta["status"],
         prompt=meta["prompt"],
-        answer=meta["answer"],
-        answer_with_special=meta["answer_with_special"],
+        answer=_text(meta["answer"]),
+        answer_with_special=_text(meta["answer_with_special"]),
         tokens=arrays["tokens"],
-        layout=Layout(
-            arrays["vision"],
-            arrays["prompt"],
-            meta["answer_start"],
-            tuple(
-                Grid(**{**grid, "frames": tuple(grid["frames"]), "box": tuple(grid["box"])}) for grid in meta["grids"]
-            ),
-            tuple(tuple(size) for size in meta["sizes"]),
-        ),
+        layout=layout,
         classes=arrays["classes"],
         logits=_widen(arrays["logits"], dtype),
         dtype=dtype,
         candidates=Candidates(arrays["candidates/ids"], arrays["candidates/logits"], arrays["candidates/logsumexp"]),
         retokenised_prompt=arrays["retokenised/prompt"],
         retokenised_answer=arrays["retokenised/answer"],
-        vocabulary={
-            int(id): Piece(piece, decoded, raw.encode("latin-1"))
-            for id, (piece, decoded, raw) in meta["vocabulary"].items()
-        },
-        end_tokens=frozenset(meta["end_tokens"]),
+        vocabulary=vocabulary,
+        end_tokens=ends,
         row=row,
     )
+
+
+def _read_arrays(group: h5py.Group, start: int, dtype: str) -> dict[str, np.ndarray]:
+    """All arrays, each of the shape that those before it ask for; ``start`` is the first answer token's position."""
+    int32, float32 = [np.dtype(np.int32)], [np.dtype(np.float32)]
+    found = {
+        name: hdf5.array(group, name, int32, (None,))
+        for name in ("tokens", "vision", "prompt", "classes", "retokenised/prompt", "retokenised/answer")
+    }
+    answer = len(found["tokens"]) - _whole(start)
+    _require(0 <= answer <= len(found["tokens"]), "answer_start", start)
+    for name in ("vision", "prompt"):
+        _require(((found[name] >= 0) & (found[name] < start)).all(), f"{name}: a position outside the prompt", "")
+    _require((np.diff(found["classes"]) > 0).all(), "classes are not ascending", "")
+    rows = len(found["prompt"]) + answer
+    logits = [np.dtype(DTYPES[dtype])]
+    found["logits"] = hdf5.array(group, "logits", logits, (len(found["vision"]) + rows, len(found["classes"])))
+    found["candidates/ids"] = hdf5.array(group, "candidates/ids", int32, (rows, None))
+    found["candidates/logits"] = hdf5.array(group, "candidates/logits", float32, found["candidates/ids"].shape)
+    found["candidates/logsumexp"] = hdf5.array(group, "candidates/logsumexp", float32, (rows,))
+    return found
+
+
+def _read_layout(meta: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+    sizes = tuple((_whole(width, 1), _whole(height, 1)) for width, height in meta["sizes"])
+    _require(all(width * height <= MOST_PIXELS for width, height in sizes), "sizes", sizes[:5])
+    grids = tuple(
+        Grid(
+            _whole(grid["medium"]), tuple(map(_whole, grid["frames"])), _whole(grid["rows"], 1),
+            _whole(grid["columns"], 1), tuple(map(_finite, grid["box"])),
+        )
+        for grid in meta["grids"]
+    )  # fmt: skip
+    for grid in grids:
+        _require(grid.medium < len(sizes) and len(grid.box) == 4 and grid.frames, "grid", grid)
+    return Layout(arrays["vision"], arrays["prompt"], meta["answer_start"], grids, sizes)
+
+
+def _require(holds: object, what: str, got: object) -> None:
+    if not holds:
+        raise ValueError(f"{what}: {got!r}")
+
+
+def _text(value: object) -> str:
+    _require(isinstance(value, str), "no text", value)
+    return value
+
+
+def _whole(value: object, least: int = 0) -> int:
+    _require(type(value) is int and least <= value < 1 << 31, "no whole number in range", value)
+    return value
+
+
+def _finite(value: object) -> float:
+    _require(type(value) in (int, float) and math.isfinite(value), "no number", value)
+    return value
 
 
 def _meta(generation: Generation) -> dict:
@@ -271,12 +302,6 @@ def _meta(generation: Generation) -> dict:
         },
         "end_tokens": sorted(generation.end_tokens),
     }
-
-
-ARRAYS = (
-    "tokens", "vision", "prompt", "classes", "logits", "candidates/ids", "candidates/logits", "candidates/logsumexp",
-    "retokenised/prompt", "retokenised/answer",
-)  # fmt: skip
 
 
 def _arrays(generation: Generation) -> dict[str, np.ndarray]:

@@ -71,6 +71,9 @@ def generate(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Samples at a time; moves logits in their last bits only.")
     ] = 8,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
+    ] = False,
     strict: Strict = False,
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -87,6 +90,7 @@ def generate(
         revision=revision,
         device=device,
         dtype=dtype,
+        trust_remote_code=trust_remote_code,
     )
     _report(counts, out, strict)
 
@@ -238,5 +242,5 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         app()
-    except TamError as error:
+    except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")

@@ -1,13 +1,23 @@
-"""The manifest: one JSON object a line, one line a sample. Datasets end here; no later stage knows their formats."""
+"""The manifest: one JSON object a line, one line a sample. Datasets end here; no later stage knows their formats.
+
+A manifest is its user's word: its paths may lead anywhere (data elsewhere on the disk are named by ``../..``), as far
+as regular files lie there. What is no picture, video or label map is refused when it is opened, and nothing is written
+where a manifest points.
+"""
 
 import json
 import os
+import reprlib
+import types
+import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tam.errors import InputError
 from tam.files import atomic
+
+LONGEST_LINE = 1 << 24  # bytes; a video of 768 frames by name takes some 100 kB
 
 
 @dataclass(frozen=True)
@@ -41,22 +51,60 @@ def write(samples: Iterable[Sample], path: Path) -> None:
 
 
 def read(path: Path) -> list[Sample]:
-    """Read a manifest; InputError names the line that is wrong, and ids that occur twice."""
+    """Read a manifest; InputError names the line and the key that are wrong, and ids that occur twice."""
     if not path.is_file():
         raise InputError("no such manifest", where=path, cure="run `tam dataset` first")
     samples, seen = [], set()
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            where = f"{path}, line {number}"
-            try:
-                sample = Sample(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise InputError("not a manifest line", where=where, got=error) from error
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+            sample = _parse(line, f"{path}, line {number}")
             if sample.id in seen:
-                raise InputError("sample id occurs twice", where=where, got=repr(sample.id))
+                raise InputError("sample id occurs twice", where=f"{path}, line {number}", got=repr(sample.id))
             seen.add(sample.id)
             samples.append(sample)
     return samples
+
+
+def _parse(line: bytes, where: str) -> Sample:
+    if len(line) > LONGEST_LINE:
+        raise InputError("a line too long", where=where, expected=f"at most {LONGEST_LINE} bytes")
+    try:
+        fields = json.loads(line.decode("utf-8"))
+        sample = Sample(**fields)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError("not a manifest line", where=where, got=_short(error)) from error
+    for name, value in fields.items():
+        if not _fits(value, TYPES[name]):
+            key, expected = f"{where}, {name}", Sample.__annotations__[name]
+            raise InputError("wrong value", where=key, got=reprlib.repr(value), expected=expected)
+    for file in (*sample.media, sample.mask or ""):
+        if "\0" in file:
+            raise InputError("no path", where=where, got=reprlib.repr(file), expected="one without zero bytes")
+    return sample
+
+
+TYPES = typing.get_type_hints(Sample)
+
+
+def _fits(value: object, hint: object) -> bool:
+    """Whether a value of JSON is of the type: str, int, None, lists, dicts with text keys, and unions of them."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        return any(_fits(value, part) for part in parts)
+    if origin is list:
+        return type(value) is list and all(_fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return type(value) is dict and all(_fits(key, str) and _fits(item, parts[1]) for key, item in value.items())
+    return type(value) is hint and (hint is not str or _encodable(value))
+
+
+def _encodable(text: str) -> bool:
+    """Half a surrogate pair can stand in JSON, and in no file that a later stage writes."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _short(error: BaseException) -> str:
+    return str(error)[:200]
 
 
 def relative(path: Path, manifest: Path) -> str:

@@ -4,6 +4,7 @@ File attributes: ``format``, ``version``, ``method``, ``protocol``, ``exact`` an
 Groups have the names of the generation's: the manifest's row, eight digits. The schema knows no method.
 """
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -14,16 +15,16 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from tam.cache import FAILED, Generation, read_generations, read_header
+from tam import hdf5
+from tam.cache import FAILED, OK, TRUNCATED, Generation, read_generations, read_header
 from tam.core import Maps
 from tam.errors import SchemaError, TamError
 from tam.files import atomic
 from tam.methods import Method, method
 from tam.protocol import Protocol
 
-FORMAT = "tam-maps"
-VERSION = 1
-READ_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError)  # of h5py and json, on damaged bytes
+KIND, VERSION = "maps", 1
+CURE = "run `tam maps` again"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class SampleMaps:
         return self.status.startswith(FAILED)
 
 
-ARRAYS = {"maps": np.float16, "uint8": np.uint8, "relevance": np.float32, "scale": np.float64}
+ARRAYS = {
+    name: np.dtype(dtype)
+    for name, dtype in {"maps": np.float16, "uint8": np.uint8, "relevance": np.float32, "scale": np.float64}.items()
+}
 
 
 def write_maps(
@@ -66,7 +70,7 @@ def write_maps(
     explain = method(method_name)
     known = read_header(generation_path)
     header = {
-        "format": FORMAT,
+        "format": f"tam-{KIND}",
         "version": VERSION,
         "method": method_name,
         "protocol": protocol.name,
@@ -83,22 +87,41 @@ def write_maps(
     return dict(counts)
 
 
+def read_maps_header(path: Path) -> dict:
+    """``method``, ``protocol``, ``fingerprint`` and number of ``samples``; SchemaError as ``read_maps``."""
+    with hdf5.opened(path, KIND, VERSION, "maps") as file, hdf5.damage_in(path, CURE):
+        texts = {name: hdf5.attribute(file, name, str) for name in ("method", "protocol", "fingerprint")}
+        return texts | {"samples": len(file)}
+
+
 def read_maps(path: Path) -> Iterator[SampleMaps]:
     """Read a maps file, one sample at a time, in the manifest's order.
 
     Raises:
         SchemaError: not a maps file, of an unknown version, or damaged.
     """
-    cure = "run `tam maps` again"
-    try:
-        with h5py.File(path) as file:
-            found = (file.attrs.get("format"), file.attrs.get("version"))
-            if found != (FORMAT, VERSION):
-                raise SchemaError("not a maps file", where=path, got=found, expected=(FORMAT, VERSION), cure=cure)
-            for group in file.values():
-                yield _read(group)
-    except READ_ERRORS as error:
-        raise SchemaError("damaged file, or none", where=path, got=error, cure=cure) from error
+    with hdf5.opened(path, KIND, VERSION, "maps") as file:
+        with hdf5.damage_in(path, CURE):
+            names = list(file)
+        for name in names:
+            with hdf5.damage_in(f"{path}, sample {name}", CURE):
+                maps = _read(hdf5.member(file, name))
+            yield maps
+
+
+def read_pairs(generation_path: Path, maps_path: Path) -> Iterator[tuple[Generation, SampleMaps]]:
+    """Each answer with its maps; SchemaError: they do not belong together, or as the two readers."""
+    pairs = itertools.zip_longest(read_generations(generation_path), read_maps(maps_path))
+    for generation, maps in pairs:
+        if generation is None or maps is None:
+            raise SchemaError("samples are missing", where=maps_path if maps is None else generation_path, cure=CURE)
+        shape = len(generation.prompt_ids) + len(generation.answer_ids), len(generation.layout.vision)
+        if generation.id != maps.id or not (maps.failed or maps.maps.shape == shape):
+            raise SchemaError(
+                "maps of another generation", where=maps_path, got=f"{maps.id!r}, {maps.maps.shape}",
+                expected=f"{generation.id!r}, {shape}", cure=CURE,
+            )  # fmt: skip
+        yield generation, maps
 
 
 def _map(generation: Generation, explain: Method, protocol: Protocol, exact: bool) -> tuple[str, Maps | None]:
@@ -118,8 +141,20 @@ def _write(group: h5py.Group, id: str, status: str, maps: Maps | None) -> None:
 
 
 def _read(group: h5py.Group) -> SampleMaps:
-    meta = json.loads(group["meta"].asstr()[()])
-    failed = meta["status"].startswith(FAILED)
-    shapes = {"maps": (0, 0), "uint8": (0, 0), "relevance": (0, 0), "scale": (0,)}
-    arrays = {name: np.zeros(shapes[name], ARRAYS[name]) if failed else group[name][()] for name in ARRAYS}
-    return SampleMaps(meta["id"], meta["status"], **arrays)
+    meta = json.loads(hdf5.text(group, "meta"))
+    id, status = meta["id"], meta["status"]
+    if not isinstance(id, str) or not isinstance(status, str):
+        raise TypeError(f"id or status is no text: {id!r}, {status!r}")
+    if status.startswith(FAILED):
+        shapes = {"maps": (0, 0), "uint8": (0, 0), "relevance": (0, 0), "scale": (0,)}
+        return SampleMaps(id, status, **{name: np.zeros(shapes[name], dtype) for name, dtype in ARRAYS.items()})
+    if status not in (OK, TRUNCATED):
+        raise ValueError(f"unknown status {status!r}")
+    maps = hdf5.array(group, "maps", [ARRAYS["maps"]], (None, None))
+    if not ((maps >= 0) & (maps <= 1)).all():
+        raise ValueError("a map is not between 0 and 1")
+    shapes = {"uint8": maps.shape, "relevance": (len(maps), None), "scale": (len(maps),)}
+    others = {name: hdf5.array(group, name, [ARRAYS[name]], shape) for name, shape in shapes.items()}
+    if not np.isfinite(others["relevance"]).all():
+        raise ValueError("a relevance is NaN or infinite")
+    return SampleMaps(id, status, maps, **others)

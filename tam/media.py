@@ -1,6 +1,7 @@
 """Pictures and videos of a sample, as the model is shown them."""
 
 import contextlib
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,16 @@ from tam.manifest import Sample
 # What the authors of Qwen2-VL sample from a video file: two frames a second, an even number of them.
 FRAMES_A_SECOND = 2.0
 FEWEST_FRAMES, MOST_FRAMES = 4, 768
+
+# What is opened as a picture ("JPEG" holds MPO). Pillow knows forty more formats, some of which start another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+PICTURE_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError, MemoryError
+)  # fmt: skip
+
+# A file can declare far more pixels than it has bytes. Pillow refuses pictures of twice its own limit.
+MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+MOST_VIDEO_PIXELS = 1 << 31  # of all frames that are shown: 6 GiB
 
 # A video of a single path is a file, unless it is one of these: then it is a video of one frame.
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
@@ -74,7 +85,7 @@ def open_picture(path: Path) -> Image.Image:
     if not path.is_file():
         raise InputError("no such picture", where=path)
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             # A phone's MPO holds the picture, then others of the same moment (depth, a smaller one).
             if getattr(picture, "is_animated", False) and picture.format != "MPO":
                 raise InputError(
@@ -82,7 +93,22 @@ def open_picture(path: Path) -> Image.Image:
                     cure="save the one that is meant; an animated GIF can be given as a video",
                 )  # fmt: skip
             return _rgb(ImageOps.exif_transpose(picture), path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
+    except PICTURE_ERRORS as error:
+        raise InputError("not a picture that can be read", where=path, got=error) from error
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) as the file declares them, before its pixels take memory.
+
+    Raises:
+        InputError: no regular file (a pipe would be waited for), no picture, or too many pixels.
+    """
+    if not path.is_file():
+        raise InputError("no such picture", where=path)
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return picture.size
+    except PICTURE_ERRORS as error:
         raise InputError("not a picture that can be read", where=path, got=error) from error
 
 
@@ -102,13 +128,17 @@ def read_video(path: Path) -> Media:
     """Frames of a video file, evenly spaced; InputError if it cannot be read."""
     if not path.is_file():
         raise InputError("no such video", where=path)
+    _refuse_text(path)
     with _capture(path) as video:
         rate, total = video.get(cv2.CAP_PROP_FPS), 0
+        width, height = (int(video.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        _check_size(path, width * height, MOST_PIXELS)
         while video.grab():  # counted, because what a file says of its own length can be wrong
             total += 1
     if not total:
         raise InputError("not a video that can be read", where=path)
     wanted = sample_frames(total, rate)
+    _check_size(path, len(wanted) * width * height, MOST_VIDEO_PIXELS)
     with _capture(path) as video:
         pictures = [
             Image.fromarray(cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB))
@@ -117,6 +147,20 @@ def read_video(path: Path) -> Media:
         ]
     seconds = total / rate / len(wanted) if rate > 0 else None
     return Media(True, tuple(pictures), tuple(wanted), seconds)
+
+
+def _refuse_text(path: Path) -> None:
+    """A playlist is a text that makes the decoder open other files and addresses. No video begins with text alone."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    with contextlib.suppress(UnicodeDecodeError):
+        if b"\0" not in head and head.decode("utf-8"):
+            raise InputError("not a video that can be read", where=path, got="a text, or a list of other files")
+
+
+def _check_size(path: Path, pixels: int, most: int) -> None:
+    if pixels > most:
+        raise InputError("more pixels than are read", where=path, got=pixels, expected=f"at most {most}")
 
 
 @contextlib.contextmanager

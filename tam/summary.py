@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tam import statistics
 from tam.errors import InputError, SchemaError
 from tam.methods import title
+from tam.metrics.stage import SCHEMA
 
 GROUPS = {
     "As published": {
@@ -52,6 +53,7 @@ ANSWER = tuple(GROUPS["The answer"])
 METRICS = {metric: title for group in GROUPS.values() for metric, title in group.items()}
 POOLED = [metric for metric in METRICS if metric != "f1_iou"]
 SEED = 0
+MOST_ROWS = 1 << 24  # of one file; a real shard of 1,000 samples has some 120,000
 
 
 class Run(NamedTuple):
@@ -189,20 +191,34 @@ def _read(run: Run) -> _Read:
     for path in run.paths:
         try:
             with pq.ParquetFile(path) as file:
-                how = json.loads(file.schema_arrow.metadata[b"tam"])
+                how = _check(file)
                 if read.how and how != read.how:
                     raise InputError("metrics made in different ways", where=path, got=how,
                                      expected=f"{read.how} ({run.paths[0]})",
                                      cure="run `tam metrics` again for all shards")  # fmt: skip
                 read.how = how
                 for batch in file.iter_batches(columns=["sample", "word", "metric", "value", "status"]):
-                    _add(read, batch.to_pandas())
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+                    _add(read, batch)
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise SchemaError("not a metrics table", where=path, got=error, cure="run `tam metrics` again") from error
     return read
 
 
-def _add(read: _Read, table: pd.DataFrame) -> None:
+def _check(file: pq.ParquetFile) -> dict[str, str]:
+    """How the file was made; ValueError where it is not one of ours."""
+    schema, rows = file.schema_arrow, file.metadata.num_rows  # before its values take memory
+    if not schema.equals(SCHEMA) or rows > MOST_ROWS:
+        raise ValueError(f"{rows} rows of {', '.join(schema.names)}")
+    how = json.loads(schema.metadata[b"tam"])
+    if not isinstance(how, dict) or not all(isinstance(how.get(key), str) for key in ("protocol", "method", "tagger")):
+        raise ValueError(f"no protocol, method and tagger: {how!r:.200}")
+    return how
+
+
+def _add(read: _Read, batch: pa.RecordBatch) -> None:
+    if any(column.null_count for column in batch.columns):
+        raise ValueError("a cell without a value")
+    table = batch.to_pandas()
     read.answers.append(table[table.metric == "answer"])
     for (metric, kind), count in table.groupby(["metric", table.status.str.partition(":")[0]]).size().items():
         read.statuses[metric][kind] += count

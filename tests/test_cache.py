@@ -40,7 +40,7 @@ def made(id="a", grid=(2, 3), prompt=2, answer=3, classes=4, dtype="float32", vo
         rng.normal(0, 5, (prompt + answer, 5)).astype(np.float32),
         rng.normal(0, 5, prompt + answer).astype(np.float32),
     )
-    occurring = {int(id) for id in [*tokens[-answer:], *candidates.ids.ravel()]}
+    occurring = {int(id) for id in [*tokens[vision + 2 :], *candidates.ids.ravel(), 0]}
     return Generation(
         id=id,
         status="ok",
@@ -151,7 +151,7 @@ def test_an_unknown_version_is_refused(tmp_path):
     write_generations(tmp_path / "0.h5", {0: made()}, RUN, "f00d")
     with h5py.File(tmp_path / "0.h5", "r+") as file:
         file.attrs["version"] = 2
-    with pytest.raises(SchemaError, match=r"unknown version of the cache; got 2; expected 1; cure"):
+    with pytest.raises(SchemaError, match=r"unknown version of a generation file; got 2; expected 1; cure"):
         list(read_generations(tmp_path / "0.h5"))
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tam.cache import Candidates, Generation, write_generations
+from tam.cache import Candidates, Generation, Piece, write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import read_maps, write_maps
@@ -29,7 +29,9 @@ def made(id="a", row=0, classes=(6, 10, 11, 20, 21, 7, 30), **changes) -> Genera
         candidates=Candidates(
             np.full((5, 5), 30, np.int32), np.zeros((5, 5), np.float32), np.zeros(5, np.float32)
         ),
-        retokenised_prompt=TOKENS[5:7], retokenised_answer=TOKENS[10:], vocabulary={}, end_tokens=frozenset({7}),
+        retokenised_prompt=TOKENS[5:7], retokenised_answer=TOKENS[10:],
+        vocabulary={int(id): Piece("a", "a", b"a") for id in {*TOKENS, 30}},
+        end_tokens=frozenset({7}),
     )  # fmt: skip
     return replace(generation, **changes)
 

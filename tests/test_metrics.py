@@ -426,7 +426,7 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
         layout=layout,
         classes=np.array([1], np.int32),
         logits=np.zeros((len(layout.vision) + 2 + len(answer), 1), np.float32),
-        candidates=Candidates(none.astype(np.int32), none, none[:, 0]),
+        candidates=Candidates(none.astype(np.int32) + 1, none, none[:, 0]),
         retokenised_prompt=np.array([5, 6], np.int32),
         retokenised_answer=np.array(answer if retokenised is None else retokenised, np.int32),
         vocabulary={id: Piece(text, text, text.encode()) for id, text in VOCABULARY.items()},

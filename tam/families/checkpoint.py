@@ -1,4 +1,8 @@
-"""Checkpoints: where their files are, what tells two of them apart, and how to load one."""
+"""Checkpoints: where their files are, what tells two of them apart, and how to load one.
+
+Weights are read from safetensors alone: a pickle can run any code. Code that comes with a checkpoint runs only where
+``trust_remote_code`` says so.
+"""
 
 import hashlib
 import json
@@ -6,17 +10,24 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tam.errors import InputError, ModelError
 from tam.families import family_of, generic, unsupported
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
+
+# What transformers raises when a checkpoint's files are not what they should be.
+LOAD_ERRORS = (
+    ImportError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, SafetensorError,
+    StrictDataclassError,
+)  # fmt: skip
 
 
-def locate(model: str, revision: str | None = None) -> Path:
+def locate(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Path:
     """The folder of a checkpoint: ``model`` itself, or where the hub's files are after downloading what is missing.
 
     Raises:
@@ -25,7 +36,7 @@ def locate(model: str, revision: str | None = None) -> Path:
     folder = Path(model)
     if not folder.is_dir():
         try:
-            folder = Path(snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES))
+            folder = Path(snapshot_download(model, revision=revision, allow_patterns=_wanted(trust_remote_code)))
         except (OSError, ValueError, HfHubHTTPError) as error:
             raise ModelError(
                 "no such model", got=repr(model), expected="a folder, or the name of a model on the Hugging Face hub",
@@ -39,49 +50,92 @@ def locate(model: str, revision: str | None = None) -> Path:
             "no safetensors weights", where=folder, got=f"pickle weights: {pickles}",
             cure="pickles can run any code and are refused; convert them with save_pretrained",
         )  # fmt: skip
+    _check_index(folder)
     return folder
 
 
-def load(model: str, revision: str | None = None, device: str = "auto", dtype: str = "auto"):
+def _wanted(trust_remote_code: bool) -> list[str]:
+    return WANTED_FILES + CODE_FILES * trust_remote_code
+
+
+def _check_index(folder: Path) -> None:
+    """An index names the files of split weights; what it names must be safetensors of the same folder."""
+    path = folder / "model.safetensors.index.json"
+    if not path.is_file():
+        return
+    try:
+        named = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        wrong = sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors"))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError("a broken index of weights", where=path, got=error) from error
+    if wrong:
+        raise ModelError("no safetensors weights", where=path, got=wrong[0], expected="a file of the checkpoint")
+
+
+def load(
+    model: str,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+):
     """Load a checkpoint once: (model, processor, family).
 
     Args:
         model: a folder, or the name of a model on the hub, taken at ``revision``.
         device: as torch names it; "auto" is a GPU if there is one.
         dtype: as torch names it; "auto" is what the checkpoint was saved in (float32 on a CPU instead of float16).
+        trust_remote_code: run the Python files that come with the checkpoint.
 
     Raises:
         ModelError: no such model, an unsupported family, weights that are not safetensors.
     """
-    return load_from(locate(model, revision), device_of(device), dtype)
+    folder = locate(model, revision, trust_remote_code)
+    return load_from(folder, device_of(device), dtype, trust_remote_code)
 
 
-def load_from(folder: Path, device: torch.device, dtype: str):
+def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code: bool = False):
     """``load`` for a checkpoint that was located."""
-    config = config_of(folder)
+    config = config_of(folder, trust_remote_code)
     family = family_of(config)
     try:
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, trust_remote_code=False
-        )
-    except (ImportError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, output_loading_info=True,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
+    if not processor.tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one
+        raise ModelError("no tokenizer", where=folder, expected="tokenizer.json, or what it is made of")
+    if absent := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
+        raise ModelError("weights are missing", where=folder, got=f"none for {len(absent)}: {', '.join(absent[:3])}")
     model = model.to(device).eval()
     if family is generic.FAMILY:
         generic.believe(model, processor, family)
     return model, processor, family
 
 
-def config_of(folder: Path):
-    """A checkpoint's config; ModelError if it has none, or is of a kind that transformers does not know."""
+def config_of(folder: Path, trust_remote_code: bool = False):
+    """A checkpoint's config; ModelError if it has none, a broken one, one of a kind that transformers does not know, or
+    one that wants to run code which is not trusted."""
+    path = folder / "config.json"
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except ValueError as error:  # a model_type that transformers does not know either
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-        raise unsupported(found) from error
-    except OSError as error:
-        raise ModelError("no config", where=folder, got=error) from error
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kind, code = found.get("model_type"), found.get("auto_map")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError("no config, or a broken one", where=path, got=error) from error
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except LOAD_ERRORS as error:
+        if code and not trust_remote_code:
+            raise ModelError(
+                "the checkpoint wants to run its own code", where=folder, got=code,
+                cure="read that code; if you trust it, say trust_remote_code: true for this model in the config",
+            ) from error  # fmt: skip
+        if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+            raise unsupported(kind) from error
+        raise ModelError("a broken config", where=path, got=error) from error
 
 
 def device_of(name: str) -> torch.device:
@@ -104,9 +158,9 @@ def dtype_of(config, device: torch.device, name: str) -> torch.dtype:
     return torch.float32 if saved == torch.float16 and device.type == "cpu" else saved
 
 
-def fingerprint_of_model(folder: Path) -> str:
-    """Of all the files that loading reads: config, processor, tokenizer, chat template and weights."""
-    files = sorted({path for pattern in WANTED_FILES for path in folder.glob(pattern)})
+def fingerprint_of_model(folder: Path, trust_remote_code: bool = False) -> str:
+    """Of all the files that loading reads: config, processor, tokenizer, chat template, weights and trusted code."""
+    files = sorted({path for pattern in _wanted(trust_remote_code) for path in folder.glob(pattern)})
     content = [[path.name, fingerprint_of_file(path)] for path in files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import transformers
-from PIL import Image
 
 import tam
 from tam.cache import VERSION, Generation
@@ -30,7 +29,7 @@ from tam.families.prompt import Prepared, prepare
 from tam.generation.answer import Answer, answer_batch
 from tam.generation.select import select
 from tam.manifest import Sample, Shard, read
-from tam.media import open_media
+from tam.media import open_media, picture_size
 from tam.store import Store
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int = 8,
-    revision: str | None = None, device: str = "auto", dtype: str = "auto",
+    revision: str | None = None, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -54,13 +53,13 @@ def generate(
             raise InputError("wrong number", where=name, got=number, expected="1 or more")
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
-    checkpoint = locate(model, revision)
-    config = config_of(checkpoint)
+    checkpoint = locate(model, revision, trust_remote_code)
+    config = config_of(checkpoint, trust_remote_code)
     compute = device_of(device)
     run = {
         "model": model,
         "revision": None if Path(model).is_dir() else checkpoint.name,
-        "weights": fingerprint_of_model(checkpoint),
+        "weights": fingerprint_of_model(checkpoint, trust_remote_code),
         "family": family_of(config).name,
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
@@ -79,7 +78,7 @@ def generate(
     if done:
         logger.info("generate %s: resume: %d of %d samples are there", shard, len(done), len(samples))
     if len(done) < len(samples):
-        loaded = load_from(checkpoint, compute, dtype)
+        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
         started, already = time.monotonic(), len(done)
         for batch in _batches(samples, done, manifest.parent, batch_size):
             generations = _answer(*loaded, batch, manifest.parent, max_new_tokens)
@@ -112,9 +111,9 @@ def _length(sample: Sample, folder: Path) -> int:
     total = 0
     for path in sample.media:
         try:
-            with Image.open(folder / path) as picture:
-                total += picture.width * picture.height
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            width, height = picture_size(folder / path)
+            total += width * height
+        except InputError:
             total += (folder / path).stat().st_size if sample.kind == "video" and (folder / path).is_file() else 0
     return total
 

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +16,8 @@ from tam.errors import InputError, SchemaError
 from tam.files import atomic
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.maps import SampleMaps, read_maps
+from tam.maps import SampleMaps, read_maps_header, read_pairs
+from tam.media import picture_size
 from tam.metrics.focus import FOCUS_METRICS, focus
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import OBJECT_METRICS, localise, names
@@ -67,15 +67,12 @@ def write_metrics(
     how = json.dumps({"protocol": protocol.name, "method": method, "tagger": judge.name})
     counts: Counter[str] = Counter()
     columns: list[tuple] = []
-    pairs = zip(cache.read_generations(generation), read_maps(maps), strict=True)
     with (
         atomic(out) as temporary,
         pq.ParquetWriter(temporary, SCHEMA.with_metadata({"tam": how})) as writer,
         tqdm(total=count, desc="metrics", unit="sample") as progress,
     ):
-        for answer, sample_maps in pairs:
-            if answer.id != sample_maps.id:
-                raise SchemaError("samples differ", where=maps, got=repr(sample_maps.id), expected=repr(answer.id))
+        for answer, sample_maps in read_pairs(generation, maps):
             if answer.id not in samples:
                 raise InputError("sample is not in the manifest", where=manifest_path, got=repr(answer.id))
             status, rows = score_sample(samples[answer.id], answer, sample_maps, manifest_path, judge, protocol)
@@ -168,6 +165,10 @@ def read_mask(sample: Sample, layout: Layout, manifest_path: Path, protocol: Pro
     path = manifest.resolve(sample.mask, manifest_path)
     if not path.is_file():
         return None, "no mask: the file is missing"
+    try:
+        picture_size(path)  # before its pixels take memory
+    except InputError:
+        return None, "unreadable mask"
     data = np.frombuffer(path.read_bytes(), np.uint8)
     mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if mask is None:
@@ -202,19 +203,10 @@ def _check_categories(samples: dict[str, Sample], path: Path) -> None:
 
 def _check_headers(generation: Path, maps: Path, protocol: Protocol) -> tuple[str, int]:
     """The maps' method and the number of samples."""
-    cure = "run `tam maps` again"
-    try:
-        with h5py.File(maps) as file:
-            method, made_by, made_from = (str(file.attrs[key]) for key in ("method", "protocol", "fingerprint"))
-            count = len(file)
-    except (OSError, KeyError) as error:
-        raise SchemaError("not a maps file, or none", where=maps, got=error, cure=cure) from error
-    expected = str(cache.read_header(generation)["fingerprint"])
-    if made_from != expected:
-        raise SchemaError("maps of another generation", where=maps, got=made_from, expected=expected, cure=cure)
-    with h5py.File(generation) as file:
-        if len(file) != count:
-            raise SchemaError("samples are missing", where=maps, got=count, expected=len(file), cure=cure)
-    if made_by != protocol.name:
-        raise InputError("maps of another protocol", where=maps, got=made_by, expected=protocol.name)
-    return method, count
+    known, header = cache.read_header(generation), read_maps_header(maps)
+    for key, what in (("fingerprint", "maps of another generation"), ("samples", "samples are missing")):
+        if header[key] != known[key]:
+            raise SchemaError(what, where=maps, got=header[key], expected=known[key], cure="run `tam maps` again")
+    if header["protocol"] != protocol.name:
+        raise InputError("maps of another protocol", where=maps, got=header["protocol"], expected=protocol.name)
+    return header["method"], header["samples"]

@@ -295,6 +295,6 @@ def safe_word(text: str) -> str:
 def safe_id(id: str) -> str:
     """A folder name for any sample id; different ids get different names."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", id)[:80].lstrip(".-")
-    if name == id and name:
+    if name == id and name and not re.search("-[0-9a-f]{8}$", name):  # else an id could take another's name
         return name
     return f"{name or 'sample'}-{hashlib.sha256(id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

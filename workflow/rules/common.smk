@@ -34,7 +34,8 @@ def dataset_options(wildcards):
 def model_options(wildcards):
     """The model's entry in the config as options of `tam generate`."""
     entry = config["models"][wildcards.model]
-    return [f"--{key}={value}" for key, value in entry.items() if value is not None]
+    given = {key.replace("_", "-"): value for key, value in entry.items() if value is not None and value is not False}
+    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
 
 
 def run_folder(wildcards):

@@ -1,0 +1,133 @@
+"""Reading HDF5 that anyone may have written: nothing outside the file is opened, nothing huge is allocated.
+
+A declared shape costs its writer nothing, and a link, a virtual or an external dataset names other files. So whatever
+is read here is a part of the file itself, of the type and shape that the reader expects, and checked before it is read.
+Everything raises one of ``DAMAGE``; ``damage_in`` makes a SchemaError of it.
+"""
+
+import contextlib
+import math
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import h5py
+import numpy as np
+
+from tam.errors import LayoutError, SchemaError
+
+# What h5py and the parsing raise when bytes are not what they should be.
+DAMAGE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+    LayoutError,
+)
+MOST_BYTES = 1 << 31  # of one array, or one chunk of it; the largest ones of a real sample take some 200 MB
+MOST_TEXT = 1 << 26
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}  # any other may load a plugin
+
+Value = TypeVar("Value", str, int)
+
+
+@contextlib.contextmanager
+def damage_in(where: object, cure: str) -> Iterator[None]:
+    """What the block raises because of damaged bytes becomes a SchemaError."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise SchemaError("damaged file", where=where, got=_first_line(error), cure=cure) from error
+
+
+@contextlib.contextmanager
+def opened(path: Path, kind: str, version: int, stage: str) -> Iterator[h5py.File]:
+    """Open a file of ours, of format ``tam-KIND``; SchemaError: there is none, or it is damaged, foreign, of another
+    version."""
+    if not path.is_file():
+        raise SchemaError(f"no such {kind} file", where=path, cure=f"run `tam {stage}` first")
+    foreign, expected = f"not a {kind} file", f"tam-{kind}"
+    cure = f"give a file that `tam {stage}` wrote, of version {version}, or run it again"
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path))
+            found = attribute(file, "format", str) if "format" in file.attrs else None
+            number = attribute(file, "version", int) if found == expected else None
+        except DAMAGE as error:
+            raise SchemaError(f"{foreign}, or damaged", where=path, got=_first_line(error), cure=cure) from error
+        if found != expected:
+            raise SchemaError(foreign, where=path, got=repr(found), expected=repr(expected), cure=cure)
+        if number != version:
+            raise SchemaError(f"unknown version of a {kind} file", where=path, got=number, expected=version, cure=cure)
+        yield file
+
+
+def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """What lies in a group, by hard links only: soft ones may be broken, external ones lead to other files."""
+    for name in path.split("/"):
+        link = group.get(name, getlink=True)
+        if link is None:
+            raise KeyError(f"no {path}")
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{path}: a link that leads elsewhere")
+        group = group[name]
+    return group
+
+
+def array(group: h5py.Group, path: str, dtypes: Collection[np.dtype], shape: tuple[int | None, ...]) -> np.ndarray:
+    """Read an array of one of the types and of the shape (None: any length)."""
+    dataset = _dataset(group, path)
+    if dataset.dtype not in dtypes:
+        raise TypeError(f"{path}: {dataset.dtype} instead of {' or '.join(str(dtype) for dtype in dtypes)}")
+    found = dataset.shape
+    if found is None or len(found) != len(shape) or any(b not in (None, a) for a, b in zip(found, shape, strict=True)):
+        raise ValueError(f"{path}: shape {found} instead of {shape}")
+    for name, extent in (("", found), ("a chunk of ", dataset.chunks or ())):
+        size = math.prod(extent) * dataset.dtype.itemsize
+        if size > MOST_BYTES:
+            raise ValueError(f"{path}: {name}{size} bytes, more than {MOST_BYTES}")
+    return dataset[()]
+
+
+def text(group: h5py.Group, path: str) -> str:
+    """Read a single text."""
+    dataset = _dataset(group, path)
+    if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None or dataset.dtype.itemsize > MOST_TEXT:
+        raise TypeError(f"{path}: {dataset.dtype} {dataset.shape} instead of a text")
+    return dataset.asstr()[()]
+
+
+def attribute(item: h5py.Group | h5py.Dataset, name: str, kind: type[Value]) -> Value:
+    """Read an attribute that is one text or one number."""
+    if name not in item.attrs:
+        raise KeyError(f"no attribute {name}")
+    stored = item.attrs.get_id(name)
+    if stored.shape != () or stored.dtype.itemsize > MOST_TEXT:
+        raise TypeError(f"attribute {name}: shape {stored.shape} instead of a single value")
+    value = item.attrs[name]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) is not kind:
+        raise TypeError(f"attribute {name}: {type(value).__name__} instead of {kind.__name__}")
+    return value
+
+
+def _dataset(group: h5py.Group, path: str) -> h5py.Dataset:
+    dataset = member(group, path)
+    if not isinstance(dataset, h5py.Dataset):
+        raise TypeError(f"{path}: not a dataset")
+    properties = dataset.id.get_create_plist()
+    if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise ValueError(f"{path}: its values lie in another file")
+    filters = {properties.get_filter(index)[0] for index in range(properties.get_nfilters())}
+    if unknown := filters - FILTERS:
+        raise ValueError(f"{path}: unknown filters {sorted(unknown)}")
+    return dataset
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
