@@ -5,7 +5,7 @@ methods      methods x datasets, per model
 filters      filters and kernel sizes after ECI, per dataset and model; where there are such methods
 models       models x datasets, TAM
 
-Each as .csv (tidy), .md and .tex; index.html has all of them and the tables of every run.
+Controls are in all of them. Each as .csv (tidy), .md and .tex; index.html has all of them and the tables of every run.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +38,8 @@ from tam.tables import (
 from tam.tabular import Cell, Panel, Row, Table, html, latex, markdown
 
 MAIN = ("obj_iou", "func_iou", "f1_iou")
-COMPONENTS = ("activation", "eci", "rgf", "tam")
+CONTROLS = ("random", "centre", "permuted", "activation")
+COMPONENTS = (*CONTROLS, "eci", "rgf", "tam")
 FILTERED = ("eci", *(f"{name}-{kernel}" for name in FILTERS for kernel in KERNELS))
 PUBLISHED_NOTE = (
     "The columns “published” and “difference” (ours minus published, percentage points) compare with numbers in print; "
@@ -133,7 +134,10 @@ def components(numbers: Numbers) -> Built:
     panels, cells = [], []
     ablations = [key[:2] for key in numbers.published if key[2] in COMPONENTS and key[2] != BASE]
     for dataset, model in dict.fromkeys([*numbers.runs(), *ablations]):
-        rows = [(title(method), [numbers.get(dataset, model, method, m) for m in MAIN]) for method in COMPONENTS]
+        rows = [
+            (title(method), [numbers.get(dataset, model, method, m) for m in MAIN])
+            for method in (*CONTROLS[:-1], *COMPONENTS)
+        ]
         _add(panels, cells, f"{dataset}, {model}", "Method", [METRICS[metric] for metric in MAIN], rows)
     return _table("Component ablation", panels, cells)
 
@@ -160,7 +164,7 @@ def filters(numbers: Numbers) -> Built:
             continue
         rows = [
             ("No filter" if method == "eci" else title(method), [numbers.get(dataset, model, method, m) for m in MAIN])
-            for method in FILTERED
+            for method in (*CONTROLS, *FILTERED)
         ]
         _add(panels, cells, f"{dataset}, {model}", "Filter after ECI", [METRICS[metric] for metric in MAIN], rows)
     return _table("Filters", panels, cells)
@@ -172,9 +176,13 @@ def models(numbers: Numbers) -> Built:
     keys = [key for key in (*numbers.ours, *(key[:3] for key in numbers.published)) if key[2] == BASE]
     datasets, names = (list(dict.fromkeys(key[place] for key in keys)) for place in (0, 1))
     for metric in (*MAIN, "precision", "recall"):
-        rows = [(name, [numbers.get(dataset, name, BASE, metric) for dataset in datasets]) for name in names]
+        rows = [
+            (f"{name}, {title(method)}", [numbers.get(dataset, name, method, metric) for dataset in datasets])
+            for name in names
+            for method in (BASE, *CONTROLS)
+        ]
         _add(panels, cells, METRICS[metric], "Model", datasets, rows)
-    return _table(f"Models and datasets, {title(BASE)}", panels, cells)
+    return _table("Models and datasets", panels, cells)
 
 
 def measured_otherwise(published: Sequence[Published]) -> Table:

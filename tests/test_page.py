@@ -241,7 +241,7 @@ def written(folder: Path, samples: list[Sample], made: list[Generation], methods
 
 
 def test_fifty_samples_of_photographs_stay_below_five_megabytes(tmp_path):
-    """The default's methods, 25 tokens to a caption, 17 x 23 cells over 640 x 480 photographs: the data of 5 samples, ten times.
+    """The default's methods, captions of 25 tokens, 17 x 23 cells over 640 x 480 photographs: 5 samples, ten times.
 
     The logits are smooth with noise upon them, which packs worse than those of a model.
     """

@@ -17,9 +17,9 @@ ZERO = "zero map"
 def focus(words: Sequence[Word], maps: np.ndarray) -> list[Row]:
     """Three rows a word: the mean over its tokens' maps, float [answer, rows, columns], that are not 0 everywhere.
 
-    NaN counts as 0. A word without such a map has the status "zero map".
+    NaN and negative values count as 0. A word without such a map has the status "zero map".
     """
-    flat = np.nan_to_num(maps.reshape(len(maps), -1)).astype(np.float64)
+    flat = np.nan_to_num(maps.reshape(len(maps), -1)).astype(np.float64).clip(min=0)
     lit = flat.max(1) > 0
     values = np.full((len(maps), len(FOCUS_METRICS)), np.nan)
     values[lit] = np.stack([entropy(flat[lit]), gini(flat[lit]), top_mass(flat[lit])], 1)
