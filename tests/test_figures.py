@@ -1,5 +1,6 @@
 """Figures of a run: what they choose, that they are the same each time, and that odd words do not break them."""
 
+import shutil
 from pathlib import Path
 
 import matplotlib.image
@@ -12,8 +13,10 @@ from tam import figures, manifest
 from tam.cache import write_generations
 from tam.errors import InputError
 from tam.figures import data
+from tam.layout import Grid
 from tam.maps import write_maps
 from tam.methods import rank
+from tam.metrics import write_metrics
 from tam.protocol import FIXED
 from tests.answers import END, generation, picture, sample
 
@@ -100,6 +103,55 @@ def test_the_example_is_the_sample_with_the_most_nouns_whatever_its_score():
     table = pd.DataFrame(rows("good", 0.9)[:2] + rows("rich", 0.1) + rows("also rich", 0.9))
     samples = {id: sample(id, []) for id in ("good", "rich", "also rich")}
     assert data.example(table, samples) == "rich"
+
+
+def test_correlations_are_pearsons_and_a_flat_map_has_none():
+    found = data.correlations(np.array([[0, 1, 2, 3], [0, 2, 4, 6], [3, 2, 1, 0], [1, 1, 1, 1], [1, 0, 0, 1]]))
+    assert found[0, :3].tolist() == pytest.approx([1, 1, -1]) and found[0, 4] == pytest.approx(0)
+    assert np.isnan(found[3]).all() and np.isnan(found[:, 3]).all()
+
+
+def test_tam_is_the_main_method_wherever_it_stands():
+    assert data.main_method(["activation", "tam", "random"]) == "tam"
+    assert (data.main_method(["activation", "eci"]), data.main_method([])) == ("eci", "")
+
+
+def test_a_video_and_several_pictures_have_a_figure_with_a_column_each(tmp_path):
+    for number in range(4):
+        picture(tmp_path / f"{number}.png", color=(60 * number, 90, 120))
+    names = [f"{number}.png" for number in range(4)]
+    samples = [sample("film", names, "video"), sample("pair", names[:2]), sample("gone", ["no.png"], "video")]
+    manifest.write(samples, tmp_path / "manifest.jsonl")
+    film = tuple(Grid(0, (2 * i, 2 * i + 1), 3, 4, (0, 0, 40, 30)) for i in range(2))
+    pair = tuple(Grid(i, (0,), 3, 4, (0, 0, 40, 30)) for i in range(2))
+    made = [generation("film", [b"What"], ANSWER, film), generation("pair", [b"What"], ANSWER, pair, ((40, 30),) * 2)]
+    answers = tmp_path / "generate/0-of-1.h5"
+    write_generations(answers, dict(enumerate(made)), {}, "x")
+    write_maps(answers, tmp_path / "maps/tam/0-of-1.h5", "tam", FIXED)
+    write_metrics(
+        answers, tmp_path / "maps/tam/0-of-1.h5", tmp_path / "manifest.jsonl",
+        tmp_path / "metrics/tam/0-of-1.parquet", FIXED,
+    )  # fmt: skip
+    written = figures.write_figures(tmp_path, tmp_path / "manifest.jsonl", tmp_path / "figures")
+    names = {path.stem for path in written}
+    assert {"video", "images", "correlation"} <= names
+    text = (tmp_path / "figures/video.svg").read_text()
+    assert "frame 0" in text and "frame 2" in text and "frame 1" not in text
+
+
+def test_models_are_compared_on_a_sample_that_all_name_alike(run, caplog):
+    other = run.parent / "other"
+    shutil.copytree(run, other)
+    written = figures.write_comparison([run, other], run / "manifest.jsonl", run / "comparison")
+    assert sorted(path.name for path in written) == ["models.pdf", "models.png", "models.svg"]
+    first = [path.read_bytes() for path in written]
+    again = figures.write_comparison([run, other], run / "manifest.jsonl", run / "comparison")
+    assert [path.read_bytes() for path in again] == first
+    text = (run / "comparison/models.svg").read_text()
+    assert all(name in text for name in (run.name, "other", "dog"))
+    shutil.rmtree(other / "maps")
+    assert figures.write_comparison([run, other], run / "manifest.jsonl", run / "comparison") == []
+    assert "no sample has maps from all models" in caplog.text
 
 
 def test_methods_stand_in_the_order_of_the_ablation():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tam.families.pieces import sentencepiece_bytes
 from tam.render import fonts, tokens
-from tam.render.colors import BLACK, JET, LATER, WHITE, colored
+from tam.render.colors import BLACK, COLORMAPS, JET, LATER, WHITE, colored, for_text, table
 from tam.render.tokens import Token, lay_out, page, shape, units
 from tests.shared import shared
 
@@ -164,6 +164,13 @@ def test_colours_of_a_page():
     assert made.current == 3
     assert made.colors[:5].tolist() == [[0, 0, 128], [0, 0, 128], [128, 0, 0], list(WHITE), list(LATER)]
     assert made.colors[5].tolist() == list(BLACK)
+
+
+def test_letters_of_any_colour_map_are_darker_than_later_ones_and_jet_is_as_published():
+    for name in COLORMAPS:
+        letters = for_text(table(name)).astype(float)
+        assert name == "jet" or (letters @ [0.299, 0.587, 0.114]).max() < 152 < LATER[0]
+    assert for_text(JET) is JET
 
 
 def test_a_merged_unit_takes_the_largest_relevance():

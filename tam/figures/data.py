@@ -106,10 +106,10 @@ def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def unscored_words(drawn: Drawn, count: int) -> list[int]:
-    """First tokens of the words to show of an answer without scored words, by the same rule, in reading order."""
+    """First tokens of the words to show of an answer without scored ones: by the same rule, each once, in its order."""
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
     rows = pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
-    return sorted(chosen_words(rows, count).token)
+    return sorted(chosen_words(rows.drop_duplicates("word"), count).token)
 
 
 def example(table: pd.DataFrame, samples: dict[str, Sample]) -> str | None:

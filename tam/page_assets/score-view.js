@@ -2,6 +2,7 @@
 // What the model considered in place of a token, and how well its maps lie.
 
 const NOT_SCORED = "This word is not scored: neither a noun nor a function word of the answer.";
+const NONE_SCORED = "No word of this answer is scored.";
 
 function showCandidates() {
   const { tokens } = spans[current];
@@ -33,7 +34,7 @@ function showScores() {
   const whole = sample.scores.filter((row) => row.token < 0);
   byId("scores").replaceChildren(
     element("h3", {}, "Scores of ", element("bdi", {}, `“${spanText(spans[current])}”`)),
-    own.length ? scoreTable(own) : element("p", { className: "note" }, NOT_SCORED),
+    own.length ? scoreTable(own) : element("p", { className: "note" }, sample.scores.length > whole.length ? NOT_SCORED : NONE_SCORED),
     ...(whole.length ? [element("h3", {}, "Scores of the whole answer"), scoreTable(whole)] : []),
   );
 }

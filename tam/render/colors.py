@@ -10,6 +10,7 @@ from tam.errors import InputError
 WHITE, BLACK, LATER, NOTE = (255, 255, 255), (0, 0, 0), (200, 200, 200), (110, 110, 110)
 # OpenCV's table, which the published pictures use; the reshape keeps OpenCV 4 and 5 alike
 JET = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(-1, 1), cv2.COLORMAP_JET)[:, 0, ::-1].copy()
+LIGHTEST = 150  # luma of a letter
 COLORMAPS = ("jet", "viridis", "magma", "cividis")  # cividis: the same to those who do not tell red from green
 
 
@@ -23,6 +24,14 @@ def table(name: str) -> np.ndarray:
     import matplotlib  # slow to load, and not needed for jet
 
     return np.rint(255 * np.asarray(matplotlib.colormaps[name].colors)).astype(np.uint8)
+
+
+def for_text(colors: np.ndarray) -> np.ndarray:
+    """A table for letters on white: light colours are darkened until they can be read; jet stays as published."""
+    if colors is JET:
+        return colors
+    luma = colors @ np.array([0.299, 0.587, 0.114])
+    return np.rint(colors * np.minimum(1, LIGHTEST / np.maximum(luma, 1))[:, None]).astype(np.uint8)
 
 
 def colored(values: np.ndarray, colors: np.ndarray = JET) -> np.ndarray:

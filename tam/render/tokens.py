@@ -14,7 +14,7 @@ import numpy as np
 import regex
 
 from tam.render import fonts
-from tam.render.colors import BLACK, JET, LATER, NOTE, WHITE, colored
+from tam.render.colors import BLACK, JET, LATER, NOTE, WHITE, colored, for_text
 
 MARGIN, FOOT = 8, 15
 LARGE, SMALL, MANY = 25, 14, 120  # text sizes, and the number of tokens above which the small one is used
@@ -412,14 +412,14 @@ def page(
     Raises nothing for odd values: relevance outside [0, 1] is clipped, NaN counts as 0.
     """
     values = np.nan_to_num(np.asarray(relevance, dtype=np.float64))
-    colors = np.empty((len(layout.units) + 2, 3), np.uint8)
+    colors, inks = np.empty((len(layout.units) + 2, 3), np.uint8), for_text(table)
     for number, unit in enumerate(layout.units):
         if token in unit.tokens:
             colors[number] = WHITE
         elif unit.tokens[0] > token:
             colors[number] = LATER
         else:
-            colors[number] = colored(values[list(unit.tokens)].max(), table)
+            colors[number] = colored(values[list(unit.tokens)].max(), inks)
     colors[-2:] = BLACK, NOTE
     foot = tuple(_foot(candidates[:TOP], heading, layout)) if candidates else ()
     return Page(layout, layout.unit_of(token), colors, foot)
