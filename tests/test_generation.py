@@ -203,7 +203,7 @@ def test_an_answer_that_cannot_be_given_is_refused(media):
     with pytest.raises(InputError, match="the answer holds a vision token"):
         explain_sample(model, processor, family, TWO, media, answer="a <|image_pad|>")
     model.generation_config.eos_token_id = None
-    with pytest.raises(InputError, match="s2: the answer is empty"):
+    with pytest.raises(InputError, match="the answer is empty"):
         explain_sample(model, processor, family, TWO, media, answer="")
 
 
