@@ -41,7 +41,8 @@ class Preparing(Dataset):
             made = prepare(self.family, self.config, self.processor, media, sample.prompt, sample.turns)
         except Exception as error:  # a processor may raise anything
             return row, {}, error.with_traceback(None)
-        return row, made.inputs, replace(made, inputs={})
+        # The tokens look into a tensor whose memory is about to be handed to another process.
+        return row, made.inputs, replace(made, inputs={}, tokens=made.tokens.copy())
 
 
 def workers_for(device: torch.device) -> int:
