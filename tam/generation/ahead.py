@@ -18,9 +18,9 @@ from tam.families.prompt import Prepared, prepare
 from tam.manifest import Sample
 from tam.media import open_media
 
-MOST_WORKERS = 8
+MOST_WORKERS = 16
 # Samples that wait for the device, for each worker. One of 640 x 480 pixels is 7 MB for Qwen2-VL.
-WAITING = 8
+WAITING = 4
 
 
 @dataclass(frozen=True)
