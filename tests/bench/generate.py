@@ -9,6 +9,7 @@ embedded model and its emoji scenes. Needs torch, transformers, h5py, numpy, pil
 """
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -194,7 +195,7 @@ def plain(bench: Bench, length: int) -> None:
 
 def ours(bench: Bench, length: int, size: int | None = None) -> None:
     """From picture files to written parts, as the stage does it."""
-    work, words = bench.work(length), bench.processor.tokenizer
+    work, words = bench.work(length), copy.deepcopy(bench.processor.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
 
         def keep(batch: dict) -> None:
@@ -341,7 +342,7 @@ def main() -> None:
             del bench
     what = torch.cuda.get_device_name(device) if gpu else "CPU"
     notes = (
-        f"{what}: {bandwidth / 1e9:.0f} GB/s copied, {rate / 1e12:.3g} TFLOP/s. "
+        f"{what}: {bandwidth / 1e9:.0f} GB/s copied, {rate / 1e12:.3g} TFLOP/s."
         f" Samples/s by the {options.clock} clock; medians over {options.rounds} rounds,"
         f" both ways in turns. Parts: one after another, a sample of a batch. {NONE}: only on a GPU."
     )
