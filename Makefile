@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench fuzz
+.PHONY: help setup run test bench bench-generate fuzz
 
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile workflow/profiles/default
 
@@ -8,6 +8,7 @@ help:
 	@echo "make test    set up, then all tests"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
+	@echo "make bench-generate   the same for generation: full-size models on a GPU, else the embedded one"
 
 setup:
 	@bash envs/setup.sh
@@ -39,3 +40,7 @@ bench: setup
 
 fuzz: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz 10000
+
+# Not in `bench`, and without set-up: it runs on a GPU machine that has neither Snakemake nor TeX.
+bench-generate:
+	PATH="$$PWD/.venv/bin:$$PATH" OMP_WAIT_POLICY=passive python -m tests.bench.generate results/bench

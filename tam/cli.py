@@ -165,8 +165,11 @@ def generate(
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Samples at a time; moves logits in their last bits only.")
-    ] = 8,
+        str, typer.Option(help="Samples at a time, or 'auto': as memory allows. Moves logits in their last bits only.")
+    ] = "auto",
+    answers: Annotated[
+        Path | None, typer.Option(help='Explain these texts instead: lines of {"id": ..., "answer": ...}.')
+    ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
     ] = False,
@@ -182,7 +185,8 @@ def generate(
         _checkpoint(model),
         out,
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size),
+        answers=answers,
         revision=revision,
         device=device,
         dtype=dtype,
@@ -326,6 +330,14 @@ def explain(
         revision=revision, dtype=dtype, device=device, max_new_tokens=max_new_tokens, answer=answer,
     )  # fmt: skip
     print(f"{explained}\nlook at {folder}")
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise InputError("wrong number", where="--batch-size", got=repr(text), expected="auto, or 1 or more")
+    return int(text)
 
 
 def _checkpoint(model: str) -> str:

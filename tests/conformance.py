@@ -21,7 +21,7 @@ from tam.families.checkpoint import load
 from tam.families.interface import Family
 from tam.families.probe import probe
 from tam.families.prompt import Prepared, prepare
-from tam.generation.answer import answer_batch, given_answer
+from tam.generation.answer import answer_batch, given_answers
 from tam.generation.select import select
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps, write_maps
@@ -142,8 +142,10 @@ def eager_is_sdpa(case: Case) -> None:
 
 def given_is_generated(case: Case) -> None:
     """An answer that is handed over is explained as one that was generated."""
-    for one, alone in zip(case.prepared, case.alone, strict=True):
-        same(case.kept(one, given_answer(case.model, case.family, one, alone.answer_ids)), alone)
+    ids = [alone.answer_ids for alone in case.alone]
+    given = given_answers(case.model, case.processor, case.family, case.prepared, ids)
+    for one, answer, alone in zip(case.prepared, given, case.alone, strict=True):
+        same(case.kept(one, answer), alone)
 
 
 def maps_survive_the_files(case: Case) -> None:

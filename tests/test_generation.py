@@ -20,7 +20,7 @@ from tam.errors import InputError, ModelError, NotFiniteError
 from tam.families import FAMILIES, family_of
 from tam.families.checkpoint import dtype_of, fingerprint_of_file, load
 from tam.families.prompt import prepare
-from tam.generation import head, stage
+from tam.generation import ahead, batches, head, stage
 from tam.generation.answer import answer_batch
 from tam.generation.sample import explain_sample
 from tam.generation.select import select
@@ -203,7 +203,7 @@ def test_an_answer_that_cannot_be_given_is_refused(media):
     with pytest.raises(InputError, match="the answer holds a vision token"):
         explain_sample(model, processor, family, TWO, media, answer="a <|image_pad|>")
     model.generation_config.eos_token_id = None
-    with pytest.raises(InputError, match="s2: the answer is empty"):
+    with pytest.raises(InputError, match="the answer is empty"):
         explain_sample(model, processor, family, TWO, media, answer="")
 
 
@@ -413,7 +413,7 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
         1: {"media": ["broken.png"]}, 4: {"media": ["none.png"]}, 5: {"prompt": "what is <|image_pad|>?"},
     }  # fmt: skip
     write([sample(index, **broken.get(index, {})) for index in range(12)], shard.manifest)
-    honest = stage.prepare
+    honest = ahead.prepare
 
     def poisoned(family, config, processor, media, words, turns):
         prepared = honest(family, config, processor, media, words, turns)
@@ -421,7 +421,7 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
             prepared.inputs["pixel_values"].fill_(float("nan"))
         return prepared
 
-    monkeypatch.setattr(stage, "prepare", poisoned)
+    monkeypatch.setattr(ahead, "prepare", poisoned)
     assert shard(batch_size=4) == {"truncated": 8, "failed": 4}
     made = {one.row: one for one in read_generations(shard.folder / "0.h5")}
     assert {row for row, one in made.items() if one.failed} == {1, 2, 4, 5}
@@ -430,8 +430,9 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
     assert made[3].answer_ids.size == 6
 
 
-def test_a_batch_that_does_not_fit_is_tried_in_halves(shard, monkeypatch):
-    sizes, honest = [], stage.answer_batch
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_that_fits_is_remembered(shard, monkeypatch):
+    write([sample(0, id=f"s{index}") for index in range(12)], shard.manifest)  # all of one length
+    sizes, honest = [], batches.answer_batch
 
     def small(model, processor, prepared, limit):
         sizes.append(len(prepared))
@@ -439,18 +440,47 @@ def test_a_batch_that_does_not_fit_is_tried_in_halves(shard, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return honest(model, processor, prepared, limit)
 
-    monkeypatch.setattr(stage, "answer_batch", small)
+    monkeypatch.setattr(batches, "answer_batch", small)
     assert shard(batch_size=5) == {"truncated": 12}
-    assert sizes == [5, 2, 3, 1, 2, 5, 2, 3, 1, 2, 2]
+    assert sizes == [5, 2, 2, 1, 2, 2, 1, 2]
+
+
+def test_a_sample_that_the_model_cannot_take_is_found_in_its_batch(shard, monkeypatch):
+    """Not a matter of memory: the size of later batches stays."""
+    sizes, honest = [], batches.answer_batch
+
+    def picky(model, processor, prepared, limit):
+        sizes.append(len(prepared))
+        if any(one.layout.sizes == (SIZES[1],) and len(one.tokens) == 37 for one in prepared):
+            raise IndexError("no such position")
+        return honest(model, processor, prepared, limit)
+
+    monkeypatch.setattr(batches, "answer_batch", picky)
+    assert shard(batch_size=12) == {"truncated": 11, "failed": 1}
+    assert sizes == [12, 6, 6, 3, 3, 1, 2, 1, 1]
+    (failed,) = (one for one in read_generations(shard.folder / "0.h5") if one.failed)
+    assert (failed.id, failed.status) == ("s1", "failed: IndexError: no such position")
+
+
+def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
+    def lost(*_):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(batches, "answer_batch", lost)
+    with pytest.raises(torch.AcceleratorError):
+        shard()
+    assert not (shard.folder / "0.h5").exists()
 
 
 def test_a_batch_of_one_that_breaks_is_a_failed_sample(shard, monkeypatch):
     def broken(*_):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(stage, "answer_batch", broken)
+    monkeypatch.setattr(batches, "answer_batch", broken)
     assert shard() == {"failed": 12}
-    assert next(read_generations(shard.folder / "0.h5")).status == "failed: OutOfMemoryError: out of memory"
+    assert next(read_generations(shard.folder / "0.h5")).status == (
+        "failed: out of memory; got 112 x 168 pixels, 55 tokens; cure: smaller pictures, or more memory"
+    )
 
 
 def test_wrong_numbers_are_refused(shard):

@@ -6,7 +6,7 @@ A hook keeps the last layer's normalised states (what the output head reads), on
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
     Only sampling is switched off: what else the checkpoint's generation config says (end tokens, a repetition
     penalty) holds, as it does in the published code.
     """
-    inputs = {name: value.to(model.device) for name, value in collate(prepared, padding_of(processor)).items()}
+    inputs = collate([_on(model.device, sample) for sample in prepared], padding_of(processor))
     config = copy.deepcopy(model.generation_config)
     config.update(
         do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, return_dict_in_generate=False,
@@ -52,10 +52,10 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
         sequences = model.generate(**inputs, generation_config=config)
     length = inputs["input_ids"].shape[1]
     states = torch.cat(states, dim=1)
-    best = [torch.stack(steps, dim=1) for steps in zip(*best, strict=True)]
+    best = [torch.stack(steps, dim=1).cpu() for steps in zip(*best, strict=True)]
+    generated = sequences[:, length:].cpu().numpy().astype(np.int32)
     answers = []
-    for index, sample in enumerate(prepared):
-        ids = sequences[index, length:].cpu().numpy().astype(np.int32)
+    for index, (sample, ids) in enumerate(zip(prepared, generated, strict=True)):
         stops = np.flatnonzero(np.isin(ids, end_ids(config)))
         ids = ids[: stops[0] + 1] if len(stops) else ids
         start = length - len(sample.tokens)
@@ -71,30 +71,52 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
 
 
 @torch.inference_mode()
-def given_answer(model, family: Family, prepared: Prepared, ids: Sequence[int]) -> Answer:
-    """An answer that somebody else gave: one forward pass over the prompt and the answer, of at least one token."""
-    ids, length, inputs = np.asarray(ids, np.int32), len(prepared.tokens), {}
-    more = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": 1, "token_type_ids": family.answer_type}
-    for name, value in prepared.inputs.items():
-        if value.shape == (1, length):
-            value = torch.nn.functional.pad(value, (0, len(ids)))
-            value[0, length:] = more.get(name, 0)
-        inputs[name] = value.to(model.device)
+def given_answers(
+    model, processor, family: Family, prepared: Sequence[Prepared], answers: Sequence[Sequence[int]]
+) -> list[Answer]:
+    """Answers that somebody else gave, of at least one token each: one forward pass over prompts and answers.
+
+    Padded on the right, behind everything that is read: every token has the position that it has alone.
+    """
+    answers = [np.asarray(ids, np.int32) for ids in answers]
+    whole = [_answered(family, _on(model.device, one), ids) for one, ids in zip(prepared, answers, strict=True)]
     with _recording(model) as (states, _):
-        model(**inputs, use_cache=False, logits_to_keep=1)
-    states = states[0][0, :-1]
-    return Answer(ids, True, states, best_rows(model.get_output_embeddings(), states[length - 1 :]))
+        model(**collate(whole, padding_of(processor), left=False), use_cache=False, logits_to_keep=1)
+    made = []
+    for index, (sample, ids) in enumerate(zip(prepared, answers, strict=True)):
+        length = len(sample.tokens)
+        its = states[0][index, : length + len(ids) - 1]
+        made.append(Answer(ids, True, its, best_rows(model.get_output_embeddings(), its[length - 1 :])))
+    return made
+
+
+def _answered(family: Family, prepared: Prepared, ids: np.ndarray) -> Prepared:
+    """The inputs of a prompt with its answer behind it."""
+    length, inputs = len(prepared.tokens), dict(prepared.inputs)
+    more = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": 1, "token_type_ids": family.answer_type}
+    for name, value in inputs.items():
+        if value.shape == (1, length):
+            inputs[name] = torch.nn.functional.pad(value, (0, len(ids)))
+            inputs[name][0, length:] = more.get(name, 0)
+    return replace(prepared, inputs=inputs, tokens=np.concatenate([prepared.tokens, ids]))
+
+
+def _on(device: torch.device, prepared: Prepared) -> Prepared:
+    inputs = {name: value.to(device, non_blocking=True) for name, value in prepared.inputs.items()}
+    return replace(prepared, inputs=inputs)
 
 
 def answer_ids(model, processor, family: Family, text: str) -> list[int]:
     """The tokens of a given answer, with the end token that a whole answer has.
 
     Raises:
-        InputError: the text holds a token that stands for vision.
+        InputError: the text is empty, or holds a token that stands for vision.
     """
     ids, ends = processor.tokenizer(text, add_special_tokens=False)["input_ids"], end_ids(model.generation_config)
     if family.vision_ids(model.config).intersection(ids):
         raise InputError("the answer holds a vision token", got=repr(text), cure="take it out of the answer")
+    if not ids and len(ends) == 0:
+        raise InputError("the answer is empty")
     return ids if len(ends) == 0 or (ids and ids[-1] in ends) else [*ids, int(ends[0])]
 
 
@@ -106,8 +128,8 @@ def padding_of(processor) -> int:
     return processor.tokenizer.pad_token_id or 0  # never attended to
 
 
-def collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tensor]:
-    """One batch of several samples' inputs: those that run along the tokens are padded on the left, the others joined.
+def collate(prepared: Sequence[Prepared], padding: int, left: bool = True) -> dict[str, torch.Tensor]:
+    """One batch of several samples' inputs: those that run along the tokens are padded on one side, the others joined.
 
     What differs in another length than the first (tiles of a picture, sides of a padded one) is filled up with zeros
     at its end, as processors do it in a batch of their own.
@@ -118,8 +140,10 @@ def collate(prepared: Sequence[Prepared], padding: int) -> dict[str, torch.Tenso
         values = [(sample.inputs[name], len(sample.tokens)) for sample in prepared if name in sample.inputs]
         if all(value.shape == (1, length) for value, length in values):
             fill = padding if name == "input_ids" else 0
+            room = [((longest - length, 0) if left else (0, longest - length)) for _, length in values]
             values = [
-                (torch.nn.functional.pad(value, (longest - length, 0), value=fill), length) for value, length in values
+                (torch.nn.functional.pad(value, sides, value=fill), length)
+                for (value, length), sides in zip(values, room, strict=True)
             ]
         largest = np.max([value.shape[1:] for value, _ in values], axis=0)
         batch[name] = torch.cat([_filled(value, largest) for value, _ in values])

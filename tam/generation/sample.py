@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from tam.cache import Generation
-from tam.errors import InputError
 from tam.families.interface import Family
 from tam.families.prompt import prepare
-from tam.generation.answer import answer_batch, answer_ids, given_answer
+from tam.generation.answer import answer_batch, answer_ids, given_answers
 from tam.generation.select import select
 from tam.manifest import Sample
 from tam.media import open_media
@@ -24,8 +23,7 @@ def explain_sample(
     prepared = prepare(family, model.config, processor, open_media(sample, folder), sample.prompt, sample.turns)
     if answer is None:
         (made,) = answer_batch(model, processor, [prepared], max_new_tokens)
-    elif ids := answer_ids(model, processor, family, answer):
-        made = given_answer(model, family, prepared, ids)
     else:
-        raise InputError("the answer is empty", where=sample.id)
+        ids = answer_ids(model, processor, family, answer)
+        (made,) = given_answers(model, processor, family, [prepared], [ids])
     return select(model, processor, sample, prepared, made)

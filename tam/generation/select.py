@@ -1,25 +1,49 @@
 """Keep of an answer what the maps need: the logits of the classes that occur, at the positions that are read."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from tam.cache import OK, TRUNCATED, Generation
+from tam.cache import OK, TRUNCATED, Candidates, Generation
 from tam.errors import NotFiniteError
 from tam.families.pieces import piece_of
 from tam.families.prompt import Prepared
 from tam.generation.answer import Answer, end_ids
 from tam.generation.head import best_rows, blocks, joined
+from tam.layout import Layout
 from tam.manifest import Sample
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Selected:
+    """What is kept of an answer, in numbers only; the arrays are those of ``Generation``."""
+
+    sample: Sample
+    layout: Layout
+    ids: np.ndarray
+    ended: bool
+    tokens: np.ndarray
+    classes: np.ndarray
+    logits: np.ndarray
+    candidates: Candidates
+    dtype: str
+
+
 def select(model, processor, sample: Sample, prepared: Prepared, answer: Answer) -> Generation:
     """Keep of an answer what the maps need.
 
     Raises:
         NotFiniteError: the model's logits are NaN or infinite.
     """
-    layout, tokenizer, head = prepared.layout, processor.tokenizer, model.get_output_embeddings()
+    ends = end_ids(model.generation_config)
+    return in_words(processor.tokenizer, ends, select_numbers(model, sample, prepared, answer))
+
+
+@torch.inference_mode()
+def select_numbers(model, sample: Sample, prepared: Prepared, answer: Answer) -> Selected:
+    """The part of ``select`` that needs the model; ``in_words`` is the rest."""
+    layout, head = prepared.layout, model.get_output_embeddings()
     tokens = np.concatenate([prepared.tokens, answer.ids]).astype(np.int32)
     candidates = answer.candidates
     if len(layout.prompt):
@@ -32,25 +56,35 @@ def select(model, processor, sample: Sample, prepared: Prepared, answer: Answer)
     logits = torch.cat([block[:, wanted] for block in blocks(head, answer.states[rows])]).float().cpu().numpy()
     if not (np.isfinite(logits).all() and np.isfinite(candidates.logsumexp).all()):
         raise NotFiniteError("logits are NaN or infinite", where=sample.id, cure="try another dtype, such as float32")
-    retokenised = [_retokenised(tokenizer, ids) for ids in (tokens[layout.prompt], answer.ids)]
-    occurring = np.unique(np.concatenate([classes, candidates.ids.ravel(), *retokenised]))
+    dtype = str(answer.states.dtype).removeprefix("torch.")
+    classes = classes.astype(np.int32)
+    return Selected(sample, layout, answer.ids, answer.ended, tokens, classes, logits, candidates, dtype)
+
+
+def in_words(tokenizer, ends: np.ndarray, kept: Selected) -> Generation:
+    """What was kept, with what its ids stand for.
+
+    Args:
+        ends: the ids that end an answer.
+    """
+    retokenised = [_retokenised(tokenizer, ids) for ids in (kept.tokens[kept.layout.prompt], kept.ids)]
+    occurring = np.unique(np.concatenate([kept.classes, kept.candidates.ids.ravel(), *retokenised]))
     return Generation(
-        id=sample.id,
-        status=OK if answer.ended else TRUNCATED,
-        prompt=sample.prompt,
-        answer=tokenizer.decode(answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
-        answer_with_special=_decoded(tokenizer, answer.ids),
-        tokens=tokens,
-        layout=layout,
-        classes=classes.astype(np.int32),
-        logits=logits,
-        dtype=str(answer.states.dtype).removeprefix("torch."),
-        candidates=candidates,
+        id=kept.sample.id,
+        status=OK if kept.ended else TRUNCATED,
+        prompt=kept.sample.prompt,
+        answer=tokenizer.decode(kept.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+        answer_with_special=_decoded(tokenizer, kept.ids),
+        tokens=kept.tokens,
+        layout=kept.layout,
+        classes=kept.classes,
+        logits=kept.logits,
+        dtype=kept.dtype,
+        candidates=kept.candidates,
         retokenised_prompt=retokenised[0],
         retokenised_answer=retokenised[1],
         vocabulary={int(id): piece_of(tokenizer, id) for id in occurring},
-        end_tokens=frozenset(answer.ids.tolist())
-        & {*tokenizer.all_special_ids, *end_ids(model.generation_config).tolist()},
+        end_tokens=frozenset(kept.ids.tolist()) & {*tokenizer.all_special_ids, *ends.tolist()},
     )
 
 

@@ -97,6 +97,16 @@ def test_a_larger_batch_does_not_redo_finished_shards(finished):
     assert "Nothing to be done" in snakemake(finished, "-n", config=config).stdout
 
 
+def test_texts_of_a_model_are_an_input_of_its_answers(finished, tmp_path):
+    """Given texts redo all of that model's generation; the file is named on the command line."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "texts.jsonl").write_text("")
+    config = CONFIG | {"models": {"tiny": {"model": "embedded", "answers": "texts.jsonl"}}}
+    done = snakemake(folder, "-n", "-p", config=config)
+    assert jobs(done)["generate"] == 2 and "--answers=texts.jsonl" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("lost", "redone"),
     [

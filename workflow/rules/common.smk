@@ -46,6 +46,11 @@ def model_options(wildcards):
     return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
 
 
+def given_answers(wildcards):
+    """The file of texts to explain, where the model has one."""
+    return config["models"][wildcards.model].get("answers") or []
+
+
 def run_folder(wildcards):
     """Everything of one dataset and model."""
     return f"results/{wildcards.dataset}/{wildcards.model}"

@@ -4,7 +4,8 @@
 
 rule generate:
     input:
-        "data/{dataset}/manifest.jsonl",
+        manifest="data/{dataset}/manifest.jsonl",
+        answers=given_answers,
     output:
         "results/{dataset}/{model}/generate/{shard}.h5",
     log:
@@ -20,6 +21,6 @@ rule generate:
         options=model_options,
         max_new_tokens=config["generate"]["max_new_tokens"],
     shell:
-        "python -m tam generate --manifest {input:q} --shard {wildcards.shard:q} {params.options:q}"
+        "python -m tam generate --manifest {input.manifest:q} --shard {wildcards.shard:q} {params.options:q}"
         " --max-new-tokens {params.max_new_tokens:q} --batch-size {resources.batch_size:q}"
         " --out {output:q} > {log:q} 2>&1"
