@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tam import stop
 from tam.errors import InputError, TamError
 
 app = typer.Typer(
@@ -75,19 +76,22 @@ def generate(
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
     from tam.generation import generate
+    from tam.gpus import claim
     from tam.manifest import Shard
+    from tam.store import lease
 
-    counts = generate(
-        manifest,
-        Shard.parse(shard),
-        _checkpoint(model),
-        out,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-    )
+    with stop.put_off(), lease(out), claim(device) as device:
+        counts = generate(
+            manifest,
+            Shard.parse(shard),
+            _checkpoint(model),
+            out,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+        )
     _report(counts, out, strict)
 
 
@@ -101,10 +105,13 @@ def maps(
     strict: Strict = False,
 ):
     """Compute the map of every token from the cache, without the model."""
+    from tam.damage import set_aside
     from tam.maps import write_maps
     from tam.protocol import protocol as named
 
-    _report(write_maps(generation, out, method, named(protocol), exact), out, strict)
+    with set_aside([generation]):
+        counts = write_maps(generation, out, method, named(protocol), exact)
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -117,10 +124,13 @@ def metrics(
     strict: Strict = False,
 ):
     """Score maps against masks, and answers against captions."""
+    from tam.damage import set_aside
     from tam.metrics import write_metrics
     from tam.protocol import protocol as named
 
-    _report(write_metrics(generation, maps, manifest, out, named(protocol)), out, strict)
+    with set_aside([generation], [maps]):
+        counts = write_metrics(generation, maps, manifest, out, named(protocol))
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -145,9 +155,12 @@ def render(
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
+    from tam.damage import set_aside
     from tam.render import render
 
-    _report(render(generation, maps, manifest, sample, out), out, strict)
+    with set_aside(generation, maps):
+        counts = render(generation, maps, manifest, sample, out)
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -157,9 +170,11 @@ def figures(
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
 ):
     """Draw the figures of a run: methods side by side, score distributions, the lowest-scoring samples."""
+    from tam.damage import set_aside
     from tam.figures import write_figures
 
-    write_figures(run, manifest, out)
+    with set_aside(run.glob("generate/*.h5"), run.glob("maps/*/*.h5")):
+        write_figures(run, manifest, out)
 
 
 @app.command()
@@ -169,12 +184,16 @@ def page(
     out: Annotated[Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.")],
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
+    from tam.damage import set_aside
     from tam.page import RunFiles, write_page
 
     if len(run) != len(manifest):
         raise InputError("every run needs its manifest", got=f"{len(run)} runs, {len(manifest)} manifests")
     runs = [RunFiles(*pair) for pair in zip(run, manifest, strict=True)]
-    _report(write_page(runs, out), out / "index.html", strict=False)
+    files = [[path for one in run for path in one.glob(below)] for below in ("generate/*.h5", "maps/*/*.h5")]
+    with set_aside(*files):
+        counts = write_page(runs, out)
+    _report(counts, out / "index.html", strict=False)
 
 
 @app.command()
@@ -221,7 +240,11 @@ def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop.listen()
     try:
         app()
     except TamError as error:
         sys.exit(f"tam: error: {error}")
+    except stop.Stopped as stopped:
+        print(f"tam: stopped ({stopped.why}); nothing half is left, run it again to go on", file=sys.stderr)
+        raise

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, SchemaError, TamError
-from tam.files import atomic
+from tam.files import atomic, replace_folder
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
 from tam.media import open_media
@@ -91,8 +91,7 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
         names = {"metrics": list(METRICS.items()), "colors": _color_maps()}
         _write_script(part / "gallery.js", "showGallery", names | {"runs": described, "samples": samples})
         index = _copy_assets(part)
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
-        part.rename(out / FOLDER)
+        replace_folder(out / FOLDER, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     with atomic(out / "index.html") as temporary:

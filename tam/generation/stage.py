@@ -13,6 +13,7 @@ import transformers
 from PIL import Image
 
 import tam
+from tam import stop
 from tam.cache import VERSION, Generation
 from tam.errors import InputError, ModelError, NotFiniteError, TamError
 from tam.families import family_of
@@ -82,6 +83,7 @@ def generate(
         loaded = load_from(checkpoint, compute, dtype)
         started, already = time.monotonic(), len(done)
         for batch in _batches(samples, done, manifest.parent, batch_size):
+            stop.check()
             generations = _answer(*loaded, batch, manifest.parent, max_new_tokens)
             store.add(generations)
             done |= {row: generation.status for row, generation in generations.items()}

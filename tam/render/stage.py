@@ -21,6 +21,7 @@ from tqdm import tqdm
 from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, RenderError, SchemaError, TamError
+from tam.files import replace_folder
 from tam.manifest import Sample
 from tam.maps import read_maps
 from tam.media import open_media
@@ -231,8 +232,7 @@ def write(job: Job, text: Typeset | RenderError | None, out: Path) -> Path:
             if token >= job.prompt:
                 cells.append(_cell(job, token, picture))
         _save(part / "sheet.png", sheet(cells))
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        replace_folder(folder, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
