@@ -24,6 +24,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
+include: "workflow/rules/cluster.smk"
 
 
 localrules:

@@ -1,6 +1,7 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tam import stop
-from tam.errors import InputError, TamError
+from tam.errors import DiskError, InputError, TamError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -243,6 +244,9 @@ def main() -> None:
     stop.listen()
     try:
         app()
+    except DiskError as error:
+        print(f"tam: error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # HDF5 still holds the file that it cannot write, and would crash when Python ends
     except TamError as error:
         sys.exit(f"tam: error: {error}")
     except stop.Stopped as stopped:

@@ -1,4 +1,4 @@
-"""Atomic writing: a file appears whole or not at all."""
+"""Atomic writing: a file or a folder appears whole or not at all."""
 
 import contextlib
 import errno
@@ -26,7 +26,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_behind(path)
-    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -40,13 +40,25 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def replace_folder(folder: Path, part: Path) -> None:
-    """Put the folder ``part`` in the place of ``folder``, of which nothing half is ever seen."""
-    old = part.with_name(f"{part.name}.old")
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """As ``atomic``, for a folder: yield an empty one beside it, which takes its place; nothing half is ever seen."""
+    _remove_left_behind(folder)
+    temporary, old = (_temporary(folder, ending) for ending in ("tmp", "old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path, ending: str = "tmp") -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{ending}")
 
 
 def _is_full(error: BaseException) -> bool:
@@ -56,17 +68,14 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _remove_left_behind(path: Path) -> None:
-    """Remove temporary files of killed writers: of processes of this host that are gone, and of others after a day."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        found = re.fullmatch(r"(.+)-(\d+)", left.name[len(path.name) + 2 : -len(".tmp")])
+    """Remove what killed writers left: processes of this host that are gone, and others after a day."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.*"):
+        found = re.fullmatch(r"(.+)-(\d+)\.(tmp|old)", left.name[len(path.name) + 2 :])
         if not found:
             continue
-        host, pid = found.groups()
+        host, pid, _ = found.groups()
         with contextlib.suppress(OSError):  # another may remove it at the same time
-            if Path(f"/proc/{pid}").exists() if host == _host() else time.time() - left.stat().st_mtime < DAY:
+            here = host == socket.gethostname()
+            if Path(f"/proc/{pid}").exists() if here else time.time() - left.stat().st_mtime < DAY:
                 continue
-            left.unlink()
-
-
-def _host() -> str:
-    return socket.gethostname()
+            shutil.rmtree(left) if left.is_dir() else left.unlink()

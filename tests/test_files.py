@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tam.errors import DiskError
-from tam.files import atomic, replace_folder
+from tam.files import atomic, atomic_folder
 from tests.disk import small_disk  # noqa: F401
 
 
@@ -45,13 +45,24 @@ def test_what_killed_writers_left_is_removed_and_what_living_ones_write_stays(tm
     assert sorted(path.parent.iterdir()) == sorted([path, *living])
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
-    for name in ("new", "old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    replace_folder(tmp_path / "old", tmp_path / "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    assert [path.name for path in (tmp_path / "old").iterdir()] == ["new"]
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".a.{socket.gethostname()}-{gone.pid}.tmp").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+
+    def fail():
+        with atomic_folder(tmp_path / "a") as part:
+            (part / "half").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/old"]
+    with atomic_folder(tmp_path / "a") as part:
+        (part / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/new"]
 
 
 def write_text(path, junk):

@@ -3,9 +3,7 @@
 import hashlib
 import itertools
 import logging
-import os
 import re
-import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +19,7 @@ from tqdm import tqdm
 from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, RenderError, SchemaError, TamError
-from tam.files import replace_folder
+from tam.files import atomic_folder
 from tam.manifest import Sample
 from tam.maps import read_maps
 from tam.media import open_media
@@ -215,10 +213,7 @@ def typeset(jobs: Sequence[Job]) -> list[Typeset | RenderError | None]:
 def write(job: Job, text: Typeset | RenderError | None, out: Path) -> Path:
     """Write a sample's folder; it appears as a whole, in place of an earlier one."""
     folder = out / safe_id(job.id)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as part:
         if isinstance(text, Typeset):
             (part / "tokens.pdf").write_bytes(xelatex.extract(text.pdf, text.first, text.count))
             strips = xelatex.rasters(text.pdf, text.first, text.count)
@@ -232,9 +227,6 @@ def write(job: Job, text: Typeset | RenderError | None, out: Path) -> Path:
             if token >= job.prompt:
                 cells.append(_cell(job, token, picture))
         _save(part / "sheet.png", sheet(cells))
-        replace_folder(folder, part)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
