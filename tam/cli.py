@@ -198,6 +198,22 @@ def page(
 
 
 @app.command()
+def status(
+    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every 5 seconds.")] = False,
+):
+    """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
+    import time
+
+    from tam.status import describe, survey
+
+    print(describe(survey(results)))
+    while watch:
+        time.sleep(5)
+        print(f"\n{describe(survey(results))}", flush=True)
+
+
+@app.command()
 def explain(
     picture: Annotated[list[Path], typer.Argument(help="One picture, or several for one question.")],
     prompt: Annotated[str, typer.Option(help="The question.")] = "Write a one-sentence caption for this image:",
