@@ -48,3 +48,12 @@ rule all:
             dataset=config["datasets"],
             model=config["models"],
         ),
+
+
+# What it took, and how far it is: samples by status, time and memory a stage (tam status)
+onsuccess:
+    shell("python -m tam status results || true")
+
+
+onerror:
+    shell("python -m tam status results || true")

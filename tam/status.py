@@ -240,7 +240,7 @@ def _lines_of(run: Run) -> Iterator[str]:
         yield _row("samples", ", ".join(f"{number} {status}" for status, number in run.statuses.most_common()))
     sizes = [f"{stage} {_bytes(size)}" for stage, size in run.sizes.items() if size]
     if run.unused:
-        sizes.append(f"{_bytes(run.unused)} in generate/{FOLDER} of earlier configs")
+        sizes.append(f"{_bytes(run.unused)} in generate/{FOLDER} that no output refers to")
     if sizes:
         yield _row("on disk", ", ".join(sizes))
     for number, cost in enumerate(run.costs):
