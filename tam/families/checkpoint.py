@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_session, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -14,6 +14,7 @@ from tam.errors import InputError, ModelError
 from tam.families import family_of, generic, unsupported
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+PATIENCE = 60.0  # seconds without an answer of the hub
 
 
 def locate(model: str, revision: str | None = None) -> Path:
@@ -24,6 +25,8 @@ def locate(model: str, revision: str | None = None) -> Path:
     """
     folder = Path(model)
     if not folder.is_dir():
+        if _be_patient not in (hooks := get_session().event_hooks["request"]):
+            hooks.append(_be_patient)
         try:
             folder = Path(snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES))
         except (OSError, ValueError, HfHubHTTPError) as error:
@@ -40,6 +43,12 @@ def locate(model: str, revision: str | None = None) -> Path:
             cure="pickles can run any code and are refused; convert them with save_pretrained",
         )  # fmt: skip
     return folder
+
+
+def _be_patient(request) -> None:
+    """The hub's client waits for ever for some of its answers; not so here."""
+    limits = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {name: PATIENCE if limit is None else limit for name, limit in limits.items()}
 
 
 def load(model: str, revision: str | None = None, device: str = "auto", dtype: str = "auto"):

@@ -42,7 +42,7 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=2
 SlurmdParameters=config_overrides
 ReturnToService=2
-MinJobAge=300
+MinJobAge=3600
 KillWait=10
 MpiDefault=none
 GresTypes=gpu

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = Path(__file__).with_name("lab.sh")
 CLUSTER = {"partition": "cpu", "gpu_partition": "gpu"}
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {"cluster": CLUSTER}
-SCENES, BATCH = 600, 2
+SCENES, BATCH = 300, 1
 LONG = {
     "datasets": {"emoji": {"kind": "emoji", "scenes": SCENES, "seed": 5}},
     "models": {"tiny": {"model": "embedded"}},
@@ -85,7 +85,8 @@ def undisturbed(lab, tmp_path_factory) -> Path:
     ended(start(folder, LONG, "data/emoji/manifest.jsonl"), folder)
     command = [sys.executable, "-m", "tam", "generate", "--manifest", folder / "data/emoji/manifest.jsonl"]
     command += ["--max-new-tokens", 40, "--batch-size", BATCH, "--out", folder / SHARD]
-    subprocess.run([str(word) for word in command], check=True, cwd=ROOT, capture_output=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([str(word) for word in command], check=True, cwd=ROOT, capture_output=True, env=environment)
     return folder
 
 
@@ -116,7 +117,7 @@ def test_the_embedded_default_runs_through_slurm(lab, tmp_path):
     assert len(jobs) == 1 + 4 + 4 + 1, jobs
     for job, comment in jobs.items():
         told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
-        assert ("gres/gpu=1" in told) == ("generate" in comment), told
+        assert ("TresPerJob=gres:gpu:1" in told) == ("generate" in comment), told
         assert f"Partition={'gpu' if 'generate' in comment else 'cpu'}" in told
 
 
@@ -139,7 +140,7 @@ def test_a_killed_job_is_retried_and_goes_on(folder, undisturbed):
 
 
 def test_ahead_of_the_time_limit_a_job_ends_by_itself_and_the_next_goes_on(folder, undisturbed):
-    process = start(folder, LONG, str(SHARD), generate=("runtime=attempt*1", "slurm_extra='--signal=TERM@40'"))
+    process = start(folder, LONG, str(SHARD), generate=("runtime=attempt*1", "slurm_extra='--signal=TERM@35'"))
     said = {"stopped": False}
 
     def seen() -> bool:
