@@ -5,7 +5,7 @@ import pytest
 
 STAGES = [
     *("dataset emoji", "dataset coco", "generate", "maps", "metrics"),
-    *("tables", "render", "figures", "page", "explain"),
+    *("tables", "render", "figures", "page", "status", "explain"),
 ]
 
 

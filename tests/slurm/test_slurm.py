@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = Path(__file__).with_name("lab.sh")
 CLUSTER = {"partition": "cpu", "gpu_partition": "gpu"}
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {"cluster": CLUSTER}
-SCENES, BATCH = 300, 1
+SCENES, BATCH = 120, 1
 LONG = {
     "datasets": {"emoji": {"kind": "emoji", "scenes": SCENES, "seed": 5}},
     "models": {"tiny": {"model": "embedded"}},
@@ -126,7 +126,7 @@ def test_a_cancelled_job_is_retried_and_goes_on(folder, undisturbed):
     job = job_at_work(folder, process)
     subprocess.run(["scancel", job], check=True)
     ended(process, folder)
-    print(f"scancel: went on with {resumed(folder, 10)} of {SCENES} samples")
+    print(f"scancel: went on with {resumed(folder, 5)} of {SCENES} samples")
     assert content(folder / SHARD) == content(undisturbed / SHARD)
 
 
@@ -135,7 +135,7 @@ def test_a_killed_job_is_retried_and_goes_on(folder, undisturbed):
     job = job_at_work(folder, process)
     subprocess.run(["scancel", "--signal", "KILL", job], check=True)
     ended(process, folder)
-    print(f"SIGKILL: went on with {resumed(folder, 10)} of {SCENES} samples")
+    print(f"SIGKILL: went on with {resumed(folder, 5)} of {SCENES} samples")
     assert content(folder / SHARD) == content(undisturbed / SHARD)
 
 
@@ -164,7 +164,7 @@ def test_a_requeued_job_goes_on_under_its_own_number(folder, undisturbed):
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # not in two minutes
     ended(process, folder)
     assert [comment for comment in queue("COMPLETED") if comment == job] == [job]
-    print(f"requeue: went on with {resumed(folder, 10)} of {SCENES} samples")
+    print(f"requeue: went on with {resumed(folder, 5)} of {SCENES} samples")
     assert content(folder / SHARD) == content(undisturbed / SHARD)
 
 
