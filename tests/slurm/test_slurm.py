@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = Path(__file__).with_name("lab.sh")
 CLUSTER = {"partition": "cpu", "gpu_partition": "gpu"}
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {"cluster": CLUSTER}
-SCENES, BATCH = 120, 1
+SCENES, BATCH = 300, 1
 LONG = {
     "datasets": {"emoji": {"kind": "emoji", "scenes": SCENES, "seed": 5}},
     "models": {"tiny": {"model": "embedded"}},
