@@ -498,6 +498,6 @@ def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplo
     assert f"generate 0-of-1: resume: {2 * len(parts) - 2} of 12 samples are there" in caplog.text
     assert "part-" in caplog.text and "will be generated again" in caplog.text
     assert read_header(shard.folder / "0.h5") == read_header(shard.folder / "undisturbed/0.h5")
-    pairs = zip(read_generations(shard.folder / "0.h5"), read_generations(shard.folder / "undisturbed/0.h5"), strict=True)
-    for resumed, undisturbed in pairs:
+    files = shard.folder / "0.h5", shard.folder / "undisturbed/0.h5"
+    for resumed, undisturbed in zip(*map(read_generations, files), strict=True):
         assert_same(resumed, undisturbed)
