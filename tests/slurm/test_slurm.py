@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tam.lease import Owner
 from tests.test_faults import content, parts, wait_for
 
 pytestmark = pytest.mark.slurm
@@ -175,11 +176,16 @@ def test_a_killed_snakemake_is_started_again_while_its_job_lives_on(folder, undi
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert orphan in queue("RUNNING")
+    (lease,) = folder.rglob("*.lease")
+    working = Owner.parse(lease.read_bytes()).pid
+    os.kill(working, signal.SIGSTOP)  # so that it lives until the second one is there
     second = start(folder, LONG, str(SHARD))
     said = second.communicate(timeout=PATIENCE)[0]
     assert second.returncode != 0 and "--unlock" in said
     ended(start(folder, LONG, options=("--unlock",)), folder)
     third = start(folder, LONG, str(SHARD))
+    assert wait_for(lambda: (folder / LOG).exists() and "waiting for it" in (folder / LOG).read_text(), third)
+    os.kill(working, signal.SIGCONT)
     ended(third, folder)
     log = (folder / LOG).read_text()
     assert f"SLURM job {orphan}" in log and "waiting for it" in log and "are there already" in log
