@@ -24,10 +24,14 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
+include: "workflow/rules/cluster.smk"
 
 
+# Data are fetched where Snakemake itself runs: a cluster's nodes may have no network.
 localrules:
     all,
+    dataset,
+    nltk_data,
 
 
 rule all:
@@ -52,3 +56,12 @@ rule all:
         expand("results/{dataset}/comparison", dataset=config["datasets"])
         if len(config["models"]) > 1
         else [],
+
+
+# What it took, and how far it is: samples by status, time and memory a stage (tam status)
+onsuccess:
+    shell("python -m tam status results || true")
+
+
+onerror:
+    shell("python -m tam status results || true")

@@ -1,13 +1,15 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tam.errors import InputError, TamError
+from tam import stop
+from tam.errors import DiskError, InputError, TamError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -177,21 +179,24 @@ def generate(
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
     from tam.generation import generate
+    from tam.gpus import claim
     from tam.manifest import Shard
+    from tam.store import lease
 
-    counts = generate(
-        manifest,
-        Shard.parse(shard),
-        _checkpoint(model),
-        out,
-        max_new_tokens=max_new_tokens,
-        batch_size=_batch_size(batch_size),
-        answers=answers,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
+    with stop.put_off(), lease(out), claim(device) as device:
+        counts = generate(
+            manifest,
+            Shard.parse(shard),
+            _checkpoint(model),
+            out,
+            max_new_tokens=max_new_tokens,
+            batch_size=_batch_size(batch_size),
+            answers=answers,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
     _report(counts, out, strict)
 
 
@@ -205,10 +210,13 @@ def maps(
     strict: Strict = False,
 ):
     """Compute the map of every token from the cache, without the model."""
+    from tam.damage import set_aside
     from tam.maps import write_maps
     from tam.protocol import protocol as named
 
-    _report(write_maps(generation, out, method, named(protocol), exact), out, strict)
+    with set_aside([generation]):
+        counts = write_maps(generation, out, method, named(protocol), exact)
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -222,10 +230,13 @@ def metrics(
     strict: Strict = False,
 ):
     """Score maps against masks, and answers against captions."""
+    from tam.damage import set_aside
     from tam.metrics import write_metrics
     from tam.protocol import protocol as named
 
-    _report(write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences), out, strict)
+    with set_aside([generation], [maps]):
+        counts = write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences)
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -266,9 +277,12 @@ def render(
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
+    from tam.damage import set_aside
     from tam.render import Look, render
 
-    _report(render(generation, maps, manifest, sample, out, Look(colormap, outline)), out, strict)
+    with set_aside(generation, maps):
+        counts = render(generation, maps, manifest, sample, out, Look(colormap, outline))
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -278,9 +292,11 @@ def figures(
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
 ):
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
+    from tam.damage import set_aside
     from tam.figures import write_figures
 
-    write_figures(run, manifest, out)
+    with set_aside(*_files([run])):
+        write_figures(run, manifest, out)
 
 
 @app.command()
@@ -290,9 +306,11 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for the figure.")],
 ):
     """Draw one sample with the maps of several models, a row a model."""
+    from tam.damage import set_aside
     from tam.figures import write_comparison
 
-    write_comparison(run, manifest, out)
+    with set_aside(*_files(run)):
+        write_comparison(run, manifest, out)
 
 
 @app.command()
@@ -302,12 +320,31 @@ def page(
     out: Annotated[Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.")],
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
+    from tam.damage import set_aside
     from tam.page import RunFiles, write_page
 
     if len(run) != len(manifest):
         raise InputError("every run needs its manifest", got=f"{len(run)} runs, {len(manifest)} manifests")
     runs = [RunFiles(*pair) for pair in zip(run, manifest, strict=True)]
-    _report(write_page(runs, out), out / "index.html", strict=False)
+    with set_aside(*_files(run)):
+        counts = write_page(runs, out)
+    _report(counts, out / "index.html", strict=False)
+
+
+@app.command()
+def status(
+    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every 5 seconds.")] = False,
+):
+    """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
+    import time
+
+    from tam.status import describe, survey
+
+    print(describe(survey(results)))
+    while watch:
+        time.sleep(5)
+        print(f"\n{describe(survey(results))}", flush=True)
 
 
 @app.command()
@@ -346,6 +383,11 @@ def _checkpoint(model: str) -> str:
     return str(CHECKPOINT) if model == "embedded" else model
 
 
+def _files(runs: list[Path]) -> list[list[Path]]:
+    """Answers and maps of runs."""
+    return [[path for run in runs for path in run.glob(below)] for below in ("generate/*.h5", "maps/*/*.h5")]
+
+
 def _wrote(count: int, path: Path) -> None:
     print(f"{path}: {count} samples")
 
@@ -378,7 +420,14 @@ def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop.listen()
     try:
         app()
+    except DiskError as error:
+        print(f"tam: error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # HDF5 still holds the file that it cannot write, and would crash when Python ends
     except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")
+    except stop.Stopped as stopped:
+        print(f"tam: stopped ({stopped.why}); nothing half is left, run it again to go on", file=sys.stderr)
+        raise

@@ -1,20 +1,81 @@
-"""Atomic writing: a file appears whole or not at all."""
+"""Atomic writing: a file or a folder appears whole or not at all."""
 
 import contextlib
+import errno
+import glob
 import os
+import re
+import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tam.errors import DiskError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DAY = 86_400  # seconds
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; when the block ends well, flush it to disk and rename it into place."""
+    """Yield a temporary path beside ``path``; when the block ends well, flush it to disk and rename it into place.
+
+    Raises:
+        DiskError: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_left_behind(path)
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError when it cannot close a file
+        if _is_full(error):
+            raise DiskError("disk full", where=path, cure="make room and run it again") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """As ``atomic``, for a folder: yield an empty one beside it, which takes its place; nothing half is ever seen."""
+    _remove_left_behind(folder)
+    temporary, old = (_temporary(folder, ending) for ending in ("tmp", "old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path, ending: str = "tmp") -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{ending}")
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(f"errno = {number}," in str(error) for number in FULL)  # HDF5 says it in words only
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what killed writers left: processes of this host that are gone, and others after a day."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.*"):
+        found = re.fullmatch(r"(.+)-(\d+)\.(tmp|old)", left.name[len(path.name) + 2 :])
+        if not found:
+            continue
+        host, pid, _ = found.groups()
+        with contextlib.suppress(OSError):  # another may remove it at the same time
+            here = host == socket.gethostname()
+            if Path(f"/proc/{pid}").exists() if here else time.time() - left.stat().st_mtime < DAY:
+                continue
+            shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -16,8 +16,6 @@ import base64
 import itertools
 import json
 import math
-import os
-import shutil
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -34,7 +32,7 @@ from tqdm import tqdm
 from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, SchemaError, TamError
-from tam.files import atomic
+from tam.files import atomic, atomic_folder
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
 from tam.media import open_media
@@ -83,8 +81,7 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
     """
     if not runs:
         raise InputError("no runs to show")
-    part = out / f".{FOLDER}.{os.getpid()}.tmp"
-    try:
+    with atomic_folder(out / FOLDER) as part:
         described, samples = [], []
         for number, run in enumerate(runs):
             about, lines = _write_run(run, part, number)
@@ -93,10 +90,6 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
         names = {"metrics": list(METRICS.items()), "colors": _color_maps(), "steps": STEPS}
         _write_script(part / "gallery.js", "showGallery", names | {"runs": described, "samples": samples})
         index = _copy_assets(part)
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
-        part.rename(out / FOLDER)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     with atomic(out / "index.html") as temporary:
         temporary.write_text(index, encoding="utf-8")
     return dict(Counter(_kind(line["status"]) for line in samples))

@@ -1,36 +1,47 @@
-"""Finished samples of a shard that is still being generated: atomic parts that outlive a killed job.
+"""A shard that is being generated, and the finished one, where neither a killed job nor Snakemake takes it away.
 
-Parts lie beside the output and not in it, because Snakemake deletes the output of a job that failed; and an HDF5 file
-that is appended to is lost when its writer is killed.
+Finished batches are parts beside the output and not in it, because Snakemake deletes the output of a job that failed or
+that it runs again; and an HDF5 file that is appended to is lost when its writer is killed. The finished shard stays in
+the store too: the output is a second name (a hard link) of it, which can be given again without the model.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from tam.cache import Generation, merge, read_generations, read_header, write_generations
 from tam.errors import SchemaError
+from tam.files import atomic
+from tam.lease import Lease
 
 logger = logging.getLogger(__name__)
 
+FOLDER = ".parts"
+
 
 class Store:
-    """The parts of one shard: ``<folder of the output>/.parts/<fingerprint>/<shard>/part-<first row>.h5``."""
+    """What belongs to one shard: ``<folder of the output>/.parts/<fingerprint>/<shard>/``.
+
+    ``part-<first row>.h5`` are finished batches, ``whole.h5`` is the finished shard.
+    """
 
     def __init__(self, out: Path, fingerprint: str, shard: object, run: dict):
         self.out, self.fingerprint, self.run = out, fingerprint, run
-        self.folder = out.parent / ".parts" / fingerprint / str(shard)
+        self.folder = out.parent / FOLDER / fingerprint / str(shard)
+        self.whole = self.folder / "whole.h5"
 
     def finished(self) -> dict[int, str] | None:
-        """Row -> status of the output, or None if it is not there, is damaged, or came from something else."""
-        try:
-            if read_header(self.out)["fingerprint"] == self.fingerprint:
-                return _statuses(self.out)
-        except SchemaError as error:
-            if self.out.exists():
-                logger.warning("%s; it will be written again", error)
-        return None
+        """Row -> status of the output, which is named again if need be.
+
+        None if the shard is not finished, is damaged, or came from something else.
+        """
+        if (found := self._read(self.out)) is not None:
+            return found
+        if (found := self._read(self.whole)) is not None:
+            self._publish()
+        return found
 
     def resume(self) -> dict[int, str]:
         """Row -> status of the samples in whole parts; parts that are damaged are removed."""
@@ -48,16 +59,40 @@ class Store:
         write_generations(self.folder / f"part-{min(generations):08d}.h5", generations, self.run, self.fingerprint)
 
     def finish(self) -> None:
-        """Merge the parts into the output and delete them."""
-        merge(self._parts(), self.out, self.run, self.fingerprint)
+        """Merge the parts, name the result as the output, and delete the parts."""
+        merge(self._parts(), self.whole, self.run, self.fingerprint)
+        self._publish()
         self.clear()
 
     def clear(self) -> None:
-        """Delete the parts. ``.parts`` itself stays: another shard may be about to make its folder in it."""
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
+        """Delete the parts."""
+        for part in self._parts():
+            part.unlink(missing_ok=True)
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.h5"))
+
+    def _read(self, path: Path) -> dict[int, str] | None:
+        try:
+            if read_header(path)["fingerprint"] == self.fingerprint:
+                return _statuses(path)
+        except SchemaError as error:
+            if path.exists():
+                logger.warning("%s; it will be written again", error)
+        return None
+
+    def _publish(self) -> None:
+        with atomic(self.out) as temporary:
+            try:
+                os.link(self.whole, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.whole, temporary)
+            os.utime(temporary)  # made now: Snakemake compares it with its input
+
+
+def lease(out: Path) -> Lease:
+    """To be held while ``out`` is generated: another run of the same shard waits, and finds it finished."""
+    return Lease(out.parent / FOLDER / f"{out.name}.lease")
 
 
 def _statuses(path: Path) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import h5py
 import numpy as np
@@ -199,7 +200,7 @@ def test_a_store_removes_damaged_parts_and_keeps_the_others(tmp_path, caplog):
     store.add({0: made("a"), 1: made("b")})
     store.finish()
     assert [sample.id for sample in read_generations(tmp_path / "0.h5")] == ["a", "b", "c"]
-    assert not list((tmp_path / ".parts").iterdir())
+    assert [path.name for path in part.parent.iterdir()] == ["whole.h5"]
 
 
 def test_a_finished_output_counts_only_with_its_own_fingerprint(tmp_path):
@@ -209,3 +210,34 @@ def test_a_finished_output_counts_only_with_its_own_fingerprint(tmp_path):
     store.finish()
     assert store.finished() == {0: "ok"}
     assert Store(tmp_path / "0.h5", "beef", "0-of-1", RUN).finished() is None
+
+
+def test_an_output_that_was_deleted_is_named_again_and_takes_no_room_of_its_own(tmp_path):
+    """Snakemake deletes the output of a job before it runs it again."""
+    store, out = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN), tmp_path / "0.h5"
+    store.add({0: made("a")})
+    store.finish()
+    os.utime(out, (1, 1))
+    out.unlink()
+    assert store.finished() == {0: "ok"}
+    assert out.samefile(store.whole)
+    assert out.stat().st_mtime > 1  # newer than the input, or Snakemake would run the job once more
+
+
+def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    store = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN)
+    store.add({0: made("a")})
+    store.finish()
+    assert not (tmp_path / "0.h5").samefile(store.whole)
+    assert (tmp_path / "0.h5").read_bytes() == store.whole.read_bytes()
+
+
+def test_a_damaged_shard_in_the_store_is_not_used(tmp_path, caplog):
+    store = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN)
+    store.add({0: made("a")})
+    store.finish()
+    (tmp_path / "0.h5").rename(tmp_path / "0.h5.corrupt")
+    store.whole.write_bytes(store.whole.read_bytes()[:-100])
+    assert store.finished() is None and store.resume() == {}
+    assert "whole.h5" in caplog.text and not (tmp_path / "0.h5").exists()

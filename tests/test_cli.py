@@ -6,7 +6,7 @@ import pytest
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
     *("dataset folder", "dataset csv", "dataset nltk", "generate", "maps", "metrics"),
-    *("tables", "render", "figures", "page", "explain"),
+    *("tables", "render", "figures", "page", "status", "explain"),
 ]
 
 

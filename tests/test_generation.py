@@ -509,7 +509,7 @@ generate(Path(sys.argv[1]), Shard(0, 1), sys.argv[2], Path(sys.argv[3]), max_new
 def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplog):
     """A real process, SIGKILL after its second part; then one of the parts is damaged as well."""
     caplog.set_level(logging.INFO, "tam")
-    shard("whole.h5", max_new_tokens=60)
+    shard("undisturbed/0.h5", max_new_tokens=60)
     command = [sys.executable, "-c", PROGRAM, str(shard.manifest), str(shard.checkpoint), str(shard.folder / "0.h5")]
     environment = os.environ | {"PYTHONPATH": str(Path(stage.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -527,7 +527,7 @@ def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplo
     assert shard(max_new_tokens=60).total() == 12
     assert f"generate 0-of-1: resume: {2 * len(parts) - 2} of 12 samples are there" in caplog.text
     assert "part-" in caplog.text and "will be generated again" in caplog.text
-    assert read_header(shard.folder / "0.h5") == read_header(shard.folder / "whole.h5")
-    pairs = zip(read_generations(shard.folder / "0.h5"), read_generations(shard.folder / "whole.h5"), strict=True)
-    for resumed, undisturbed in pairs:
+    assert read_header(shard.folder / "0.h5") == read_header(shard.folder / "undisturbed/0.h5")
+    files = shard.folder / "0.h5", shard.folder / "undisturbed/0.h5"
+    for resumed, undisturbed in zip(*map(read_generations, files), strict=True):
         assert_same(resumed, undisturbed)

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_session, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -25,6 +25,7 @@ LOAD_ERRORS = (
     ImportError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, SafetensorError,
     StrictDataclassError,
 )  # fmt: skip
+PATIENCE = 60.0  # seconds without an answer of the hub
 
 
 def locate(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Path:
@@ -35,6 +36,8 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
     """
     folder = Path(model)
     if not folder.is_dir():
+        if _be_patient not in (hooks := get_session().event_hooks["request"]):
+            hooks.append(_be_patient)
         try:
             folder = Path(snapshot_download(model, revision=revision, allow_patterns=_wanted(trust_remote_code)))
         except (OSError, ValueError, HfHubHTTPError) as error:
@@ -70,6 +73,12 @@ def _check_index(folder: Path) -> None:
         raise ModelError("a broken index of weights", where=path, got=error) from error
     if wrong:
         raise ModelError("no safetensors weights", where=path, got=wrong[0], expected="a file of the checkpoint")
+
+
+def _be_patient(request) -> None:
+    """The hub's client waits for ever for some of its answers; not so here."""
+    limits = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {name: PATIENCE if limit is None else limit for name, limit in limits.items()}
 
 
 def load(

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 import tam
+from tam import stop
 from tam.cache import VERSION, Generation
 from tam.errors import InputError
 from tam.families import family_of
@@ -105,6 +106,7 @@ def generate(
         with behind(keep) as keep_behind:
             for batch in work.batches(samples, set(done), Room(compute, batch_size), workers_for(compute)):
                 keep_behind(batch)
+                stop.check()
     store.finish()
     return _counts(done)
 

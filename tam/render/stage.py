@@ -3,9 +3,7 @@
 import hashlib
 import itertools
 import logging
-import os
 import re
-import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from tqdm import tqdm
 from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, RenderError, SchemaError, TamError
+from tam.files import atomic_folder
 from tam.manifest import Sample
 from tam.maps import read_maps
 from tam.media import open_media
@@ -301,10 +300,7 @@ def _pdf_of(place: Place | RenderError | None) -> bytes | None:
 def write(job: Job, text: list[Place | RenderError] | None, out: Path) -> Path:
     """Write a sample's folder; it appears as a whole, in place of an earlier one."""
     folder = out / safe_id(job.id)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as part:
         if places := [place for place in text or () if isinstance(place, tuple)]:
             groups = itertools.groupby(places, lambda place: place[0])
             pdf = xelatex.extract((pdf, [number for _, number in group]) for pdf, group in groups)
@@ -319,10 +315,6 @@ def write(job: Job, text: list[Place | RenderError] | None, out: Path) -> Path:
                 if len(job.frames) > 1:
                     _animate(job, token, part / f"{name}.webp")
         _save(part / "sheet.png", sheet(cells, job.colors))
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

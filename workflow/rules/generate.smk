@@ -21,6 +21,7 @@ rule generate:
         options=model_options,
         max_new_tokens=config["generate"]["max_new_tokens"],
     shell:
-        "python -m tam generate --manifest {input.manifest:q} --shard {wildcards.shard:q} {params.options:q}"
+        # exec: a stop reaches the stage itself, and nothing dies around it while it finishes its batch
+        "exec python -m tam generate --manifest {input.manifest:q} --shard {wildcards.shard:q} {params.options:q}"
         " --max-new-tokens {params.max_new_tokens:q} --batch-size {resources.batch_size:q}"
         " --out {output:q} > {log:q} 2>&1"
