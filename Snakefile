@@ -27,11 +27,8 @@ include: "workflow/rules/page.smk"
 include: "workflow/rules/cluster.smk"
 
 
-# Data are fetched where Snakemake itself runs: a cluster's nodes may have no network.
 localrules:
     all,
-    dataset,
-    nltk_data,
 
 
 rule all:

@@ -1,4 +1,9 @@
 # OUTPUT data/{dataset}/manifest.jsonl: one line a sample; the emoji scenes are made beside it.
+# Where Snakemake itself runs: a cluster's nodes may have no network.
+
+
+localrules:
+    dataset,
 
 
 rule dataset:
@@ -20,6 +25,9 @@ rule dataset:
 if config["nltk_data"] == "download":
 
     # The tagger and WordNet, for the metrics.
+    localrules:
+        nltk_data,
+
     rule nltk_data:
         output:
             directory(NLTK_DATA),
