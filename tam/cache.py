@@ -189,7 +189,7 @@ def _read(group: h5py.Group, row: int) -> Generation:
     text = hdf5.text(group, "meta")
     meta = json.loads(text)
     for name in ("id", "status", "prompt"):
-        _require(isinstance(meta[name], str), name, meta[name])
+        _text(meta[name])
     failed = meta["status"].startswith(FAILED)
     _require(failed or meta["status"] in (OK, TRUNCATED), "status", meta["status"])
     dtype = None if failed else hdf5.attribute(hdf5.member(group, "logits"), "dtype", str)
@@ -273,6 +273,7 @@ def _require(holds: object, what: str, got: object) -> None:
 
 def _text(value: object) -> str:
     _require(isinstance(value, str), "no text", value)
+    value.encode("utf-8")  # ValueError: half a surrogate pair, which no later stage can write
     return value
 
 

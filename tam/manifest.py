@@ -10,8 +10,8 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tam.errors import InputError
@@ -57,14 +57,16 @@ def read(path: Path) -> list[Sample]:
     """Read a manifest; InputError names the line and the key that are wrong, and ids that occur twice."""
     if not path.is_file():
         raise InputError("no such manifest", where=path, cure="run `tam dataset` first")
-    samples, seen = [], set()
+    samples, seen, known = [], set(), {}
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
             sample = _parse(line, f"{path}, line {number}")
             if sample.id in seen:
                 raise InputError("sample id occurs twice", where=f"{path}, line {number}", got=repr(sample.id))
             seen.add(sample.id)
-            samples.append(sample)
+            # A dataset's samples have the same categories, which take most of the memory: one dict serves them all.
+            categories = known.setdefault(tuple(sample.categories.items()), sample.categories)
+            samples.append(replace(sample, categories=categories))
     return samples
 
 
@@ -95,15 +97,24 @@ def _fits(value: object, hint: object) -> bool:
     if origin is types.UnionType:
         return any(_fits(value, part) for part in parts)
     if origin is list:
-        return type(value) is list and all(_fits(item, parts[0]) for item in value)
+        return type(value) is list and _all_fit(value, parts[0])
     if origin is dict:
-        return type(value) is dict and all(_fits(key, str) and _fits(item, parts[1]) for key, item in value.items())
+        return type(value) is dict and _all_fit(value, str) and _all_fit(value.values(), parts[1])
     return type(value) is hint and (hint is not str or _encodable(value))
+
+
+def _all_fit(values: Collection, hint: object) -> bool:
+    if typing.get_origin(hint) is not None:
+        return all(_fits(value, hint) for value in values)
+    return {*map(type, values)} <= {hint} and (hint is not str or _encodable("".join(values)))
 
 
 def _encodable(text: str) -> bool:
     """Half a surrogate pair can stand in JSON, and in no file that a later stage writes."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        return text.isascii() or bool(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _short(error: BaseException) -> str:

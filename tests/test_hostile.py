@@ -267,6 +267,7 @@ GRID = {"medium": 0, "frames": [0], "rows": 2, "columns": 3, "box": [0, 0, 65, 4
     "lie",
     [
         {"id": 7},
+        {"id": "\ud800"},
         {"status": "fine"},
         {"answer": None},
         {"answer_start": -1},

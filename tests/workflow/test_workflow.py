@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,12 @@ def test_a_run_gives_tables_pictures_and_figures(finished):
 
 def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished, "-n").stdout
+
+
+def test_a_dry_run_says_how_long_it_took_last_time(finished, tmp_path):
+    said = snakemake(finished, "-n").stdout
+    assert re.search(r"It took, last time .*: .*generate 2 x \d+ s, maps 8 x \d+ s, metrics 8 x \d+ s", said)
+    assert "It took" not in snakemake(tmp_path, "-n").stdout
 
 
 def test_a_larger_batch_does_not_redo_finished_shards(finished):

@@ -1,5 +1,7 @@
 # What the rules share: names of shards, how `tam` is called, options from the config.
+import re
 import shlex
+import statistics
 import sys
 from pathlib import Path
 
@@ -64,3 +66,21 @@ def every(pattern, **values):
 def every_run(patterns):
     """The files of all runs that match the patterns, run after run."""
     return expand(patterns, dataset=config["datasets"], model=config["models"])
+
+
+def took_last_time():
+    """Jobs and their median time by rule, from the benchmarks of earlier runs in this folder."""
+    taken = {}
+    for path in sorted(Path("benchmarks").rglob("*.tsv")):
+        parts = path.relative_to("benchmarks").parts  # RULE, DATASET/RULE or DATASET/MODEL/RULE...
+        if seconds := re.match(r"s\t.*\n([0-9.]+)\t", path.read_text(errors="replace")):
+            taken.setdefault(Path(parts[min(2, len(parts) - 1)]).stem, []).append(float(seconds[1]))
+    return ", ".join(
+        f"{rule} {len(times)} x {statistics.median(times):.0f} s" for rule, times in taken.items()
+    )
+
+
+# Snakemake says that a run is dry only after it has read the rules, and runs no onstart for it.
+if any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", option) for option in sys.argv):
+    if took := took_last_time():
+        print(f"It took, last time (jobs x median): {took}", file=sys.stderr)
