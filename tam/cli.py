@@ -1,6 +1,7 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,12 @@ Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+Layer = Annotated[
+    int | None, typer.Option(min=1, help="Decoder layer, from 1, whose states are mapped; the last without it.")
+]
+EciCap = Annotated[
+    float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -71,6 +78,7 @@ def generate(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Samples at a time; moves logits in their last bits only.")
     ] = 8,
+    layer: Layer = None,
     strict: Strict = False,
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -87,6 +95,7 @@ def generate(
         revision=revision,
         device=device,
         dtype=dtype,
+        layer=layer,
     )
     _report(counts, out, strict)
 
@@ -98,13 +107,14 @@ def maps(
     method: Annotated[str, typer.Option(help="'activation', 'eci', 'rgf' or 'tam'.")] = "tam",
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
+    eci_cap: EciCap = None,
     strict: Strict = False,
 ):
     """Compute the map of every token from the cache, without the model."""
     from tam.maps import write_maps
     from tam.protocol import protocol as named
 
-    _report(write_maps(generation, out, method, named(protocol), exact), out, strict)
+    _report(write_maps(generation, out, method, named(protocol), exact, eci_cap), out, strict)
 
 
 @app.command()
@@ -179,7 +189,7 @@ def page(
 
 @app.command()
 def explain(
-    picture: Annotated[list[Path], typer.Argument(help="One picture, or several for one question.")],
+    picture: Annotated[list[Path], typer.Argument(help="One picture, several for one question, or one video.")],
     prompt: Annotated[str, typer.Option(help="The question.")] = "Write a one-sentence caption for this image:",
     model: Model = "embedded",
     revision: Revision = None,
@@ -187,16 +197,50 @@ def explain(
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     answer: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own answer.")] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="Also draw one map of a word or phrase, of /EXPRESSION/, or of token #NUMBER; repeatable."),
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
+    layer: Layer = None,
+    eci_cap: EciCap = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ):
-    """Ask a model about a picture and show where each token of its answer comes from."""
-    from tam.explain import explain
+    """Ask a model about pictures or a video and show where each token of its answer comes from."""
+    from tam.explanation import explain
+    from tam.families.checkpoint import load
+    from tam.media import is_video
+    from tam.render.stage import safe_word
 
-    folder, explained = explain(
-        picture, prompt, _checkpoint(model), out,
-        revision=revision, dtype=dtype, device=device, max_new_tokens=max_new_tokens, answer=answer,
+    videos = [path for path in picture if is_video(path)]
+    if videos and len(picture) > 1:
+        raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
+    loaded, processor, _ = load(_checkpoint(model), revision, device, dtype)
+    explained = explain(
+        loaded, processor, () if videos else picture, prompt, video=videos[0] if videos else None,
+        answer=answer, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    print(f"{explained}\nlook at {folder}")
+    print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
+    wanted = [_selected(text) for text in select or ()]
+    drawn = [explained.overlay(one, pooling) for one in wanted]
+    folder = explained.save(out)
+    for number, (text, overlay) in enumerate(zip(select or (), drawn, strict=True), 1):
+        path = folder / f"select{number}_{safe_word(text)}.png"
+        overlay.save(path)
+        print(f"{text}: {path}")
+    print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
+
+
+def _selected(text: str):
+    """What ``--select`` means."""
+    if number := re.fullmatch(r"#(-?\d+)", text):
+        return int(number[1])
+    if len(text) < 3 or not (text.startswith("/") and text.endswith("/")):
+        return text
+    try:
+        return re.compile(text[1:-1])
+    except re.error as error:
+        raise InputError("not a regular expression", got=repr(text), cure=str(error)) from error
 
 
 def _checkpoint(model: str) -> str:

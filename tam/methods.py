@@ -19,9 +19,13 @@ Method = Callable[[Generation, Protocol, bool], Maps]
 
 
 def map_tokens(
-    generation: Generation, protocol: Protocol, exact: bool = False, *, interference: bool, rank_filter: bool
-) -> Maps:
+    generation: Generation, protocol: Protocol, exact: bool = False, *, interference: bool, rank_filter: bool,
+    eci_cap: float | None = None,
+) -> Maps:  # fmt: skip
     """The paper's method, or what is left of it without one of its parts.
+
+    Args:
+        eci_cap: the most that the scale of interference may be; None: no limit.
 
     Raises:
         TamError: as ``token_activation_maps``; InputError, too, where a class's logits are not in the cache.
@@ -45,6 +49,7 @@ def map_tokens(
         [(grid.rows, grid.columns) for grid in layout.grids],
         protocol=protocol,
         interference=interference,
+        eci_cap=eci_cap,
         rank_filter=rank_filter,
         exact=exact,
         where=generation.id,
@@ -83,6 +88,9 @@ METHODS: dict[str, Method] = {
     "tam": partial(map_tokens, interference=True, rank_filter=True),
 }
 
+CAPPED = frozenset({"eci", "tam"})
+"""Those that subtract interference, whose scale can be capped."""
+
 TITLES = {"activation": "CAM (raw activation)", "eci": "+ ECI", "rgf": "+ RGF", "tam": "TAM"}
 """What the paper calls them; another method goes by its own name."""
 
@@ -98,8 +106,12 @@ def rank(name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def method(name: str) -> Method:
-    """Look a method up by name; InputError lists the known ones."""
+def method(name: str, eci_cap: float | None = None) -> Method:
+    """Look a method up by name; InputError lists the known ones.
+
+    Args:
+        eci_cap: as in ``map_tokens``, for those in ``CAPPED``; the others stay as they are.
+    """
     if name not in METHODS:
         raise InputError("unknown method", got=repr(name), expected=" or ".join(METHODS))
-    return METHODS[name]
+    return METHODS[name] if eci_cap is None or name not in CAPPED else partial(METHODS[name], eci_cap=eci_cap)

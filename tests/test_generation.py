@@ -203,7 +203,7 @@ def test_an_answer_that_cannot_be_given_is_refused(media):
     with pytest.raises(InputError, match="the answer holds a vision token"):
         explain_sample(model, processor, family, TWO, media, answer="a <|image_pad|>")
     model.generation_config.eos_token_id = None
-    with pytest.raises(InputError, match="s2: the answer is empty"):
+    with pytest.raises(InputError, match="the answer is empty"):
         explain_sample(model, processor, family, TWO, media, answer="")
 
 
@@ -384,7 +384,7 @@ def test_a_finished_shard_is_left_alone_and_the_model_is_not_loaded(shard, monke
 
 def test_what_determines_the_answers_determines_the_fingerprint(shard):
     def fingerprint(samples, run=None, folder=shard.manifest.parent):
-        run = {"weights": "w", "dtype": "float32", "max_new_tokens": 6, "tam": "1"} | (run or {})
+        run = {"weights": "w", "dtype": "float32", "max_new_tokens": 6, "layer": None, "tam": "1"} | (run or {})
         return stage.fingerprint_of(run, samples, folder)
 
     plain = fingerprint({0: sample(0)})
@@ -397,7 +397,7 @@ def test_what_determines_the_answers_determines_the_fingerprint(shard):
         fingerprint({0: sample(0, turns=[["Who?", "a cat"]])}),
         *(
             fingerprint({0: sample(0)}, change)
-            for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7})
+            for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7}, {"layer": 2})
         ),
     ]
     shutil.copy(shard.manifest.parent / "1.png", shard.manifest.parent / "0.png")
@@ -433,11 +433,11 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
 def test_a_batch_that_does_not_fit_is_tried_in_halves(shard, monkeypatch):
     sizes, honest = [], stage.answer_batch
 
-    def small(model, processor, prepared, limit):
+    def small(model, processor, prepared, limit, layer):
         sizes.append(len(prepared))
         if len(prepared) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return honest(model, processor, prepared, limit)
+        return honest(model, processor, prepared, limit, layer)
 
     monkeypatch.setattr(stage, "answer_batch", small)
     assert shard(batch_size=5) == {"truncated": 12}

@@ -27,7 +27,8 @@ from tam.families.checkpoint import (
 )
 from tam.families.interface import Family
 from tam.families.prompt import Prepared, prepare
-from tam.generation.answer import Answer, answer_batch
+from tam.families.video import sampling_of
+from tam.generation.answer import Answer, answer_batch, check_layer
 from tam.generation.select import select
 from tam.manifest import Sample, Shard, read
 from tam.media import open_media
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int = 8,
-    revision: str | None = None, device: str = "auto", dtype: str = "auto",
+    revision: str | None = None, device: str = "auto", dtype: str = "auto", layer: int | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -64,6 +65,7 @@ def generate(
         "family": family_of(config).name,
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
+        "layer": layer,
         "tam": tam.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -80,9 +82,10 @@ def generate(
         logger.info("generate %s: resume: %d of %d samples are there", shard, len(done), len(samples))
     if len(done) < len(samples):
         loaded = load_from(checkpoint, compute, dtype)
+        check_layer(loaded[0], layer)
         started, already = time.monotonic(), len(done)
         for batch in _batches(samples, done, manifest.parent, batch_size):
-            generations = _answer(*loaded, batch, manifest.parent, max_new_tokens)
+            generations = _answer(*loaded, batch, manifest.parent, max_new_tokens, layer)
             store.add(generations)
             done |= {row: generation.status for row, generation in generations.items()}
             rate = (len(done) - already) / (time.monotonic() - started)
@@ -120,19 +123,19 @@ def _length(sample: Sample, folder: Path) -> int:
 
 
 def _answer(
-    model, processor, family: Family, samples: dict[int, Sample], folder: Path, max_new_tokens: int
+    model, processor, family: Family, samples: dict[int, Sample], folder: Path, max_new_tokens: int, layer: int | None
 ) -> dict[int, Generation]:
     """Answer a batch. Whatever goes wrong with one sample is recorded for it, and the others go on."""
     generations, prepared = {}, {}
     for row, sample in samples.items():
         try:
-            media = open_media(sample, folder)
+            media = open_media(sample, folder, sampling_of(processor))
             prepared[row] = prepare(family, model.config, processor, media, sample.prompt, sample.turns)
         except (ModelError, ImportError):  # nothing that another sample would not meet
             raise
         except Exception as error:  # a processor may raise anything
             generations[row] = _failure(sample, error)
-    for row, answer in _answers(model, processor, prepared, max_new_tokens).items():
+    for row, answer in _answers(model, processor, prepared, max_new_tokens, layer).items():
         if isinstance(answer, Exception):
             generations[row] = _failure(samples[row], answer)
             continue
@@ -143,12 +146,14 @@ def _answer(
     return dict(sorted(generations.items()))
 
 
-def _answers(model, processor, prepared: dict[int, Prepared], max_new_tokens: int) -> dict[int, Answer | Exception]:
+def _answers(
+    model, processor, prepared: dict[int, Prepared], max_new_tokens: int, layer: int | None
+) -> dict[int, Answer | Exception]:
     """Answers by row. A batch that breaks (too little memory, a sample the model cannot take) is tried in halves."""
     if not prepared:
         return {}
     try:
-        answers = answer_batch(model, processor, list(prepared.values()), max_new_tokens)
+        answers = answer_batch(model, processor, list(prepared.values()), max_new_tokens, layer)
         return dict(zip(prepared, answers, strict=True))
     except (RuntimeError, ValueError, IndexError) as error:
         if len(prepared) == 1:
@@ -156,10 +161,9 @@ def _answers(model, processor, prepared: dict[int, Prepared], max_new_tokens: in
         logger.warning("a batch of %d broke and is tried in halves: %s", len(prepared), error)
     rows = list(prepared)
     halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    parts = ({row: prepared[row] for row in half} for half in halves)
     return {
-        row: answer
-        for half in halves
-        for row, answer in _answers(model, processor, {row: prepared[row] for row in half}, max_new_tokens).items()
+        row: answer for part in parts for row, answer in _answers(model, processor, part, max_new_tokens, layer).items()
     }
 
 
@@ -188,5 +192,6 @@ def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path) -> str:
         ]
         for row, sample in samples.items()
     ]
-    content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens")} | {"cache": VERSION, "rows": rows}
+    content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens", "layer")}
+    content |= {"cache": VERSION, "rows": rows}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

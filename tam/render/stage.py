@@ -21,9 +21,8 @@ from tqdm import tqdm
 from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, RenderError, SchemaError, TamError
-from tam.manifest import Sample
 from tam.maps import read_maps
-from tam.media import open_media
+from tam.media import Media, open_shown
 from tam.render import pillow, xelatex
 from tam.render.colors import BLACK, NOTE
 from tam.render.overlay import GAP, Panel, color_bar, mosaic, overlay, panels, resized
@@ -98,7 +97,8 @@ def render(
             try:
                 if failure:
                     raise RenderError("nothing to draw", got=failure)
-                batch.append(prepare(answer, sample_maps, known[answer.id], manifest_path.parent))
+                media = open_shown(known[answer.id], manifest_path.parent, answer.layout)
+                batch.append(prepare(answer, sample_maps, media))
             except FAILURES as error:
                 counts[_failed(answer.id, error)] += 1
                 progress.update()
@@ -109,15 +109,15 @@ def render(
     return dict(counts)
 
 
-def draw(generation: Generation, maps: HasMaps, sample: Sample, out: Path) -> Path:
-    """Draw one sample whose media paths are absolute or relative to the working folder; returns its folder in ``out``.
+def draw(generation: Generation, maps: HasMaps, media: Media, out: Path) -> Path:
+    """Draw one sample that is in memory; returns its folder in ``out``.
 
     Raises:
-        InputError, RenderError: its pictures cannot be read or drawn.
+        RenderError: it cannot be drawn.
     """
     if not xelatex.available():
         log.warning(WITHOUT_TEX)
-    job = prepare(generation, maps, sample, Path())
+    job = prepare(generation, maps, media)
     return write(job, typeset([job])[0], out)
 
 
@@ -148,26 +148,26 @@ def _finish(batch: list[Job], out: Path, progress: tqdm) -> Counter[str]:
 # ---- one sample ------------------------------------------------------------------------------------------------------
 
 
-def prepare(generation: Generation, maps: HasMaps, sample: Sample, folder: Path) -> Job:
-    """Open the media and lay the text out."""
+def prepare(generation: Generation, maps: HasMaps, media: Media) -> Job:
+    """Put the grids on the media and lay the text out."""
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     if len(maps.maps) != len(ids):
         raise RenderError(
-            "maps and tokens differ", where=sample.id, got=f"{len(maps.maps)} maps", expected=f"{len(ids)}"
+            "maps and tokens differ", where=generation.id, got=f"{len(maps.maps)} maps", expected=f"{len(ids)}"
         )
     if not ids:
-        raise RenderError("nothing to explain", where=sample.id)
-    shown = panels(generation.layout, open_media(sample, folder))
+        raise RenderError("nothing to explain", where=generation.id)
+    shown = panels(generation.layout, media)
     width = mosaic([panel.picture for panel in shown]).shape[1]
     layout = lay_out([_token(generation, id) for id in ids], len(generation.prompt_ids), width)
     if layout.lost:
-        log.warning("%r: no font for %d characters, shown by their numbers", sample.id, len(layout.lost))
+        log.warning("%r: no font for %d characters, shown by their numbers", generation.id, len(layout.lost))
     pages = [
         page(layout, token, maps.relevance[token], _candidates(generation, token), heading)
         for token, heading in enumerate(_headings(generation))
     ]
     grids = generation.layout.split(np.asarray(maps.maps, np.float32))
-    return Job(sample.id, generation.status, grids, shown, pages, len(generation.prompt_ids))
+    return Job(generation.id, generation.status, grids, shown, pages, len(generation.prompt_ids))
 
 
 def _token(generation: Generation, id: int) -> Token:
