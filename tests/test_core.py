@@ -231,7 +231,7 @@ def test_a_cap_must_be_a_number_from_0_on(cap):
 
 
 def test_the_published_code_knows_no_cap():
-    with pytest.raises(InputError, match="published code caps no scale; got a cap of .*; cure: use protocol fixed"):
+    with pytest.raises(InputError, match=r"published code caps no scale; got a cap of .*; cure: use protocol fixed"):
         token_activation_maps(IMAGE, TEXT, "abc", 2, [(2, 2)], protocol=REFERENCE, eci_cap=0.5)
 
 
