@@ -153,8 +153,8 @@ def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]
                 opened = partial(open_shown, sample, run.manifest.parent, generation.layout)
                 described, drawn = _pictures(generation, sample.kind == "video", opened)
                 data |= described
-                for number, picture in enumerate(drawn):
-                    (folder / f"{name}-{number}.webp").write_bytes(picture)
+                for panel, picture in enumerate(drawn):
+                    (folder / f"{name}-{panel}.webp").write_bytes(picture)
                 _write_script(folder / f"{name}.js", "receiveSample", data)
                 status = next((one.status for one in maps if one.failed), generation.status)
                 lines[generation.row] = {
