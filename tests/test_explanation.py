@@ -238,11 +238,12 @@ def test_a_token_or_pooling_that_is_not_there_is_refused(said):
         said.select("dogs", "sum")
 
 
-def hand_made() -> "tam.Explanation":
+def hand_made(layout: Layout | None = None) -> "tam.Explanation":
     """Tokens p, q | x, y of one 1 x 2 grid, with maps and probabilities that can be computed with by hand."""
     ids = np.arange(4, dtype=np.int32)
     vocabulary = {id: Piece(text, text, text.encode()) for id, text in enumerate(("p", " q", "x", " y"))}
-    layout = Layout(np.arange(2), np.arange(2, 4), 4, (Grid(0, (0,), 1, 2, (0, 0, 20, 10)),), ((20, 10),))
+    one = (Grid(0, (0,), 1, 2, (0, 0, 20, 10)),)
+    layout = layout or Layout(np.arange(2), np.arange(2, 4), 4, one, ((20, 10),))
     none = np.zeros((4, 1), np.float32)
     generation = Generation(
         "h", "ok", "p q", "x y", np.array([9, 9, *ids]), layout, ids, none, Candidates(ids[:, None], none, none[:, 0]),
