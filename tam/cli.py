@@ -212,6 +212,7 @@ def explain(
     from tam.media import is_video
     from tam.render.stage import safe_word
 
+    selected = {text: _selected(text) for text in select or ()}
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
@@ -221,14 +222,12 @@ def explain(
         answer=answer, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
-    wanted = [_selected(text) for text in select or ()]
-    drawn = [explained.overlay(one, pooling) for one in wanted]
     folder = explained.save(out)
-    for number, (text, overlay) in enumerate(zip(select or (), drawn, strict=True), 1):
-        path = folder / f"select{number}_{safe_word(text)}.png"
-        overlay.save(path)
-        print(f"{text}: {path}")
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
+    for number, (text, wanted) in enumerate(selected.items(), 1):
+        path = folder / f"select{number}_{safe_word(text)}.png"
+        explained.overlay(wanted, pooling).save(path)
+        print(f"{text}: {path}")
 
 
 def _selected(text: str):

@@ -70,10 +70,10 @@ def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "There are two motorcycles and a bear."
-    paths = [Path(line.partition(": ")[2]) for line in lines[1:4]]
+    paths = [Path(line.partition(": ")[2]) for line in lines[2:]]
     assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
     assert all(Image.open(path).size == (500, 500) for path in paths)
-    assert lines[4].startswith("look at ") and (tmp_path / "scene" / "index.html").is_file()
+    assert lines[1].startswith("look at ") and (tmp_path / "scene" / "index.html").is_file()
 
 
 def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
