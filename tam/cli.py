@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +35,12 @@ Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+Layer = Annotated[
+    int | None, typer.Option(min=1, help="Decoder layer, from 1, whose states are mapped; the last without it.")
+]
+EciCap = Annotated[
+    float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -175,6 +182,7 @@ def generate(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
     ] = False,
+    layer: Layer = None,
     strict: Strict = False,
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -195,6 +203,7 @@ def generate(
             revision=revision,
             device=device,
             dtype=dtype,
+            layer=layer,
             trust_remote_code=trust_remote_code,
         )
     _report(counts, out, strict)
@@ -207,6 +216,7 @@ def maps(
     method: Annotated[str, typer.Option(help="'tam', 'eci', 'activation', ...: see docs/evaluation.md.")] = "tam",
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
+    eci_cap: EciCap = None,
     strict: Strict = False,
 ):
     """Compute the map of every token from the cache, without the model."""
@@ -215,7 +225,7 @@ def maps(
     from tam.protocol import protocol as named
 
     with set_aside([generation]):
-        counts = write_maps(generation, out, method, named(protocol), exact)
+        counts = write_maps(generation, out, method, named(protocol), exact, eci_cap)
     _report(counts, out, strict)
 
 
@@ -349,7 +359,7 @@ def status(
 
 @app.command()
 def explain(
-    picture: Annotated[list[Path], typer.Argument(help="One picture, or several for one question.")],
+    picture: Annotated[list[Path], typer.Argument(help="One picture, several for one question, or one video.")],
     prompt: Annotated[str, typer.Option(help="The question.")] = "Write a one-sentence caption for this image:",
     model: Model = "embedded",
     revision: Revision = None,
@@ -357,16 +367,49 @@ def explain(
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     answer: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own answer.")] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="Also draw one map of a word or phrase, of /EXPRESSION/, or of token #NUMBER; repeatable."),
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
+    layer: Layer = None,
+    eci_cap: EciCap = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ):
-    """Ask a model about a picture and show where each token of its answer comes from."""
-    from tam.explain import explain
+    """Ask a model about pictures or a video and show where each token of its answer comes from."""
+    from tam.explanation import explain
+    from tam.families.checkpoint import load
+    from tam.media import is_video
+    from tam.render.stage import safe_word
 
-    folder, explained = explain(
-        picture, prompt, _checkpoint(model), out,
-        revision=revision, dtype=dtype, device=device, max_new_tokens=max_new_tokens, answer=answer,
+    selected = {text: _selected(text) for text in select or ()}
+    videos = [path for path in picture if is_video(path)]
+    if videos and len(picture) > 1:
+        raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
+    loaded, processor, _ = load(_checkpoint(model), revision, device, dtype)
+    explained = explain(
+        loaded, processor, () if videos else picture, prompt, video=videos[0] if videos else None,
+        answer=answer, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    print(f"{explained}\nlook at {folder}")
+    print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
+    folder = explained.save(out)
+    print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
+    for number, (text, wanted) in enumerate(selected.items(), 1):
+        path = folder / f"select{number}_{safe_word(text)}.png"
+        explained.overlay(wanted, pooling).save(path)
+        print(f"{text}: {path}")
+
+
+def _selected(text: str):
+    """What ``--select`` means."""
+    if number := re.fullmatch(r"#(-?\d+)", text):
+        return int(number[1])
+    if len(text) < 3 or not (text.startswith("/") and text.endswith("/")):
+        return text
+    try:
+        return re.compile(text[1:-1])
+    except re.error as error:
+        raise InputError("not a regular expression", got=repr(text), cure=str(error)) from error
 
 
 def _batch_size(text: str) -> int | None:

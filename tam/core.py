@@ -16,6 +16,7 @@ rounds, for the same uint8 to the bit. At most one pixel in 10,000 differs betwe
 """
 
 import itertools
+import math
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tam.errors import InputError, LayoutError, NotFiniteError, PublishedError
-from tam.protocol import FIXED, Protocol
+from tam.protocol import FIXED, REFERENCE, Protocol
 
 # Bytes of a plane that the filter works on: on a CPU, some twenty planes stay in the cache; on a GPU, fit its memory.
 CPU_BLOCK, GPU_BLOCK = 1 << 15, 1 << 24
@@ -63,6 +64,7 @@ def token_activation_maps(
     *,
     protocol: Protocol = FIXED,
     interference: bool = True,
+    eci_cap: float | None = None,
     rank_filter: bool = True,
     exact: bool = False,
     where: object = None,
@@ -76,15 +78,17 @@ def token_activation_maps(
         prompt_count: how many of the tokens are the prompt's.
         shapes: rows and columns of each grid.
         interference: subtract it.
+        eci_cap: the most that its scale may be (``estimated_causal_inference``).
         rank_filter: apply it.
         where: the sample, for messages.
 
     Raises:
-        InputError: the arrays and pieces do not belong together.
+        InputError: the arrays and pieces do not belong together, or ``check_cap``.
         LayoutError: grid cells and vision tokens differ.
         NotFiniteError: a logit is NaN or infinite.
         PublishedError: the published code stops here, and the protocol follows it.
     """
+    check_cap(eci_cap, protocol)
     _check(image, text, pieces, prompt_count, shapes, protocol, where)
     image, text = activation(image), activation(text)
     if exact:
@@ -95,7 +99,7 @@ def token_activation_maps(
     seen = _seen(prompt_count, text.shape, protocol)
     context, seen = (xp.asarray(mask, device=image.device) for mask in (context, seen))
     weights = interference_weights(text, context, exact=exact)[:, : len(image)]
-    causal, scale = estimated_causal_inference(image, image[: weights.shape[1]], weights, exact=exact)
+    causal, scale = estimated_causal_inference(image, image[: weights.shape[1]], weights, cap=eci_cap, exact=exact)
 
     # What something was subtracted from is float64 in the published code, the rest is float32.
     removed = context.any(1)
@@ -135,10 +139,19 @@ def interference_weights(text, context, *, exact: bool = False):
     return weights
 
 
-def estimated_causal_inference(image, sources, weights, *, exact: bool = False):
+def check_cap(cap: float | None, protocol: Protocol) -> None:
+    """Raises: InputError, for a cap that is no number from 0 on, or with the protocol of the published code."""
+    if cap is not None and not (math.isfinite(cap) and cap >= 0):
+        raise InputError("wrong cap on the scale of interference", got=cap, expected="a number from 0 on, or none")
+    if cap is not None and protocol == REFERENCE:
+        raise InputError("the published code caps no scale", got=f"a cap of {cap:g}", cure="use protocol fixed")
+
+
+def estimated_causal_inference(image, sources, weights, *, cap: float | None = None, exact: bool = False):
     """Eq. 2 and 5: ``ReLU(A - s E)``, E = ``weights @ sources``, with the s that leaves least of A.
 
     Args:
+        cap: s is at most this: 0 subtracts nothing, None is no limit (the paper).
         image: float32 [token, vision], activations A.
         sources: float32 [source, vision], activations of the earlier tokens.
         weights: float32 [token, source].
@@ -154,6 +167,7 @@ def estimated_causal_inference(image, sources, weights, *, exact: bool = False):
         estimate = weights @ sources
     overlap, energy = xp.einsum("tv,tv->t", image, estimate), xp.einsum("tv,tv->t", estimate, estimate)
     scale = overlap / xp.where(energy == 0, 1, energy)  # no energy, no overlap
+    scale = scale if cap is None else scale.clip(max=cap)
     return (image - estimate * scale[:, None]).clip(min=0), scale
 
 

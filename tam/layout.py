@@ -58,6 +58,11 @@ class Layout:
                 cure="check the family's rule for this processor",
             )
 
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The source frames that any grid sees, ascending."""
+        return tuple(sorted({frame for grid in self.grids for frame in grid.frames}))
+
     def split(self, maps: np.ndarray) -> list[np.ndarray]:
         """Cut ``[..., vision]`` into one ``[..., rows, columns]`` array per grid."""
         ends = np.cumsum([grid.cells for grid in self.grids])[:-1]

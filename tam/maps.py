@@ -1,6 +1,7 @@
 """The stage: one shard's generation -> the maps of every token, HDF5, a group a sample. No model is needed.
 
-File attributes: ``format``, ``version``, ``method``, ``protocol``, ``exact`` and the generation's ``fingerprint``.
+File attributes: ``format``, ``version``, ``method``, ``protocol``, ``exact``, the generation's ``fingerprint``, and
+``eci_cap``, where the scale of interference was capped.
 Groups have the names of the generation's: the manifest's row, eight digits. The schema knows no method.
 """
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from tam import hdf5
 from tam.cache import FAILED, OK, TRUNCATED, Generation, read_generations, read_header
-from tam.core import Maps
+from tam.core import Maps, check_cap
 from tam.errors import SchemaError, TamError
 from tam.files import atomic
 from tam.methods import Method, method
@@ -55,7 +56,12 @@ ARRAYS = {
 
 
 def write_maps(
-    generation_path: Path, out_path: Path, method_name: str, protocol: Protocol, exact: bool = False
+    generation_path: Path,
+    out_path: Path,
+    method_name: str,
+    protocol: Protocol,
+    exact: bool = False,
+    eci_cap: float | None = None,
 ) -> dict[str, int]:
     """Map every sample of ``generation_path`` and write ``out_path``, atomically.
 
@@ -65,9 +71,10 @@ def write_maps(
         the number of samples by kind of status: "ok", "truncated", "failed".
 
     Raises:
-        InputError: unknown method. SchemaError: not a generation file.
+        InputError: unknown method, or a cap that cannot be. SchemaError: not a generation file.
     """
-    explain = method(method_name)
+    check_cap(eci_cap, protocol)
+    explain = method(method_name, eci_cap)
     known = read_header(generation_path)
     header = {
         "format": f"tam-{KIND}",
@@ -76,7 +83,7 @@ def write_maps(
         "protocol": protocol.name,
         "exact": exact,
         "fingerprint": known["fingerprint"],
-    }
+    } | ({} if eci_cap is None else {"eci_cap": eci_cap})
     counts: Counter[str] = Counter()
     with atomic(out_path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(header)

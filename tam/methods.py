@@ -23,9 +23,13 @@ Method = Callable[[Generation, Protocol, bool], Maps]
 
 
 def map_tokens(
-    generation: Generation, protocol: Protocol, exact: bool = False, *, interference: bool, rank_filter: bool
-) -> Maps:
+    generation: Generation, protocol: Protocol, exact: bool = False, *, interference: bool, rank_filter: bool,
+    eci_cap: float | None = None,
+) -> Maps:  # fmt: skip
     """The paper's method, or what is left of it without one of its parts.
+
+    Args:
+        eci_cap: the most that the scale of interference may be; None: no limit.
 
     Raises:
         TamError: as ``token_activation_maps``; InputError, too, where a class's logits are not in the cache.
@@ -49,6 +53,7 @@ def map_tokens(
         [(grid.rows, grid.columns) for grid in layout.grids],
         protocol=protocol,
         interference=interference,
+        eci_cap=eci_cap,
         rank_filter=rank_filter,
         exact=exact,
         where=generation.id,
@@ -80,14 +85,17 @@ def _one_a_token(maps: Maps, made: int, prompt: int) -> Maps:
     )
 
 
-def permuted(generation: Generation, protocol: Protocol, exact: bool = False) -> Maps:
+def permuted(generation: Generation, protocol: Protocol, exact: bool = False, *, eci_cap: float | None = None) -> Maps:
     """TAM of another class of the same answer, see ``controls.other_classes``."""
-    return METHODS["tam"](controls.other_classes(generation), protocol, exact)
+    return METHODS["tam"](controls.other_classes(generation), protocol, exact, eci_cap=eci_cap)
 
 
-def filtered(generation: Generation, protocol: Protocol, exact: bool = False, *, smooth: Filter, kernel: int) -> Maps:
+def filtered(
+    generation: Generation, protocol: Protocol, exact: bool = False, *, smooth: Filter, kernel: int,
+    eci_cap: float | None = None,
+) -> Maps:  # fmt: skip
     """Interference removed, then ``smooth`` instead of the rank Gaussian filter of 3x3, in float32."""
-    maps = METHODS["eci"](generation, protocol, exact)
+    maps = METHODS["eci"](generation, protocol, exact, eci_cap=eci_cap)
     parts = [
         np.stack([smooth(map_, kernel, protocol) for map_ in grid]).reshape(len(grid), -1)
         for grid in generation.layout.split(maps.maps.astype(np.float32))
@@ -111,6 +119,9 @@ METHODS: dict[str, Method] = {
     },
 }
 METHODS["rgf-3"] = METHODS["tam"]
+
+CAPPED = METHODS.keys() - {"random", "centre", "activation", "rgf"}
+"""Those that subtract interference, whose scale can be capped."""
 
 TITLES = {
     "random": "Random map",
@@ -141,8 +152,12 @@ def rank(name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def method(name: str) -> Method:
-    """Look a method up by name; InputError lists the known ones."""
+def method(name: str, eci_cap: float | None = None) -> Method:
+    """Look a method up by name; InputError lists the known ones.
+
+    Args:
+        eci_cap: as in ``map_tokens``, for those in ``CAPPED``; the others stay as they are.
+    """
     if name not in METHODS:
         raise InputError("unknown method", got=repr(name), expected=" or ".join(METHODS))
-    return METHODS[name]
+    return METHODS[name] if eci_cap is None or name not in CAPPED else partial(METHODS[name], eci_cap=eci_cap)

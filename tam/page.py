@@ -8,17 +8,23 @@ Python writes data and pictures; the scripts in ``page_assets`` only show them::
     page/RUN/ROW-PANEL.webp   its pictures
     page/*.css, page/*.js     copies of ``page_assets``
 
+A page of one sample (``single_page``) holds all of this in one file.
+
 A browser does not let a page from disk read JSON, but it loads scripts: each data file is one call with one literal.
 Text of models and datasets appears in these literals only, and the scripts show it as text, never as HTML.
 """
 
 import base64
+import hashlib
+import io
 import itertools
 import json
 import math
+import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -33,9 +39,8 @@ from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, SchemaError, TamError
 from tam.files import atomic, atomic_folder
-from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
-from tam.media import open_media
+from tam.media import Media, open_shown
 from tam.methods import rank, title
 from tam.render import answer
 from tam.render.colors import COLORMAPS, table
@@ -95,6 +100,27 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
     return dict(Counter(_kind(line["status"]) for line in samples))
 
 
+def single_page(generation: Generation, maps: SampleMaps, media: Media, model: str, method: str = "tam") -> str:
+    """The page of one sample, without scores and gallery, as one HTML file that needs nothing beside it."""
+    key = "0/0"
+    described, drawn = _pictures(generation, media.video, lambda: media)
+    data = describe(generation, {method: maps}, []) | described
+    addresses = [f"data:image/webp;base64,{base64.b64encode(picture).decode('ascii')}" for picture in drawn]
+    line = {
+        "run": 0, "name": "0", "id": generation.id, "status": generation.status, "kind": _kind(generation.status),
+        "answer": generation.answer, "prompt": generation.prompt, "picture": False, "scores": [[]],
+    }  # fmt: skip
+    run = {"dataset": "", "model": model, "methods": [title(method)]}
+    gallery = {"metrics": [], "colors": _color_maps(), "runs": [run], "samples": [line]}
+    data_script = (
+        f"showGallery({literal(gallery)});\nembedSample({literal(key)}, {literal(addresses)}, {literal(data)});"
+    )
+    assets = _assets()
+    order = re.findall(r'<script src="page/(.*?)"', assets["index.html"])
+    scripts = [data_script if name == "gallery.js" else assets[name] for name in order]
+    return _in_one_file(assets["index.html"], assets["style.css"], scripts)
+
+
 # ---- one run ---------------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +145,11 @@ def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]
                 sample = samples[generation.id]
                 name = f"{generation.row:08d}"
                 data = describe(generation, dict(zip(methods, maps, strict=True)), scores.rows[sample.id])
-                data |= _pictures(generation, sample, run.manifest.parent, folder / name)
+                opened = partial(open_shown, sample, run.manifest.parent, generation.layout)
+                described, drawn = _pictures(generation, sample.kind == "video", opened)
+                data |= described
+                for panel, picture in enumerate(drawn):
+                    (folder / f"{name}-{panel}.webp").write_bytes(picture)
                 _write_script(folder / f"{name}.js", "receiveSample", data)
                 status = next((one.status for one in maps if one.failed), generation.status)
                 lines[generation.row] = {
@@ -239,20 +269,18 @@ def runs(shaped: Shaped) -> list[str | list[str]]:
     return joined
 
 
-def _pictures(generation: Generation, sample: Sample, folder: Path, out: Path) -> dict:
-    """Write the pictures as ``OUT-PANEL.webp``; their sizes, and where the grids lie on them in pixels."""
-    nothing = {"video": sample.kind == "video", "panels": [], "grids": []}
+def _pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -> tuple[dict, list[bytes]]:
+    """Sizes of the pictures, and where the grids lie on them in pixels; and each picture as the bytes of a WebP."""
+    nothing = {"video": video, "panels": [], "grids": []}
     if generation.failed:
-        return nothing
+        return nothing, []
     layout = generation.layout
-    several = len({(grid.medium, grid.frames) for grid in layout.grids}) > 1
+    several = len({(grid.medium, frame) for grid in layout.grids for frame in grid.frames}) > 1
     width = min(SEVERAL if several else ONE, round(np.mean([width for width, _ in layout.sizes])))
     try:
-        shown = panels(layout, open_media(sample, folder), width)
+        shown = panels(layout, opened(), width)
     except (TamError, OSError, ValueError, cv2.error) as error:
-        return nothing | {"problem": " ".join(str(error).split())}
-    for number, panel in enumerate(shown):
-        Image.fromarray(panel.picture).save(f"{out}-{number}.webp", quality=QUALITY, method=6)
+        return nothing | {"problem": " ".join(str(error).split())}, []
     starts = [0, *np.cumsum([grid.cells for grid in layout.grids]).tolist()]
     grids = [
         {
@@ -262,12 +290,19 @@ def _pictures(generation: Generation, sample: Sample, folder: Path, out: Path) -
         for number, panel in enumerate(shown)
         for index, box in panel.grids
     ]  # fmt: skip
-    return nothing | {"panels": [_panel(panel, generation) for panel in shown], "grids": grids}
+    described = nothing | {"panels": [_panel(panel) for panel in shown], "grids": grids}
+    return described, [_webp(panel.picture) for panel in shown]
 
 
-def _panel(panel: Panel, generation: Generation) -> dict:
+def _webp(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=6)
+    return file.getvalue()
+
+
+def _panel(panel: Panel) -> dict:
     height, width = panel.picture.shape[:2]
-    return {"width": width, "height": height, "frames": generation.layout.grids[panel.grids[0][0]].frames}
+    return {"width": width, "height": height, "frame": panel.frame}
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -290,11 +325,29 @@ def _write_script(path: Path, function: str, value: object) -> None:
 
 def _copy_assets(out: Path) -> str:
     """Copy styles and scripts; returns ``index.html``."""
-    assets = {asset.name: asset.read_text(encoding="utf-8") for asset in files("tam").joinpath("page_assets").iterdir()}
+    assets = _assets()
     index = assets.pop("index.html")
     for name, text in assets.items():
         (out / name).write_text(text, encoding="utf-8")
     return index
+
+
+def _assets() -> dict[str, str]:
+    return {asset.name: asset.read_text(encoding="utf-8") for asset in files("tam").joinpath("page_assets").iterdir()}
+
+
+def _in_one_file(index: str, style: str, scripts: Sequence[str]) -> str:
+    """``index.html`` with styles and scripts in place of the links to them; only these, by their hashes, may run."""
+
+    def hashes(texts: Sequence[str]) -> str:
+        digests = (base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii") for text in texts)
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    policy = f"default-src 'none'; img-src data:; script-src {hashes(scripts)}; style-src {hashes([style])}"
+    page = re.sub(r" *<script src=.*\n", "", index)
+    page = re.sub(r'(?<=content=")default-src[^"]*', lambda _: policy, page)
+    page = re.sub(r'<link rel="stylesheet".*', lambda _: f"<style>{style}</style>", page)
+    return page.replace("</body>", "".join(f"<script>{text}</script>\n" for text in scripts) + "</body>")
 
 
 def _color_maps() -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -148,6 +149,22 @@ def given_is_generated(case: Case) -> None:
         same(case.kept(one, answer), alone)
 
 
+def last_layer_is_the_default(case: Case) -> None:
+    """Layers are found: the last one gives what no choice gives, another one other logits to the same answer."""
+    one, alone, last = case.prepared[0], case.alone[0], len(case.model.get_decoder().layers)
+    same(case.kept(one, answer_batch(case.model, case.processor, [one], LIMIT, last)[0]), alone)
+    for answer in (
+        answer_batch(case.model, case.processor, [one], LIMIT, 1)[0],
+        given_answers(case.model, case.processor, case.family, [one], [alone.answer_ids], 1)[0],
+    ):
+        inner = case.kept(one, answer)
+        assert inner.tokens.tolist() == alone.tokens.tolist() and np.abs(inner.logits - alone.logits).max() > 0.1
+        assert np.abs(inner.candidates.logits - alone.candidates.logits).max() < TOLERANCE
+    for wrong in (0, last + 1):
+        with pytest.raises(InputError, match=f"no such layer; got {wrong}; expected 1 to {last}"):
+            given_answers(case.model, case.processor, case.family, [one], [alone.answer_ids], wrong)
+
+
 def maps_survive_the_files(case: Case) -> None:
     """Maps are finite, say something, and are the same after cache and maps were written and read."""
     write_generations(case.folder / "0.h5", dict(enumerate(case.alone)), {}, "f00d")
@@ -179,7 +196,7 @@ def painting_moves_the_right_token(case: Case) -> None:
 
 CHECKS: list[Callable[[Case], None]] = [
     words_are_found, head_of_a_state_is_the_logits, batch_is_one_by_one, eager_is_sdpa, given_is_generated,
-    maps_survive_the_files, checkpoint_is_read_back, painting_moves_the_right_token,
+    last_layer_is_the_default, maps_survive_the_files, checkpoint_is_read_back, painting_moves_the_right_token,
 ]  # fmt: skip
 
 

@@ -1,7 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
 import pytest
+from PIL import Image
+
+from tam.datasets.emoji import scenes as emoji
 
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
@@ -35,6 +40,12 @@ def test_every_stage_explains_itself(stage):
         (["dataset", "csv", "--root", "none.csv", "--out", "x"], "none.csv"),
         (["dataset", "nltk", "--from", "nowhere", "--out", "x"], "nowhere"),
         (["explain", "none.jpg"], "none.jpg"),
+        (["explain", "a.mp4", "b.jpg"], "a video stands alone"),
+        (["explain", "b.jpg", "--select", "/(/"], "not a regular expression"),
+        (
+            ["maps", "--generation", "x.h5", "--out", "y.h5", "--protocol", "reference", "--eci-cap", "1"],
+            "caps no scale",
+        ),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(tmp_path, monkeypatch, arguments, said):
@@ -43,3 +54,38 @@ def test_bad_input_is_one_line_that_names_it(tmp_path, monkeypatch, arguments, s
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A scene, and a clip as a file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    Image.fromarray(emoji.scene(5, 3).image).save(folder / "scene.png")  # two motorcycles and a bear
+    frames, _, _ = emoji.clip(emoji.generator(77, emoji.EVALUATION, 0))
+    writer = cv2.VideoWriter(str(folder / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 2.0, (128, 128))
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+    return folder
+
+
+def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
+    selected = ["--select", "bear", "--select", "/motor.*/", "--select", "#0", "--pooling", "max"]
+    options = ["--prompt", "What is in the image?", "--layer", "4", "--eci-cap", "1", "--device", "cpu"]
+    done = tam("explain", str(folder / "scene.png"), *options, *selected, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "There are two motorcycles and a bear."
+    paths = [Path(line.partition(": ")[2]) for line in lines[2:]]
+    assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
+    assert all(Image.open(path).size == (500, 500) for path in paths)
+    assert lines[1].startswith("look at ") and (tmp_path / "scene" / "index.html").is_file()
+
+
+def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
+    done = tam("explain", str(folder / "clip.avi"), "--prompt", "Describe this video.", "--answer", "A kite.",
+               "--select", "boat", "--out", str(tmp_path), "--device", "cpu")  # fmt: skip
+    assert done.returncode == 1 and "expected words of the answer: A kite . (or of the prompt: Describe" in done.stderr
+    done = tam("explain", str(folder / "clip.avi"), "--prompt", "Describe this video.", "--answer", "A kite.",
+               "--out", str(tmp_path), "--device", "cpu")  # fmt: skip
+    assert done.stdout.startswith("A kite.\n") and (tmp_path / "clip" / "sheet.png").is_file()

@@ -49,6 +49,25 @@ def test_least_squares_leave_the_least_of_the_activation(exact):
     assert causal.dtype == (np.float64 if exact else np.float32)
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("cap", "scale", "causal"),
+    [
+        (None, [2, 2, 0], [[1, 0, 0], [0, 0, 0], [1, 2, 3]]),
+        (1.5, [1.5, 1.5, 0], [[1.5, 0, 0], [1, 0, 0.5], [1, 2, 3]]),
+        (0, [0, 0, 0], [[3, 1, 0], [4, 0, 2], [1, 2, 3]]),
+        (7, [2, 2, 0], [[1, 0, 0], [0, 0, 0], [1, 2, 3]]),
+    ],
+)
+def test_a_cap_limits_the_scale_by_hand(cap, scale, causal, exact):
+    """As above: A - s E with E = (1, 1, 0), (2, 0, 1) and nothing; s is 2, 2 and 0 without a cap."""
+    image = np.array([[3, 1, 0], [4, 0, 2], [1, 2, 3]], np.float32)
+    sources = np.array([[1, 1, 0], [2, 0, 1]], np.float32)
+    weights = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+    found = core.estimated_causal_inference(image, sources, weights, cap=cap, exact=exact)
+    assert (found[0].tolist(), found[1].tolist()) == (causal, scale)
+
+
 def test_the_estimate_is_rounded_as_a_sum_in_order():
     random = np.random.default_rng(0)
     weights, sources = np.tril(random.random((40, 40), np.float32)), random.random((40, 17), np.float32)
@@ -192,6 +211,28 @@ def test_three_tokens_by_hand(exact):
     assert found.relevance == pytest.approx(np.array([[0, 0, 0], [0.5, 0, 0], [1 / top, 3 / top, 0]]), abs=1e-6)
     assert found.scale == pytest.approx(np.array([np.nan, 1, 24 / 29]), nan_ok=True)
     assert [array.dtype for array in (found.uint8, found.relevance, found.scale)] == [np.uint8, np.float32, np.float64]
+
+
+@BOTH
+def test_three_tokens_with_a_cap_by_hand(exact):
+    found = token_activation_maps(IMAGE, TEXT, "abc", 2, [(2, 2)], rank_filter=False, eci_cap=0.5, exact=exact)
+    # Token 1: s = 0.5 in place of 1, what is left of (4, 2, 4, 0) is (2, 1, 4, 0), beside text 2: least 0, greatest 4.
+    assert found.scale == pytest.approx(np.array([np.nan, 0.5, 0.5]), nan_ok=True)
+    assert found.maps[1] == pytest.approx([0.5, 0.25, 1, 0], abs=1e-6)
+    none = token_activation_maps(IMAGE, TEXT, "abc", 2, [(2, 2)], rank_filter=False, eci_cap=0, exact=exact)
+    plain = token_activation_maps(IMAGE, TEXT, "abc", 2, [(2, 2)], rank_filter=False, interference=False, exact=exact)
+    assert np.array_equal(none.maps, plain.maps) and none.scale[1:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("cap", [-0.1, np.nan, np.inf])
+def test_a_cap_must_be_a_number_from_0_on(cap):
+    with pytest.raises(InputError, match="wrong cap on the scale"):
+        token_activation_maps(IMAGE, TEXT, "abc", 2, [(2, 2)], eci_cap=cap)
+
+
+def test_the_published_code_knows_no_cap():
+    with pytest.raises(InputError, match=r"published code caps no scale; got a cap of .*; cure: use protocol fixed"):
+        token_activation_maps(IMAGE, TEXT, "abc", 2, [(2, 2)], protocol=REFERENCE, eci_cap=0.5)
 
 
 def test_without_interference_removal_nothing_is_subtracted():

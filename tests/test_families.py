@@ -1,7 +1,6 @@
 """Where the words and the vision tokens are, for each family; no network."""
 
 import re
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from tam.families.pieces import piece_of
 from tam.families.prompt import prepare, spanning
 from tam.layout import Grid
 from tam.manifest import Sample
-from tam.media import Media, open_media, open_picture, sample_frames
+from tam.media import Film, Media, open_media, open_picture, two_a_second
 from tests import tiny
 
 KINDS = ["qwen2_vl", "qwen2_5_vl"]
@@ -57,12 +56,14 @@ def test_the_prompt_is_the_persons_words_and_nothing_else(parts, words):
     assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == words
 
 
+CONFIG = tiny.model().config
+
+
 @given(words=st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=30))
 @settings(deadline=None, max_examples=25)
 def test_any_words_are_found(words):
     processor = tiny.processor()
-    config = SimpleNamespace(image_token_id=processor.image_token_id, video_token_id=processor.video_token_id)
-    prepared = prepare(FAMILIES["qwen2_vl"], config, processor, pictures((56, 56)), words)
+    prepared = prepare(FAMILIES["qwen2_vl"], CONFIG, processor, pictures((56, 56)), words)
     vocabulary = [piece_of(processor.tokenizer, id) for id in prepared.tokens[prepared.layout.prompt]]
     normal = processor.tokenizer.backend_tokenizer.normalizer.normalize_str(words)
     assert b"".join(piece.bytes for piece in vocabulary).decode() == normal
@@ -293,7 +294,7 @@ def test_a_video_file_gives_two_frames_a_second_with_their_numbers(tmp_path):
     writer.release()
     media = open_media(Sample("v", ["a.avi"], "What?", kind="video"), tmp_path)
     assert media.frames == (0, 6, 12, 17, 23, 29) and media.sizes == ((64, 48),)
-    assert media.seconds == pytest.approx(0.5)
+    assert media.film == Film(30, 10.0)
     shown = [np.asarray(frame).mean() / 8 for frame in media.pictures]
     assert np.allclose(shown, media.frames, atol=0.5)
 
@@ -308,5 +309,5 @@ def test_one_frame_image_is_a_video_of_one_frame(tmp_path):
     ("total", "rate", "count"), [(1, 25.0, 1), (3, 25.0, 2), (25, 25.0, 4), (250, 25.0, 20), (100_000, 25.0, 768)]
 )
 def test_how_many_frames_of_a_video_are_shown(total, rate, count):
-    frames = sample_frames(total, rate)
+    frames = two_a_second(Film(total, rate))
     assert len(frames) == count == len(set(frames)) and frames[0] >= 0 and frames[-1] < total

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -384,7 +385,7 @@ def test_a_finished_shard_is_left_alone_and_the_model_is_not_loaded(shard, monke
 
 def test_what_determines_the_answers_determines_the_fingerprint(shard):
     def fingerprint(samples, run=None, folder=shard.manifest.parent):
-        run = {"weights": "w", "dtype": "float32", "max_new_tokens": 6, "tam": "1"} | (run or {})
+        run = {"weights": "w", "dtype": "float32", "max_new_tokens": 6, "layer": None, "tam": "1"} | (run or {})
         return stage.fingerprint_of(run, samples, folder)
 
     plain = fingerprint({0: sample(0)})
@@ -397,7 +398,7 @@ def test_what_determines_the_answers_determines_the_fingerprint(shard):
         fingerprint({0: sample(0, turns=[["Who?", "a cat"]])}),
         *(
             fingerprint({0: sample(0)}, change)
-            for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7})
+            for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7}, {"layer": 2})
         ),
     ]
     shutil.copy(shard.manifest.parent / "1.png", shard.manifest.parent / "0.png")
@@ -430,15 +431,48 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
     assert made[3].answer_ids.size == 6
 
 
+def test_what_a_model_cannot_take_is_recorded_beside_what_it_can(shard, tmp_path):
+    """No picture, one without pixels, a text too long for the model's positions: three of twelve."""
+    short = shutil.copytree(shard.checkpoint, tmp_path / "short")
+    config = json.loads((short / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 120
+    (short / "config.json").write_text(json.dumps(config))
+    (shard.manifest.parent / "empty.bmp").write_bytes(
+        b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\0\0\0\0\x04\0\0\0\x01\0\x18\0" + bytes(24)
+    )
+    wrong = {2: {"media": []}, 3: {"media": ["empty.bmp"]}, 7: {"prompt": "two dogs and a cat " * 60}}
+    write([sample(index, **wrong.get(index, {})) for index in range(12)], shard.manifest)
+    out = shard.folder / "short.h5"
+    assert generate(shard.manifest, Shard(0, 1), str(short), out, max_new_tokens=4, device="cpu") == {
+        "truncated": 9, "failed": 3,
+    }  # fmt: skip
+    made = list(read_generations(out))
+    assert "no picture and no video" in made[2].status
+    assert "a picture without pixels" in made[3].status or "not a picture that can be read" in made[3].status
+    assert re.search(r"the context overflows the model; got \d+ tokens; expected at most 120", made[7].status)
+
+
+def test_a_layer_is_kept_in_the_run_and_changes_the_logits_alone(shard):
+    shard("last.h5")
+    shard("first.h5", layer=1)
+    assert [read_header(shard.folder / name)["run"]["layer"] for name in ("last.h5", "first.h5")] == [None, 1]
+    pairs = zip(*(read_generations(shard.folder / name) for name in ("last.h5", "first.h5")), strict=True)
+    for last, first in pairs:
+        assert np.array_equal(last.tokens, first.tokens) and np.array_equal(last.candidates.ids, first.candidates.ids)
+        assert np.abs(last.logits - first.logits).max() > 0.1
+    with pytest.raises(InputError, match="no such layer; got 3; expected 1 to 2"):
+        shard("none.h5", layer=3)
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_the_size_that_fits_is_remembered(shard, monkeypatch):
     write([sample(0, id=f"s{index}") for index in range(12)], shard.manifest)  # all of one length
     sizes, honest = [], batches.answer_batch
 
-    def small(model, processor, prepared, limit):
+    def small(model, processor, prepared, limit, layer):
         sizes.append(len(prepared))
         if len(prepared) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return honest(model, processor, prepared, limit)
+        return honest(model, processor, prepared, limit, layer)
 
     monkeypatch.setattr(batches, "answer_batch", small)
     assert shard(batch_size=5) == {"truncated": 12}
@@ -449,11 +483,11 @@ def test_a_sample_that_the_model_cannot_take_is_found_in_its_batch(shard, monkey
     """Not a matter of memory: the size of later batches stays."""
     sizes, honest = [], batches.answer_batch
 
-    def picky(model, processor, prepared, limit):
+    def picky(model, processor, prepared, limit, layer):
         sizes.append(len(prepared))
         if any(one.layout.sizes == (SIZES[1],) and len(one.tokens) == 37 for one in prepared):
             raise IndexError("no such position")
-        return honest(model, processor, prepared, limit)
+        return honest(model, processor, prepared, limit, layer)
 
     monkeypatch.setattr(batches, "answer_batch", picky)
     assert shard(batch_size=12) == {"truncated": 11, "failed": 1}

@@ -125,6 +125,20 @@ def test_what_is_written_is_read_and_failures_do_not_stop_the_others(tmp_path):
         assert list(file) == ["00000002", "00000003", "00000004", "00000012"]
 
 
+def test_a_cap_is_recorded_and_applies_where_interference_is_subtracted(tmp_path):
+    generation, sample = _write(tmp_path / "g.h5", made()), made()
+    write_maps(generation, tmp_path / "tam.h5", "tam", FIXED, eci_cap=0.0)
+    (found,) = read_maps(tmp_path / "tam.h5")
+    assert np.array_equal(found.uint8, METHODS["rgf"](sample, FIXED, False).uint8)
+    assert np.nanmax(found.scale) == 0 < np.nanmax(METHODS["tam"](sample, FIXED, False).scale)
+    with h5py.File(tmp_path / "tam.h5") as file:
+        assert file.attrs["eci_cap"] == 0.0
+    write_maps(generation, tmp_path / "rgf.h5", "rgf", FIXED, eci_cap=0.0)
+    with pytest.raises(InputError, match="the published code caps no scale"):
+        write_maps(generation, tmp_path / "none.h5", "tam", REFERENCE, eci_cap=0.5)
+    assert not (tmp_path / "none.h5").exists()
+
+
 def test_the_published_error_of_a_sample_becomes_its_status(tmp_path):
     same = made("same", retokenised_prompt=np.array([8, 8], np.int32))
     write_maps(_write(tmp_path / "g.h5", same), tmp_path / "m.h5", "tam", REFERENCE, exact=True)

@@ -424,8 +424,10 @@ def test_a_video_has_a_frame_slider_and_several_pictures_stand_side_by_side(brow
     before = browser.run(PIXELS)
     browser.run("const e = document.querySelector('#frame'); e.focus()")
     browser.press(RIGHT)
-    assert browser.run(picture) == "00000001-1.webp" and browser.run(PIXELS) != before
-    assert browser.run("return document.querySelector('#frame-name').textContent") == "2–3"
+    assert browser.run(picture) == "00000001-1.webp" and browser.run(PIXELS) == before  # of the same temporal patch
+    browser.press(RIGHT)
+    assert browser.run(picture) == "00000001-2.webp" and browser.run(PIXELS) != before
+    assert browser.run("return document.querySelector('#frame-name').textContent") == "2"
     open_sample(browser, page, PAIR)
     assert browser.run("return document.querySelector('#frame-field').hidden")
     tops = browser.run("return [...document.querySelectorAll('#pictures img')].map(e => e.getBoundingClientRect().top)")

@@ -68,11 +68,19 @@ def test_several_pictures_have_one_height():
     assert shapes[0][0] == shapes[1][0] and shapes[0][1] == 4 * shapes[1][1]
 
 
-def test_a_video_shows_the_first_frame_of_each_temporal_patch():
+def test_a_video_shows_each_frame_once_under_the_grid_of_its_temporal_patch():
+    """A frame that was sampled twice is shown once, under both its grids."""
     shades = [Image.new("RGB", (40, 20), (shade,) * 3) for shade in (10, 20, 30, 40)]
     clip = Media(True, tuple(shades), (0, 5, 10, 15))
     grids = layout(Grid(0, (0, 5), 1, 1, (0, 0, 40, 20)), Grid(0, (10, 15), 1, 1, (0, 0, 40, 20)))
-    assert [panel.picture[0, 0, 0] for panel in panels(grids, clip)] == [10, 30]
+    made = panels(grids, clip)
+    assert [panel.picture[0, 0, 0] for panel in made] == [10, 20, 30, 40]
+    assert [(panel.frame, [index for index, _ in panel.grids]) for panel in made] == [
+        (0, [0]), (5, [0]), (10, [1]), (15, [1]),
+    ]  # fmt: skip
+    twice = layout(Grid(0, (0,), 1, 1, (0, 0, 40, 20)), Grid(0, (0,), 1, 1, (0, 0, 40, 20)))
+    (panel,) = panels(twice, Media(True, tuple(shades[:2]), (0, 0)))
+    assert [index for index, _ in panel.grids] == [0, 1]
 
 
 def test_a_picture_that_has_changed_is_refused():

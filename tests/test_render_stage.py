@@ -13,6 +13,7 @@ from tam.cache import Generation, write_generations
 from tam.errors import InputError, RenderError
 from tam.layout import Grid
 from tam.maps import write_maps
+from tam.media import open_media
 from tam.methods import METHODS
 from tam.protocol import FIXED
 from tam.render import Look, draw, render, stage, xelatex
@@ -162,7 +163,8 @@ def test_one_explanation_in_memory(tmp_path, without_tex):
     grids = (Grid(0, (0,), 3, 4, (0, 0, 40, 30)), Grid(1, (0,), 2, 2, (0, 0, 20, 20)))
     made = generation("two pictures", PROMPT, ANSWER, grids, ((40, 30), (20, 20)))
     media = [str(picture(tmp_path / "a.png")), str(picture(tmp_path / "b.png", (20, 20)))]
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("two pictures", media), tmp_path / "out")
+    shown = open_media(sample("two pictures", media), tmp_path)
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), shown, tmp_path / "out")
     assert folder.parent == tmp_path / "out" and (folder / "sheet.png").is_file()
     assert len(list(folder.iterdir())) == len(NAMES)
 
@@ -170,10 +172,11 @@ def test_one_explanation_in_memory(tmp_path, without_tex):
 def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
     grids = tuple(Grid(0, (2 * i, 2 * i + 1), 3, 4, (0, 0, 40, 30)) for i in range(3))
     frames = [str(picture(tmp_path / f"{i}.png")) for i in range(6)]
+    media = open_media(sample("clip", frames, "video"), tmp_path)
     made = generation("clip", PROMPT, ANSWER, grids)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), media, tmp_path / "out")
     shown = cv2.imread(str(folder / "004_A.png"))
-    assert shown.shape[1] == 3 * 260 + 2 * 6 + stage.SCALE
+    assert shown.shape[1] == 3 * 260 + 2 * 6 + stage.SCALE  # two rows of three
     assert (np.ptp(shown[100, 260:266], axis=0) == 0).all()  # the white gap
 
 
@@ -256,4 +259,4 @@ def test_maps_of_another_number_of_tokens_are_refused(tmp_path):
     made = generation("one", PROMPT, ANSWER)
     maps = METHODS["tam"](generation("one", PROMPT, ANSWER[:3]), FIXED, exact=False)
     with pytest.raises(RenderError, match="maps and tokens differ"):
-        draw(made, maps, sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path)
+        draw(made, maps, open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path), tmp_path)

@@ -32,11 +32,12 @@ def family_of(config) -> Family:
         return FAMILIES[config.model_type]
     if getattr(config, "image_token_id", None) is not None:
         return generic.FAMILY
-    raise unsupported(config.model_type)
+    sees = hasattr(config, "vision_config")
+    raise unsupported(config.model_type, "unsupported kind of model" if sees else "the model has no vision tower")
 
 
-def unsupported(model_type: str) -> ModelError:
+def unsupported(model_type: str, what: str = "unsupported kind of model") -> ModelError:
     return ModelError(
-        "unsupported kind of model", got=repr(model_type), expected=" or ".join(sorted(FAMILIES)),
+        what, got=repr(model_type), expected=" or ".join(sorted(FAMILIES)),
         cure='a family is one small file: see "Add your model" in docs/families.md',
     )  # fmt: skip

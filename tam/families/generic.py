@@ -4,6 +4,7 @@ The grid is what the processor says (``image_grid_thw``), or a square of as many
 the tokens lie there, so a model is only believed after it was asked: see ``believe``.
 """
 
+import weakref
 from collections.abc import Iterator
 from math import isqrt
 
@@ -34,8 +35,13 @@ def blocks(asked: Asked) -> Iterator[Block]:
 FAMILY = Family("generic", image_id, blocks)
 
 
+_believed: weakref.WeakSet = weakref.WeakSet()  # models are asked once
+
+
 def believe(model, processor, family: Family) -> None:
     """Paint parts of a picture of noise: ModelError unless the tokens move where the layout says."""
+    if model in _believed:
+        return
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     media = Media(False, (Image.fromarray(pixels).resize((640, 480)),), (0,))
     try:
@@ -46,6 +52,7 @@ def believe(model, processor, family: Family) -> None:
     right = sum(ok for ok, _ in found)
     if right < ENOUGH * len(found):
         raise _unknown(model, f"{right} of {len(found)} painted cells moved their own token most")
+    _believed.add(model)
 
 
 def _unknown(model, got: str) -> ModelError:

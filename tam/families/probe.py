@@ -88,4 +88,4 @@ def paint(media: Media, grid: Grid, box: Sequence[float]) -> Media:
         pixels = np.array(pictures[number])
         pixels[top:bottom, left:right] = 255 - pixels[top:bottom, left:right]
         pictures[number] = Image.fromarray(pixels)
-    return Media(media.video, tuple(pictures), media.frames, media.seconds)
+    return Media(media.video, tuple(pictures), media.frames, media.film)

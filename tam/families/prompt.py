@@ -1,6 +1,7 @@
 """From media and a person's words to a model's inputs, and to where the tokens of both lie. No family's own."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families.interface import Asked, Block, Family
+from tam.families.video import video_options
 from tam.layout import Layout
 from tam.media import Media
 
@@ -44,6 +46,7 @@ def prepare(
 
     Raises:
         InputError: the words hold a token that stands for vision; a video for a model that takes none.
+            more tokens than the model has positions.
         LayoutError: the family does not account for all the vision tokens.
         ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
@@ -62,7 +65,7 @@ def prepare(
     if bos is not None and text.startswith(bos):
         options["add_special_tokens"] = False  # as transformers does: the template has written it already
     if media.video:
-        options["videos_kwargs"] = options.get("videos_kwargs", {}) | _video(media)
+        options["videos_kwargs"] = options.get("videos_kwargs", {}) | video_options(media)
     outputs = processor(
         text=[text],
         images=None if media.video else [list(media.pictures)],
@@ -81,6 +84,7 @@ def prepare(
     for name in UNREAD & outputs.keys():
         outputs.pop(name)
     tokens = outputs["input_ids"][0].numpy()
+    check_room(config, len(tokens) + 1)
     # Pictures stand before the words and make the text longer there, so the words are counted from its end.
     end = offsets[:, 1].max() - len(after) - len(family.appended)
     prompt = spanning(offsets, end - (len(text) - len(before) - len(after)), end)
@@ -96,6 +100,23 @@ def prepare(
         sizes=media.sizes,
     )
     return Prepared({name: _tensor(value) for name, value in outputs.items()}, tokens, layout)
+
+
+def room_of(config) -> float:
+    """The most tokens that the language model has positions for, prompt and answer together."""
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    stretched = rope.get("factor") if rope.get("rope_type") in ("linear", "dynamic", "yarn") else None
+    return (getattr(text, "max_position_embeddings", None) or math.inf) * (stretched or 1)
+
+
+def check_room(config, tokens: int) -> None:
+    """Raises: InputError, if so many tokens do not fit into the model."""
+    if tokens > (room := room_of(config)):
+        raise InputError(
+            "the context overflows the model", got=f"{tokens} tokens", expected=f"at most {room:g}",
+            cure="show fewer, or smaller, pictures or frames, or give a shorter text",
+        )  # fmt: skip
 
 
 def render(family: Family, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> str:
@@ -148,14 +169,6 @@ def spanning(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
     return (
         np.arange(inside[0], inside[-1] + 1, dtype=np.int32) if len(inside) and end > start else np.zeros(0, np.int32)
     )
-
-
-def _video(media: Media) -> dict:
-    """The frames are sampled already; their times matter where the model places them in time."""
-    fps = 2.0 if media.seconds is None else 1 / media.seconds
-    count = len(media.pictures)
-    metadata = {"total_num_frames": count, "fps": fps, "frames_indices": list(range(count))}
-    return {"do_sample_frames": False, "video_metadata": [metadata]}
 
 
 def _tensor(value) -> torch.Tensor:

@@ -17,9 +17,9 @@ def blocks(asked: Asked) -> Iterator[Block]:
     shapes = asked.outputs["video_grid_thw" if media.video else "image_grid_thw"].tolist()
     for medium, (times, rows, columns) in enumerate(shapes):
         for time in range(times):
-            # A video of an odd number of frames ends with its last frame twice: it is named once.
+            # A video of an odd number of frames ends with its last frame twice, if not sampled so: it is named once.
             seen = media.frames[time * kind.temporal_patch_size : (time + 1) * kind.temporal_patch_size]
-            shape = rows // kind.merge_size, columns // kind.merge_size
+            seen, shape = tuple(dict.fromkeys(seen)), (rows // kind.merge_size, columns // kind.merge_size)
             yield whole(asked, medium, *shape, seen if media.video else (0,))
 
 

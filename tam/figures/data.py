@@ -12,7 +12,7 @@ from tam.cache import Generation, read_generations
 from tam.errors import InputError
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
-from tam.media import open_media
+from tam.media import open_shown
 from tam.methods import rank
 from tam.metrics.stage import answer_words
 from tam.protocol import FIXED
@@ -163,7 +163,7 @@ def load(
         for generation in read_generations(run / "generate" / f"{shard}.h5"):
             if len(maps.get(generation.id, ())) == len(methods):
                 sample = wanted[generation.id]
-                shown = panels(generation.layout, open_media(sample, manifest_path.parent), SIDE)
+                shown = panels(generation.layout, open_shown(sample, manifest_path.parent, generation.layout), SIDE)
                 mask = read_mask(sample, manifest_path)
                 yield sample.id, Drawn(sample, generation, shown, maps[sample.id], mask)
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tam.errors import ModelError
 from tam.families.interface import Family
 from tam.families.prompt import Prepared, prepare
+from tam.families.video import sampling_of
 from tam.manifest import Sample
 from tam.media import open_media
 
@@ -37,7 +38,7 @@ class Preparing(Dataset):
         """The tensors stand apart from the rest, where a ``DataLoader`` finds and pins them."""
         sample = self.samples[row]
         try:
-            media = open_media(sample, self.folder)
+            media = open_media(sample, self.folder, sampling_of(self.processor))
             made = prepare(self.family, self.config, self.processor, media, sample.prompt, sample.turns)
         except Exception as error:  # a processor may raise anything
             return row, {}, error.with_traceback(None)

@@ -1,6 +1,7 @@
 """Ask the model: batched greedy generation, or one pass over a given answer.
 
-A hook keeps the last layer's normalised states (what the output head reads), one vector a position.
+A hook keeps the last layer's normalised states (what the output head reads), one vector a position; another, where
+another layer is asked for, that layer's.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import torch
 from tam.cache import Candidates
 from tam.errors import InputError, ModelError
 from tam.families.interface import Family
-from tam.families.prompt import Prepared
+from tam.families.prompt import Prepared, room_of
 from tam.generation.head import best_of, best_rows, candidates_of
 
 
@@ -27,20 +28,27 @@ class Answer:
         ended: whether there is one.
         states: [prompt + answer - 1, width], what the head reads at every position but the last.
         candidates: of the rows that predict the answer.
+        read: as ``states``, those that maps are read from: of the chosen layer through the final norm, else the same.
     """
 
     ids: np.ndarray
     ended: bool
     states: torch.Tensor
     candidates: Candidates
+    read: torch.Tensor
 
 
 @torch.inference_mode()
-def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens: int) -> list[Answer]:
+def answer_batch(
+    model, processor, prepared: Sequence[Prepared], max_new_tokens: int, layer: int | None = None
+) -> list[Answer]:
     """Greedy answers to several prompts at once, padded on the left.
 
     Only sampling is switched off: what else the checkpoint's generation config says (end tokens, a repetition
     penalty) holds, as it does in the published code.
+
+    Args:
+        layer: of the decoder, from 1, whose states ``Answer.read`` holds; None: the last.
     """
     inputs = collate([_on(model.device, sample) for sample in prepared], padding_of(processor))
     config = copy.deepcopy(model.generation_config)
@@ -48,22 +56,27 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
         do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, return_dict_in_generate=False,
         max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    with _recording(model) as (states, best):
+    with _recording(model, layer) as (states, best, inner):
         sequences = model.generate(**inputs, generation_config=config)
     length = inputs["input_ids"].shape[1]
     states = torch.cat(states, dim=1)
+    read = states if layer is None else normalised(model, inner)
     best = [torch.stack(steps, dim=1).cpu() for steps in zip(*best, strict=True)]
     generated = sequences[:, length:].cpu().numpy().astype(np.int32)
     answers = []
     for index, (sample, ids) in enumerate(zip(prepared, generated, strict=True)):
+        most = int(min(room_of(model.config) - len(sample.tokens), max_new_tokens))  # what is said beyond is noise
         stops = np.flatnonzero(np.isin(ids, end_ids(config)))
-        ids = ids[: stops[0] + 1] if len(stops) else ids
+        end = stops[0] + 1 if len(stops) else len(ids)
+        ids, ended = ids[: min(end, most)], bool(len(stops)) and end <= most
         start = length - len(sample.tokens)
+        shown = slice(start, length + len(ids) - 1)
         answers.append(
             Answer(
                 ids=ids,
-                ended=bool(len(stops)),
-                states=states[index, start : length + len(ids) - 1],
+                ended=ended,
+                states=states[index, shown],
+                read=read[index, shown],
                 candidates=candidates_of(*(part[index, : len(ids)] for part in best)),
             )
         )
@@ -72,21 +85,23 @@ def answer_batch(model, processor, prepared: Sequence[Prepared], max_new_tokens:
 
 @torch.inference_mode()
 def given_answers(
-    model, processor, family: Family, prepared: Sequence[Prepared], answers: Sequence[Sequence[int]]
-) -> list[Answer]:
+    model, processor, family: Family, prepared: Sequence[Prepared], answers: Sequence[Sequence[int]],
+    layer: int | None = None,
+) -> list[Answer]:  # fmt: skip
     """Answers that somebody else gave, of at least one token each: one forward pass over prompts and answers.
 
     Padded on the right, behind everything that is read: every token has the position that it has alone.
     """
     answers = [np.asarray(ids, np.int32) for ids in answers]
     whole = [_answered(family, _on(model.device, one), ids) for one, ids in zip(prepared, answers, strict=True)]
-    with _recording(model) as (states, _):
+    with _recording(model, layer) as (states, _, inner):
         model(**collate(whole, padding_of(processor), left=False), use_cache=False, logits_to_keep=1)
+    read = states[0] if layer is None else normalised(model, inner)
     made = []
     for index, (sample, ids) in enumerate(zip(prepared, answers, strict=True)):
         length = len(sample.tokens)
-        its = states[0][index, : length + len(ids) - 1]
-        made.append(Answer(ids, True, its, best_rows(model.get_output_embeddings(), its[length - 1 :])))
+        its, read_of_it = (kept[index, : length + len(ids) - 1] for kept in (states[0], read))
+        made.append(Answer(ids, True, its, best_rows(model.get_output_embeddings(), its[length - 1 :]), read_of_it))
     return made
 
 
@@ -156,14 +171,37 @@ def _filled(value: torch.Tensor, shape: np.ndarray) -> torch.Tensor:
     return torch.nn.functional.pad(value, [part for length in missing[::-1].tolist() for part in (0, length)])
 
 
+def check_layer(model, layer: int | None) -> None:
+    """Raises:
+    InputError: the decoder has no such layer. ModelError: it is not a list of layers with a norm behind them.
+    """
+    if layer is None:
+        return
+    decoder = model.get_decoder()
+    if not (hasattr(decoder, "layers") and hasattr(decoder, "norm")):
+        raise ModelError("no list of layers and final norm is known of this model", got=type(decoder).__name__)
+    if not 1 <= layer <= len(decoder.layers):
+        raise InputError("no such layer", got=layer, expected=f"1 to {len(decoder.layers)}, the last")
+
+
+def normalised(model, inner: Sequence[torch.Tensor]) -> torch.Tensor:
+    """States of a layer, step by step [batch, position, width], as the head would read them if it were the last."""
+    return model.get_decoder().norm(torch.cat(list(inner), dim=1))
+
+
+Kept = tuple[list[torch.Tensor], list[tuple[torch.Tensor, ...]], list[torch.Tensor]]
+
+
 @contextlib.contextmanager
-def _recording(model) -> Iterator[tuple[list[torch.Tensor], list[tuple[torch.Tensor, ...]]]]:
-    """Keep what the head reads, at every position, and the best of what it says, step by step.
+def _recording(model, layer: int | None = None) -> Iterator[Kept]:
+    """Keep what the head reads, at every position, the best of what it says, and the states of ``layer``, step by step.
 
     Generation applies the head to the last position only, so the states of the prompt are taken where they leave the
-    base model. ``output_hidden_states`` would keep every layer's.
+    base model. ``output_hidden_states`` would keep every layer's. Those of a layer are taken where the next one (or the
+    final norm) reads them, so that what a model adds in between (Qwen3-VL: features of the picture) is in them.
     """
-    states, best = [], []
+    check_layer(model, layer)
+    states, best, inner = [], [], []
 
     def keep_states(module, inputs, output):
         states.append(output.last_hidden_state)
@@ -176,12 +214,19 @@ def _recording(model) -> Iterator[tuple[list[torch.Tensor], list[tuple[torch.Ten
             )  # fmt: skip
         best.append(best_of(output[:, -1]))
 
+    def keep_inner(module, positional, named):
+        inner.append(positional[0] if positional else named["hidden_states"])
+
     handles = [
         model.base_model.register_forward_hook(keep_states),
         model.get_output_embeddings().register_forward_hook(keep_best),
     ]
+    if layer is not None:
+        decoder = model.get_decoder()
+        reader = decoder.layers[layer] if layer < len(decoder.layers) else decoder.norm
+        handles.append(reader.register_forward_pre_hook(keep_inner, with_kwargs=True))
     try:
-        yield states, best
+        yield states, best, inner
     finally:
         for handle in handles:
             handle.remove()

@@ -11,7 +11,7 @@ import torch
 from tam.cache import Generation
 from tam.errors import InputError, NotFiniteError, TamError
 from tam.families.interface import Family
-from tam.families.prompt import Prepared
+from tam.families.prompt import Prepared, check_room
 from tam.generation.ahead import Preparing
 from tam.generation.ahead import prepared as ahead
 from tam.generation.answer import answer_batch, answer_ids, end_ids, given_answers
@@ -43,6 +43,7 @@ class Work:
 
     Attributes:
         texts: sample id -> the answer to explain instead of the model's own.
+        layer: of the decoder, from 1, that maps are read from; None: the last.
     """
 
     model: object
@@ -51,6 +52,7 @@ class Work:
     folder: Path
     max_new_tokens: int
     texts: Mapping[str, str] | None = None
+    layer: int | None = None
 
     def batches(
         self, samples: Mapping[int, Sample], done: Set[int], room: Room, workers: int = 0
@@ -88,6 +90,7 @@ class Work:
             if sample.id not in self.texts:
                 raise InputError("no answer is given for this sample")
             ids = answer_ids(self.model, self.processor, self.family, self.texts[sample.id])
+            check_room(self.model.config, len(prepared.tokens) + len(ids))
         return Asked(row, sample, prepared, ids)
 
     def _answered(self, batch: list[Asked], room: Room) -> dict[int, Selected | Generation]:
@@ -119,9 +122,10 @@ class Work:
     def _selected(self, batch: list[Asked]) -> dict[int, Selected | Generation]:
         prepared = [one.prepared for one in batch]
         if self.texts is None:
-            answers = answer_batch(self.model, self.processor, prepared, self.max_new_tokens)
+            answers = answer_batch(self.model, self.processor, prepared, self.max_new_tokens, self.layer)
         else:
-            answers = given_answers(self.model, self.processor, self.family, prepared, [one.ids for one in batch])
+            ids = [one.ids for one in batch]
+            answers = given_answers(self.model, self.processor, self.family, prepared, ids, self.layer)
         made = {}
         for one, answer in zip(batch, answers, strict=True):
             try:

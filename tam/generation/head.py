@@ -19,7 +19,7 @@ def blocks(head: torch.nn.Module, states: torch.Tensor) -> Iterator[torch.Tensor
     A product with the occurring classes' weights alone would be faster, but rounds differently: how a matrix product
     is summed depends on its shape. The whole head costs a few per cent of what it takes to read the prompt.
     """
-    rows = max(1, BLOCK_BYTES // (head.weight.shape[0] * states.element_size()))
+    rows = max(1, BLOCK_BYTES // (head.out_features * states.element_size()))
     return (head(block) for block in states.split(rows) if len(block))
 
 
@@ -32,6 +32,17 @@ def best_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 def best_rows(head: torch.nn.Module, states: torch.Tensor) -> Candidates:
     """The best classes of each of ``states`` [row, width], of at least one row."""
     return candidates_of(*map(torch.cat, zip(*map(best_of, blocks(head, states)), strict=True)))
+
+
+def chances_of(head: torch.nn.Module, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
+    """float32 [row]: the probability of class ``ids[row]``, given ``states`` [row, width]."""
+    wanted = torch.from_numpy(np.asarray(ids, np.int64))
+    found, start = [np.zeros(0, np.float32)], 0
+    for block in blocks(head, states):
+        its = wanted[start : start + len(block), None].to(block.device)
+        found.append(block.float().log_softmax(-1).gather(1, its)[:, 0].exp().cpu().numpy())
+        start += len(block)
+    return np.concatenate(found)
 
 
 def candidates_of(ids: torch.Tensor, values: torch.Tensor, logsumexp: torch.Tensor) -> Candidates:

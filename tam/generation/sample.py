@@ -1,29 +1,62 @@
-"""One sample, from its media to what the maps need."""
+"""One sample, from its media to what the maps need. Errors are raised, not recorded."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tam.cache import Generation
 from tam.families.interface import Family
-from tam.families.prompt import prepare
-from tam.generation.answer import answer_batch, answer_ids, given_answers
+from tam.families.prompt import Prepared, check_room, prepare
+from tam.families.video import sampling_of
+from tam.generation.answer import Answer, answer_batch, answer_ids, given_answers
 from tam.generation.select import select
 from tam.manifest import Sample
-from tam.media import open_media
+from tam.media import Media, open_media
 
 
 def explain_sample(
     model, processor, family: Family, sample: Sample, folder: Path = Path(), *, max_new_tokens: int = 256,
-    answer: str | None = None,
+    answer: str | None = None, layer: int | None = None,
 ) -> Generation:  # fmt: skip
-    """Ask about one sample; its media paths are relative to ``folder``. Errors are raised, not recorded.
+    """Ask about one sample; its media paths are relative to ``folder``.
+
+    Args:
+        answer, layer: as in ``ask``.
+    """
+    media = open_media(sample, folder, sampling_of(processor))
+    with evaluating(model):
+        prepared, made = ask(
+            model, processor, family, media, sample.prompt, sample.turns,
+            max_new_tokens=max_new_tokens, answer=answer, layer=layer,
+        )  # fmt: skip
+        return select(model, processor, sample, prepared, made)
+
+
+def ask(
+    model, processor, family: Family, media: Media, words: str, turns: Sequence[Sequence[str]] = (), *,
+    max_new_tokens: int, answer: str | None = None, layer: int | None = None,
+) -> tuple[Prepared, Answer]:  # fmt: skip
+    """Ask about media, or read what somebody else answered.
 
     Args:
         answer: explain this text, whoever wrote it, instead of what the model would answer.
+        layer: of the decoder, from 1, that maps are read from; None: the last.
     """
-    prepared = prepare(family, model.config, processor, open_media(sample, folder), sample.prompt, sample.turns)
+    prepared = prepare(family, model.config, processor, media, words, turns)
     if answer is None:
-        (made,) = answer_batch(model, processor, [prepared], max_new_tokens)
-    else:
-        ids = answer_ids(model, processor, family, answer)
-        (made,) = given_answers(model, processor, family, [prepared], [ids])
-    return select(model, processor, sample, prepared, made)
+        return prepared, answer_batch(model, processor, [prepared], max_new_tokens, layer)[0]
+    ids = answer_ids(model, processor, family, answer)
+    check_room(model.config, len(prepared.tokens) + len(ids))
+    return prepared, given_answers(model, processor, family, [prepared], [ids], layer)[0]
+
+
+@contextlib.contextmanager
+def evaluating(model) -> Iterator[None]:
+    """No dropout; afterwards each module is in the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

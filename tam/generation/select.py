@@ -52,8 +52,9 @@ def select_numbers(model, sample: Sample, prepared: Prepared, answer: Answer) ->
     last = tokens[layout.answer - 1 : layout.answer]
     classes = np.unique(np.concatenate([tokens[layout.prompt], answer.ids, last, likely]))
     rows = np.concatenate([layout.vision, layout.prompt, np.arange(layout.answer - 1, len(tokens) - 1)])
-    wanted = torch.from_numpy(classes.astype(np.int64)).to(answer.states.device)
-    logits = torch.cat([block[:, wanted] for block in blocks(head, answer.states[rows])]).float().cpu().numpy()
+    wanted = torch.from_numpy(classes.astype(np.int64))
+    logits = torch.cat([block[:, wanted.to(block.device)] for block in blocks(head, answer.read[rows])])
+    logits = logits.float().cpu().numpy()
     if not (np.isfinite(logits).all() and np.isfinite(candidates.logsumexp).all()):
         raise NotFiniteError("logits are NaN or infinite", where=sample.id, cure="try another dtype, such as float32")
     dtype = str(answer.states.dtype).removeprefix("torch.")

@@ -27,6 +27,7 @@ from tam.families.checkpoint import (
     locate,
 )
 from tam.generation.ahead import workers_for
+from tam.generation.answer import check_layer
 from tam.generation.batches import Work
 from tam.generation.behind import behind
 from tam.generation.given import read_answers
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
-    trust_remote_code: bool = False,
+    layer: int | None = None, trust_remote_code: bool = False,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -72,6 +73,7 @@ def generate(
         "family": family_of(config).name,
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
+        "layer": layer,
         "answers": None if answers is None else fingerprint_of_file(answers),
         "tam": tam.__version__,
         "torch": torch.__version__,
@@ -89,7 +91,8 @@ def generate(
         logger.info("generate %s: resume: %d of %d samples are there", shard, len(done), len(samples))
     if len(done) < len(samples):
         loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
-        work = Work(*loaded, manifest.parent, max_new_tokens, texts)
+        check_layer(loaded[0], layer)
+        work = Work(*loaded, manifest.parent, max_new_tokens, texts, layer)
         started, already = time.monotonic(), len(done)
         words = copy.deepcopy(work.processor.tokenizer)  # a tokenizer must not be used by two threads at once
 
@@ -135,7 +138,8 @@ def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path, texts: M
         ]
         for row, sample in samples.items()
     ]
-    content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens")} | {"cache": VERSION, "rows": rows}
+    content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens", "layer")}
+    content |= {"cache": VERSION, "rows": rows}
     if texts is not None:
         content["answers"] = [texts.get(sample.id) for sample in samples.values()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

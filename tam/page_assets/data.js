@@ -4,6 +4,7 @@
 let gallery; // {runs, samples, metrics, colors, steps}
 let received; // what the sample file that is loading said
 const loaded = new Map(); // key -> promise of a sample
+const embedded = new Map(); // key -> addresses of pictures, in a page that holds its one sample itself
 
 function showGallery(data) {
   gallery = data;
@@ -11,6 +12,16 @@ function showGallery(data) {
 
 function receiveSample(data) {
   received = data;
+}
+
+function embedSample(key, addresses, data) {
+  embedded.set(key, addresses);
+  loaded.set(key, unpackSample(data));
+}
+
+/** The address of a picture of a sample. */
+function pictureOf(key, number) {
+  return embedded.get(key)?.[number] ?? `page/${key}-${number}.webp`;
 }
 
 function keyOf(line) {

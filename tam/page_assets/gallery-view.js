@@ -79,7 +79,7 @@ function card(line) {
   const score = scoreOf(line);
   const key = keyOf(line);
   const picture = line.picture
-    ? element("img", { src: `page/${key}-0.webp`, alt: "", loading: "lazy", decoding: "async" })
+    ? element("img", { src: pictureOf(key, 0), alt: "", loading: "lazy", decoding: "async" })
     : element("span", { className: "no-picture" }, "no picture");
   const facts = element("span", { className: "facts" }, element("span", { className: "id" }, line.id));
   if (line.kind !== "ok") facts.append(badge(line.status, line.kind));

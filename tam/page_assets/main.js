@@ -1,14 +1,14 @@
 "use strict";
-// The address says what is shown: #RUN/ROW a sample, nothing the gallery.
+// The address says what is shown: #RUN/ROW a sample, nothing the gallery, or the one sample that the page holds itself.
 
 async function route() {
-  const key = location.hash.slice(1);
+  const key = [...embedded.keys()][0] ?? location.hash.slice(1);
   const wanted = gallery.samples.find((line) => keyOf(line) === key);
   if (wanted) {
     chooseRun(wanted.run);
     try {
       const data = await loadSample(key);
-      if (location.hash.slice(1) !== key) return; // gone on meanwhile
+      if (!embedded.size && location.hash.slice(1) !== key) return; // gone on meanwhile
       showSample(wanted, data);
     } catch (error) {
       console.error(error);

@@ -18,16 +18,15 @@ function showPictures() {
   byId("pictures").replaceChildren(...rows);
   byId("pictures").classList.toggle("beside", methods.length > 1);
   byId("pictures").classList.toggle("several", shownPanels().length > 1);
-  const { frames } = sample.panels[byId("frame").value] ?? { frames: [0] };
-  const name = frames.length > 1 ? `${frames[0]}–${frames.at(-1)}` : String(frames[0]);
-  byId("frame-name").textContent = name;
-  byId("frame").setAttribute("aria-valuetext", `frames ${name}`);
+  const { frame } = sample.panels[byId("frame").value] ?? { frame: 0 };
+  byId("frame-name").textContent = frame;
+  byId("frame").setAttribute("aria-valuetext", `frame ${frame}`);
 }
 
 function figure(number, method) {
   const { width, height } = sample.panels[number];
   const name = sample.video ? "frame" : sample.panels.length > 1 ? `picture ${number + 1}` : "picture";
-  const src = `page/${keyOf(line)}-${number}.webp`;
+  const src = pictureOf(keyOf(line), number);
   const picture = element("img", { src, width, height, alt: `${name} of the sample` });
   const canvas = element("canvas", { width, height });
   canvas.dataset.panel = number;

@@ -32,7 +32,8 @@ function showSample(itsLine, data) {
   [line, sample] = [itsLine, data];
   const run = gallery.runs[line.run];
   byId("sample-title").textContent = line.id;
-  byId("sample-run").textContent = `${run.dataset} · ${run.model}`;
+  byId("sample-run").textContent = [run.dataset, run.model].filter(Boolean).join(" · ");
+  byId("sample").querySelector("nav").hidden = embedded.size > 0;
   byId("sample-status").textContent = line.kind;
   byId("sample-status").className = `badge ${{ ok: "good", failed: "bad" }[line.kind] ?? "warn"}`;
   const problem = line.kind === "failed" ? line.status : sample.problem ?? "";
@@ -61,6 +62,7 @@ function stepTo(id, step) {
 
 /** A radio button a method; what was chosen stays chosen, where this sample has maps of it. */
 function offerMethods(titles) {
+  byId("methods").hidden = titles.length < 2;
   const before = chosenMethod();
   const hasMaps = (value) => value === BESIDE || Boolean(sample.methods[value]?.maps);
   const { main } = gallery.runs[line.run];

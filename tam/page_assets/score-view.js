@@ -29,6 +29,7 @@ function pieceElement(piece) {
 }
 
 function showScores() {
+  byId("scores").hidden = embedded.size > 0; // that sample has no reference
   const answered = spans[current].tokens.map((token) => token - sample.prompt).filter((token) => token >= 0);
   const own = sample.scores.filter((row) => answered.includes(row.token));
   const whole = sample.scores.filter((row) => row.token < 0);

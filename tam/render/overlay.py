@@ -26,10 +26,12 @@ class Panel:
     Attributes:
         picture: uint8 RGB [height, width, 3].
         grids: index in the layout, and box in pixels of ``picture`` (left, top, right, bottom).
+        frame: its number in the source, for a video.
     """
 
     picture: np.ndarray
     grids: tuple[tuple[int, tuple[int, int, int, int]], ...]
+    frame: int = 0
 
 
 def resized(picture: np.ndarray, width: int) -> np.ndarray:
@@ -47,7 +49,7 @@ def _box(grid: Grid, original: tuple[int, int], shape: tuple[int, int]) -> tuple
 
 
 def panels(layout: Layout, media: Media, width: int | None = None) -> list[Panel]:
-    """One panel a picture, or a temporal patch of a video, all of the same height.
+    """One panel a picture, or a frame of a video, all of the same height. Frames of one temporal patch share its grid.
 
     Args:
         width: mean width in pixels; None: what suits their number; 0: each in its own size.
@@ -57,19 +59,20 @@ def panels(layout: Layout, media: Media, width: int | None = None) -> list[Panel
     """
     groups: dict[tuple, list[int]] = {}
     for index, grid in enumerate(layout.grids):
-        groups.setdefault((grid.medium, grid.frames), []).append(index)
+        for frame in grid.frames:
+            groups.setdefault((grid.medium, frame), []).append(index)
     if width is None:
         width = {1: WIDTH, 2: PAIR_WIDTH}.get(len(groups), STRIP_WIDTH)
-    numbers = [media.frames.index(frames[0]) if media.video else medium for medium, frames in groups]
+    numbers = [media.frames.index(frame) if media.video else medium for medium, frame in groups]
     pictures = [np.asarray(media.pictures[number]) for number in numbers]
     height = width / np.mean([picture.shape[1] / picture.shape[0] for picture in pictures])
     made = []
-    for picture, ((medium, _), indices) in zip(pictures, groups.items(), strict=True):
+    for picture, ((medium, frame), indices) in zip(pictures, groups.items(), strict=True):
         original = tuple(layout.sizes[medium])
         if picture.shape[1::-1] != original:
             raise RenderError("picture has changed since the answer", got=picture.shape[1::-1], expected=original)
         shown = resized(picture, max(1, round(height * picture.shape[1] / picture.shape[0]))) if width else picture
-        made.append(Panel(shown, tuple((i, _box(layout.grids[i], original, shown.shape[:2])) for i in indices)))
+        made.append(Panel(shown, tuple((i, _box(layout.grids[i], original, shown.shape[:2])) for i in indices), frame))
     return made
 
 

@@ -21,9 +21,8 @@ from tam import cache, manifest
 from tam.cache import Generation
 from tam.errors import InputError, RenderError, SchemaError, TamError
 from tam.files import atomic_folder
-from tam.manifest import Sample
 from tam.maps import read_maps
-from tam.media import open_media
+from tam.media import Media, open_shown
 from tam.render import answer as shown_of
 from tam.render import pillow, xelatex
 from tam.render.colors import BLACK, NOTE, table
@@ -156,7 +155,10 @@ def render(
             try:
                 if failure:
                     raise RenderError("nothing to draw", got=failure)
-                batch.append(prepare(answer, sample_maps, known[answer.id], manifest_path, look))
+                sample = known[answer.id]
+                media = open_shown(sample, manifest_path.parent, answer.layout)
+                mask = read_mask(sample, manifest_path) if look.outline else None
+                batch.append(prepare(answer, sample_maps, media, look, mask))
             except FAILURES as error:
                 counts[_failed(answer.id, error)] += 1
                 progress.update()
@@ -167,15 +169,15 @@ def render(
     return dict(counts)
 
 
-def draw(generation: Generation, maps: HasMaps, sample: Sample, out: Path, look: Look = PLAIN) -> Path:
-    """Draw one sample whose media paths are absolute or relative to the working folder; returns its folder in ``out``.
+def draw(generation: Generation, maps: HasMaps, media: Media, out: Path, look: Look = PLAIN) -> Path:
+    """Draw one sample that is in memory; returns its folder in ``out``.
 
     Raises:
-        InputError, RenderError: its pictures cannot be read or drawn.
+        RenderError: it cannot be drawn.
     """
     if not xelatex.available():
         log.warning(WITHOUT_TEX)
-    job = prepare(generation, maps, sample, Path(), look)
+    job = prepare(generation, maps, media, look)
     return write(job, typeset([job])[0], out)
 
 
@@ -207,33 +209,33 @@ def _finish(batch: list[Job], out: Path, progress: tqdm) -> Counter[str]:
 # ---- one sample ------------------------------------------------------------------------------------------------------
 
 
-def prepare(generation: Generation, maps: HasMaps, sample: Sample, manifest_path: Path, look: Look) -> Job:
-    """Open the media, which lie beside the manifest, and lay the text out."""
+def prepare(generation: Generation, maps: HasMaps, media: Media, look: Look, mask: np.ndarray | None = None) -> Job:
+    """Put the grids on the media and lay the text out; the edges of ``mask`` are drawn, if there is one."""
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     if len(maps.maps) != len(ids):
         raise RenderError(
-            "maps and tokens differ", where=sample.id, got=f"{len(maps.maps)} maps", expected=f"{len(ids)}"
+            "maps and tokens differ", where=generation.id, got=f"{len(maps.maps)} maps", expected=f"{len(ids)}"
         )
     if not ids:
-        raise RenderError("nothing to explain", where=sample.id)
-    media = open_media(sample, manifest_path.parent)
+        raise RenderError("nothing to explain", where=generation.id)
     shown, frames, pause = panels(generation.layout, media), [], 0
     if media.video:
         shown, frames = evenly(shown, STRIP), evenly(panels(generation.layout, media, WIDTH), MOVING)
-        patch = (media.seconds or 0) * len(media.frames) / len(frames)
-        pause = round(min(max(1000 * patch, FASTEST), SLOWEST)) if patch else UNKNOWN
+        film = media.film
+        seconds = film.total / film.rate / len(frames) if film and film.rate > 0 else None
+        pause = UNKNOWN if seconds is None else round(min(max(1000 * seconds, FASTEST), SLOWEST))
     width = mosaic([panel.picture for panel in shown]).shape[1]
     layout = lay_out([shown_of.token(generation, id) for id in ids], len(generation.prompt_ids), width)
     if layout.lost:
-        log.warning("%r: no font for %d characters, shown by their numbers", sample.id, len(layout.lost))
+        log.warning("%r: no font for %d characters, shown by their numbers", generation.id, len(layout.lost))
     pages = [
         page(layout, row, maps.relevance[row], shown_of.candidates(generation, row), heading, look.colors)
         for row, heading in enumerate(_headings(generation))
     ]
     return Job(
-        id=sample.id, status=generation.status, panels=shown, pages=pages, prompt=len(generation.prompt_ids),
+        id=generation.id, status=generation.status, panels=shown, pages=pages, prompt=len(generation.prompt_ids),
         grids=generation.layout.split(np.asarray(maps.maps, np.float32)), colors=look.colors,
-        mask=read_mask(sample, manifest_path) if look.outline else None, frames=frames, pause=pause,
+        mask=mask, frames=frames, pause=pause,
     )  # fmt: skip
 
 

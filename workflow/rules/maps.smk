@@ -16,6 +16,7 @@ rule maps:
     params:
         protocol=config["protocol"],
         exact=["--exact"] if config["exact"] else [],
+        eci_cap=[] if config["eci_cap"] is None else [f"--eci-cap={config['eci_cap']}"],
     shell:
         "python -m tam maps --generation {input:q} --method {wildcards.method:q} --protocol {params.protocol:q}"
-        " {params.exact:q} --out {output:q} > {log:q} 2>&1"
+        " {params.exact:q} {params.eci_cap:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,363 @@
+"""One question about one's own pictures or video: asked, mapped, and shown. ``tam.explain`` is the function here."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tam.cache import Generation
+from tam.core import Maps, check_cap
+from tam.errors import InputError, ModelError
+from tam.families import family_of, generic
+from tam.families.video import sampling_of
+from tam.files import atomic
+from tam.generation.answer import check_layer
+from tam.generation.head import chances_of
+from tam.generation.sample import ask, evaluating
+from tam.generation.select import select
+from tam.layout import Layout
+from tam.manifest import Sample
+from tam.maps import SampleMaps
+from tam.media import Media, film_of, open_picture, read_video, upright
+from tam.methods import method
+from tam.protocol import FIXED
+from tam.words import groups
+
+Picture = Image.Image | Path | str
+Wanted = int | str | re.Pattern | None
+Pooling = Literal["mean", "max", "probability"]
+Part = Literal["prompt", "answer"]
+
+
+class Token(NamedTuple):
+    """A token that is explained.
+
+    Attributes:
+        text: what it says, with its space; part of a character is U+FFFD.
+        id: of the vocabulary.
+        position: in the sequence.
+        part: "prompt" (the person's words) or "answer".
+        probability: that the model gave it where it was said; None in the prompt, which it did not say.
+    """
+
+    text: str
+    id: int
+    position: int
+    part: Part
+    probability: float | None
+
+
+class Word(NamedTuple):
+    """A word: its text without white space, and the indices of its tokens (in ``Explanation.tokens``)."""
+
+    text: str
+    tokens: tuple[int, ...]
+    part: Part
+
+
+class Candidate(NamedTuple):
+    """A token that the model considered, and the probability that it gave it."""
+
+    text: str
+    id: int
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The map of what was selected.
+
+    Attributes:
+        texts: what matched, one entry a place.
+        tokens: indices of the pooled tokens, ascending.
+        map: float32 [vision], in [0, 1].
+        grids: the same, cut into one float32 [rows, columns] for each grid of the layout.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[int, ...]
+    map: np.ndarray = field(repr=False)
+    grids: tuple[np.ndarray, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where each token of a question's words and of its answer comes from. Tokens: the prompt's, then the answer's.
+
+    Attributes:
+        generation: the answer, and the logits that maps are computed from.
+        computed: the maps as ``tam.core`` gives them.
+        media: what the model was shown; of a video, the frames that were sampled.
+        chances: float32 [answer], the probability of each token of the answer.
+        model: the name of the model's class.
+    """
+
+    generation: Generation
+    computed: Maps
+    media: Media
+    chances: np.ndarray
+    model: str
+
+    @property
+    def prompt(self) -> str:
+        return self.generation.prompt
+
+    @property
+    def answer(self) -> str:
+        """Decoded, without special tokens."""
+        return self.generation.answer
+
+    @property
+    def status(self) -> str:
+        """ "ok", or "truncated": the answer has no end within the limit."""
+        return self.generation.status
+
+    @property
+    def layout(self) -> Layout:
+        """Where vision tokens are in the sequence, and on the pixels."""
+        return self.generation.layout
+
+    @property
+    def maps(self) -> np.ndarray:
+        """float32 [token, vision], in [0, 1]."""
+        return self.computed.maps
+
+    @property
+    def grids(self) -> list[np.ndarray]:
+        """``maps``, cut into one float32 [token, rows, columns] for each grid of the layout."""
+        return self.layout.split(self.maps)
+
+    @property
+    def relevance(self) -> np.ndarray:
+        """float32 [token, token]: how much an earlier token (second axis) speaks for a later one."""
+        return self.computed.relevance
+
+    @property
+    def scale(self) -> np.ndarray:
+        """float64 [token]: the factor of the interference that was subtracted; NaN where none was."""
+        return self.computed.scale
+
+    @cached_property
+    def tokens(self) -> tuple[Token, ...]:
+        made, prompt = self.generation, len(self.generation.prompt_ids)
+        ids = np.concatenate([made.prompt_ids, made.answer_ids]).tolist()
+        places = [*made.layout.prompt.tolist(), *range(made.layout.answer, len(made.tokens))]
+        chances = [None] * prompt + self.chances.tolist()
+        parts: list[Part] = ["prompt"] * prompt + ["answer"] * (len(ids) - prompt)
+        texts = [made.vocabulary[id].text for id in ids]
+        return tuple(map(Token, texts, ids, places, parts, chances))
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """Of the prompt, then of the answer; end tokens are in no word."""
+        return tuple(Word(text, tokens, part) for part in ("prompt", "answer") for text, tokens in self._grouped(part))
+
+    @cached_property
+    def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
+        """For each token, the likeliest, best first: of the answer, what was considered in its place; of the prompt,
+        what was expected after it. They are those of the model's own output, whichever layer is mapped."""
+        rows, vocabulary = self.generation.candidates, self.generation.vocabulary
+        chances = np.exp(np.float64(rows.logits) - rows.logsumexp[:, None])
+        return tuple(
+            tuple(Candidate(vocabulary[id].text, id, chance) for id, chance in zip(*row, strict=True))
+            for row in zip(rows.ids.tolist(), chances.tolist(), strict=True)
+        )
+
+    def select(self, what: Wanted = None, pooling: Pooling = "mean") -> Selection:
+        """Pool the maps of a token, a word, a phrase, what an expression matches, or the whole answer.
+
+        All places that match are pooled together. They are sought in the answer, and only if there is none in the
+        words of the prompt.
+
+        Args:
+            what: index of a token (from the end if negative); a word or phrase, in any case, that begins and ends with
+                words; a compiled expression, which is searched for in the text; None: all words of the answer.
+            pooling: of the tokens' maps, "mean"; "max", at each vision token; "probability", a mean weighted by the
+                probabilities of the tokens (equally where they have none: in the prompt).
+
+        Raises:
+            InputError: nothing matches, or an unknown pooling.
+        """
+        if pooling not in ("mean", "max", "probability"):
+            raise InputError("unknown pooling", got=repr(pooling), expected="mean, max or probability")
+        found = self._found(what)
+        tokens = sorted({token for _, members in found for token in members})
+        maps = self.maps[tokens]
+        if pooling == "max":
+            pooled = maps.max(0)
+        else:
+            chances = [self.tokens[token].probability for token in tokens]
+            weighted = pooling == "probability" and None not in chances and sum(chances) > 0
+            pooled = np.average(maps, axis=0, weights=chances if weighted else None)
+        pooled = pooled.astype(np.float32)
+        grids = tuple(self.layout.split(pooled))
+        return Selection(tuple(text for text, _ in found), tuple(tokens), pooled, grids)
+
+    def overlay(self, what: Wanted = None, pooling: Pooling = "mean") -> Image.Image:
+        """The map of ``select`` over the media: one picture, with several pictures or frames beside each other."""
+        from tam.render.overlay import mosaic, overlay, panels
+
+        grids = self.select(what, pooling).grids
+        return Image.fromarray(mosaic([overlay(panel, grids) for panel in panels(self.layout, self.media)]))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write a picture a token, ``sheet.png``, with TeX ``tokens.pdf``, and the page ``index.html``.
+
+        Returns:
+            the folder of this explanation in ``folder``, named after the first file that was shown; an earlier one is
+            replaced as a whole.
+        """
+        from tam.render import draw
+
+        drawn = draw(self.generation, self.computed, self.media, Path(folder))
+        with atomic(drawn / "index.html") as temporary:
+            temporary.write_text(self.to_html(), encoding="utf-8")
+        return drawn
+
+    def to_html(self) -> str:
+        """A page to hover over, in one file that needs nothing beside it."""
+        from tam.page import single_page
+
+        made, maps = self.generation, self.computed
+        known = SampleMaps(made.id, made.status, maps.maps, maps.uint8, maps.relevance, maps.scale)
+        return single_page(made, known, self.media, self.model)
+
+    # ---- what a selection means
+
+    def _span(self, part: Part) -> list[int]:
+        """Indices of the tokens of a part but its end tokens."""
+        ends = self.generation.end_tokens
+        return [index for index, token in enumerate(self.tokens) if token.part == part and token.id not in ends]
+
+    def _grouped(self, part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:
+        span = self._span(part)
+        for text, members in groups([self.generation.vocabulary[self.tokens[index].id] for index in span]):
+            yield text, tuple(span[member] for member in members)
+
+    def _found(self, what: Wanted) -> list[tuple[str, tuple[int, ...]]]:
+        """(text, tokens) of each place that matches."""
+        if what is None:
+            what = re.compile(r"(?s).*\S")
+        if isinstance(what, int):
+            count = len(self.tokens)
+            if not -count <= what < count:
+                raise InputError("no such token", got=what, expected=f"{-count} to {count - 1}")
+            return [(self.tokens[what].text, (what % count,))]
+        places = self._places("answer", what) or self._places("prompt", what)
+        if not places:
+            said = {part: " ".join(text for text, _ in self._grouped(part)) for part in ("answer", "prompt")}
+            raise InputError(
+                "nothing matches", got=repr(getattr(what, "pattern", what)),
+                expected=f"words of the answer: {said['answer']} (or of the prompt: {said['prompt']})",
+            )  # fmt: skip
+        return places
+
+    def _places(self, part: Part, what: str | re.Pattern) -> list[tuple[str, tuple[int, ...]]]:
+        """Places are counted in bytes, because a character can have several tokens."""
+        span = self._span(part)
+        pieces = [self.generation.vocabulary[self.tokens[index].id].bytes for index in span]
+        ends = np.cumsum([len(piece) for piece in pieces], dtype=int).tolist()
+        begin, end = dict(zip(span, [0, *ends], strict=False)), dict(zip(span, ends, strict=True))
+        raw = b"".join(pieces)
+        edges = [_stripped(raw, begin[tokens[0]], end[tokens[-1]]) for _, tokens in self._grouped(part)]
+        first, last = {start for start, _ in edges}, {stop for _, stop in edges}
+        found = []
+        for start, stop in _matches(raw.decode("utf-8", "surrogateescape"), what):
+            if isinstance(what, re.Pattern) or (start in first and stop in last):
+                tokens = tuple(index for index in span if begin[index] < stop and end[index] > start)
+                found.append((raw[start:stop].decode("utf-8", "replace"), tokens))
+        return found
+
+
+def explain(
+    model, processor, images: Sequence[Picture] | Picture = (), prompt: str = "", *,
+    video: Path | str | Sequence[Picture] | None = None, answer: str | None = None, layer: int | None = None,
+    eci_cap: float | None = None, max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (),
+) -> Explanation:  # fmt: skip
+    """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
+
+    The answer is greedy. Nothing is kept between calls; hooks, the model's mode and its configs are left as they were.
+
+    Args:
+        model, processor: of transformers, of a supported family (``docs/families.md``), on any device, in any dtype.
+        images: one picture or several, in the order in which they are shown.
+        prompt: the person's words.
+        video: in place of images: a file, sampled as the processor does, or its frames, which are shown as they are.
+        answer: explain this text, whoever wrote it, instead of what the model would answer.
+        layer: of the decoder, from 1, whose states (through the final norm) are mapped; None: the last, as the paper.
+        eci_cap: the most that the scale of subtracted interference may be: 0 subtracts nothing; None: no limit, as in
+            the paper.
+        max_new_tokens: the longest answer; a longer one is "truncated".
+        turns: (the person's words, the answer) of each earlier turn of the conversation.
+
+    Raises:
+        InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
+        LayoutError: vision tokens are not where the family says. NotFiniteError: logits are NaN or infinite.
+    """
+    family = family_of(model.config)
+    if not hasattr(processor, "tokenizer"):
+        raise ModelError(
+            "not a processor of pictures and text", got=type(processor).__name__, expected="what AutoProcessor gives"
+        )
+    if max_new_tokens < 1:
+        raise InputError("wrong number", where="max_new_tokens", got=max_new_tokens, expected="1 or more")
+    check_cap(eci_cap, FIXED)
+    check_layer(model, layer)
+    images = [images] if isinstance(images, Picture) else list(images)
+    media = _media(images, video, processor)
+    if family is generic.FAMILY:
+        generic.believe(model, processor, family)
+    with evaluating(model):
+        prepared, made = ask(
+            model, processor, family, media, prompt, turns, max_new_tokens=max_new_tokens, answer=answer, layer=layer
+        )
+        generation = select(model, processor, Sample(_name(images, video), [], prompt), prepared, made)
+        with torch.inference_mode():
+            states = made.states[generation.layout.answer - 1 :]
+            chances = chances_of(model.get_output_embeddings(), states, generation.answer_ids)
+    maps = method("tam", eci_cap)(generation, FIXED, False)
+    return Explanation(generation, maps, media, chances, type(model).__name__)
+
+
+def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None, processor) -> Media:
+    if bool(images) == (video is not None):
+        got = "both" if images else "neither"
+        raise InputError("a question needs pictures or a video", got=got, expected="images=[...] or video=...")
+    if video is None:
+        return Media(False, tuple(map(_opened, images)), (0,) * len(images))
+    if isinstance(video, str | Path):
+        return read_video(Path(video), sampling_of(processor))
+    if not video:
+        raise InputError("a video without frames")
+    return film_of([_opened(frame) for frame in video])
+
+
+def _opened(picture: Picture) -> Image.Image:
+    return upright(picture) if isinstance(picture, Image.Image) else open_picture(Path(picture))
+
+
+def _name(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None) -> str:
+    shown = [video] if isinstance(video, str | Path) else images or video
+    return "explanation" if isinstance(shown[0], Image.Image) else Path(shown[0]).stem
+
+
+def _matches(text: str, what: str | re.Pattern) -> Iterator[tuple[int, int]]:
+    """First byte, and the one after the last, of each match that is not empty."""
+    if isinstance(what, str):
+        what = re.compile(r"\s+".join(map(re.escape, what.split())) or "(?!)", re.IGNORECASE)
+    for match in what.finditer(text):
+        if match[0].strip():
+            before, said = (part.encode("utf-8", "surrogateescape") for part in (text[: match.start()], match[0]))
+            yield len(before), len(before) + len(said)
+
+
+def _stripped(raw: bytes, start: int, stop: int) -> tuple[int, int]:
+    """The ends of ``raw[start:stop]`` without the white space at both."""
+    part = raw[start:stop]
+    return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())

@@ -1,0 +1,51 @@
+"""Which frames of a video file a processor shows to its model, and what it is told about them."""
+
+from transformers.video_utils import VideoMetadata
+
+from tam.errors import InputError
+from tam.media import Film, Media, Sampling, two_a_second
+
+# What the processor keeps for itself, of the arguments that it shares with its sampling.
+OWN = {"input_data_format", "do_convert_rgb", "do_sample_frames", "device", "video_metadata"}
+
+
+def sampling_of(processor) -> Sampling:
+    """The rule of the processor's own video processor; two frames a second, where that has none.
+
+    It has one if it is told to sample, or how many frames (``num_frames``), or how many a second (``fps``).
+    """
+    kind = getattr(processor, "video_processor", None)
+    if not any(getattr(kind, name, None) for name in ("do_sample_frames", "num_frames", "fps")):
+        return two_a_second
+    options = {name: getattr(kind, name, None) for name in kind.valid_kwargs.__annotations__ if name not in OWN}
+
+    def sampled(film: Film) -> list[int]:
+        if film.rate <= 0:  # most rules go by seconds
+            return two_a_second(film)
+        try:
+            return [int(number) for number in kind.sample_frames(VideoMetadata(**metadata_of(film)), **options)]
+        except (ValueError, ZeroDivisionError, RuntimeError) as error:  # of a video that is too short for the rule
+            raise InputError(
+                "the processor cannot sample this video", got=f"{film.total} frames at {film.rate:g} a second: {error}",
+                cure="give its frames as a list of pictures",
+            ) from error  # fmt: skip
+
+    return sampled
+
+
+def metadata_of(film: Film) -> dict:
+    """As the fields of transformers' ``VideoMetadata``."""
+    return {"total_num_frames": film.total, "fps": film.rate, "duration": film.total / film.rate}
+
+
+def video_options(media: Media) -> dict:
+    """Arguments for the video processor: frames are sampled already; their times matter to some models.
+
+    Frames of unknown times are taken as two a second.
+    """
+    if media.film is not None and media.film.rate > 0:
+        metadata = metadata_of(media.film) | {"frames_indices": list(media.frames)}
+    else:
+        count = len(media.pictures)
+        metadata = {"total_num_frames": count, "fps": 2.0, "frames_indices": list(range(count))}
+    return {"do_sample_frames": False, "video_metadata": [metadata]}

@@ -1,0 +1,411 @@
+"""``tam.explain``: one question to a loaded model, what can be selected of it, and what is left of it on disk."""
+
+import copy
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+import tam
+from tam.cache import Candidates, Generation, Piece
+from tam.core import Maps
+from tam.datasets.emoji import scenes as emoji
+from tam.embedded import CHECKPOINT
+from tam.errors import InputError, ModelError
+from tam.families.checkpoint import load
+from tam.layout import Grid, Layout
+from tam.manifest import Sample
+from tam.media import Media
+from tam.methods import METHODS
+from tam.protocol import FIXED
+from tests import tiny
+from tests.browser import Browser
+from tests.test_generation import explained
+
+SAID = "Two dogs run past a red umbrella, and a cat sits."
+ASKED = "What is in the image?"
+LIMIT = 6
+
+
+def picture(width: int = 112, height: int = 84, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.model()
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny.processor()
+
+
+@pytest.fixture(scope="module")
+def said(model, processor) -> "tam.Explanation":
+    """An answer of known words, about two pictures."""
+    return tam.explain(model, processor, images=[picture(), picture(56, 140, 1)], prompt=ASKED, answer=SAID)
+
+
+# ---- what it holds
+
+
+def test_importing_the_package_is_light():
+    program = (
+        "import sys, tam; assert 'torch' not in sys.modules and 'explain' in tam.__all__; tam.explain; tam.nothing"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "module 'tam' has no attribute 'nothing'" in done.stderr
+
+
+def test_tokens_words_and_maps_belong_together(said):
+    prompt, answer = ([token for token in said.tokens if token.part == part] for part in ("prompt", "answer"))
+    assert "".join(token.text for token in prompt) == said.prompt == ASKED
+    assert "".join(token.text for token in answer) == f"{SAID}<|im_end|>" and said.answer == SAID
+    assert [said.generation.tokens[token.position] for token in said.tokens] == [token.id for token in said.tokens]
+    assert [word.text for word in said.words if word.part == "answer"] == re.findall(r"\w+|[^\w\s]", SAID)
+    for word in said.words:
+        assert "".join(said.tokens[index].text for index in word.tokens).strip() == word.text
+    count, vision = len(said.tokens), len(said.layout.vision)
+    assert said.maps.shape == (count, vision) and said.relevance.shape == (count, count) == (*said.scale.shape * 2,)
+    assert [grid.shape for grid in said.grids] == [(count, 3, 4), (count, 5, 2)] and said.status == "ok"
+    assert np.array_equal(said.maps, METHODS["tam"](said.generation, FIXED).maps)
+    assert len(said.candidates) == count and said.media.sizes == ((112, 84), (56, 140))
+
+
+def test_probabilities_are_the_models_own(model, processor, said):
+    """Of each token of a given answer, also where it is not among the best candidates."""
+    answer = [token for token in said.tokens if token.part == "answer"]
+    images = [[picture(), picture(56, 140, 1)]]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "image"}, {"type": "text", "text": ASKED}]}],
+        add_generation_prompt=True,
+    )
+    inputs = processor(text=[f"{text}{SAID}<|im_end|>"], images=images, return_tensors="pt")
+    with torch.no_grad():
+        chances = model(**inputs).logits[0].softmax(-1)
+    expected = [chances[token.position - 1, token.id].item() for token in answer]
+    assert np.allclose([token.probability for token in answer], expected, rtol=1e-4)
+    assert all(token.probability is None for token in said.tokens if token.part == "prompt")
+    best = said.candidates[-1][0]
+    assert best.probability == pytest.approx(chances[answer[-1].position - 1].max().item(), rel=1e-4)
+
+
+def test_an_answer_of_its_own_is_that_of_the_stage(model, processor, tmp_path):
+    """Picture in memory or on disk, by the front door or by the stage: the same tokens and logits."""
+    picture().save(tmp_path / "0.png")
+    expected = explained(model, processor, Sample("0", ["0.png"], ASKED), tmp_path, LIMIT)
+    for images in ([picture()], [tmp_path / "0.png"], str(tmp_path / "0.png")):
+        made = tam.explain(model, processor, images=images, prompt=ASKED, max_new_tokens=LIMIT)
+        assert made.generation.tokens.tolist() == expected.tokens.tolist() and made.status == "truncated"
+        assert np.allclose(made.generation.logits, expected.logits, atol=1e-5)
+    assert made.generation.id == "0"
+
+
+def test_earlier_turns_are_context(model, processor):
+    plain = tam.explain(model, processor, picture(), ASKED, answer="a cat")
+    later = tam.explain(model, processor, picture(), ASKED, answer="a cat", turns=[("Describe the image.", "two dogs")])
+    assert len(later.tokens) == len(plain.tokens) and later.layout.answer > plain.layout.answer
+    assert np.abs(later.maps - plain.maps).max() > 1e-3
+
+
+def test_frames_in_memory_are_a_video(model, processor):
+    made = tam.explain(model, processor, video=[picture(seed=seed) for seed in range(4)], prompt=ASKED, answer="a cat")
+    assert made.media.video and [grid.frames for grid in made.layout.grids] == [(0, 1), (2, 3)]
+
+
+def test_a_layer_and_a_cap_change_maps_but_not_what_was_said(model, processor):
+    plain, inner, capped, none = (
+        tam.explain(model, processor, picture(), ASKED, max_new_tokens=LIMIT, **options)
+        for options in ({}, {"layer": 1}, {"eci_cap": 0.1}, {"eci_cap": 0})
+    )
+    for other in (inner, capped):
+        assert [token[:4] for token in other.tokens] == [token[:4] for token in plain.tokens]
+        assert np.allclose([token.probability for token in other.tokens[-LIMIT:]], plain.chances, rtol=1e-4)
+        assert np.abs(other.maps - plain.maps).max() > 1e-3
+    assert np.nanmax(plain.scale) > 0.2 and np.nanmax(capped.scale) == np.float32(0.1)
+    assert np.array_equal(none.maps, METHODS["rgf"](none.generation, FIXED).maps)
+
+
+# ---- the model is left as it was
+
+
+def state_of(model) -> tuple:
+    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
+    modes = [module.training for module in model.modules()]
+    return hooks, modes, copy.deepcopy(model.config.to_dict()), copy.deepcopy(model.generation_config.to_dict())
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_the_model_is_left_as_it_was_also_after_an_error(processor, layer, monkeypatch):
+    model = tiny.model()
+    model.train()
+    model.model.visual.eval()
+    expected = tam.explain(tiny.model(), processor, picture(), ASKED, max_new_tokens=LIMIT, layer=layer)
+    before = state_of(model)
+    for _ in range(2):
+        made = tam.explain(model, processor, picture(), ASKED, max_new_tokens=LIMIT, layer=layer)
+        assert np.array_equal(made.maps, expected.maps) and state_of(model) == before
+    for broken in (model.model, model.lm_head):
+        with monkeypatch.context() as patched:
+            patched.setattr(broken, "forward", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                tam.explain(model, processor, picture(), ASKED, layer=layer)
+        assert state_of(model) == before
+
+
+def test_models_in_half_precision_and_quantised_ones_are_explained(processor):
+    half = tam.explain(tiny.model().to(torch.bfloat16), processor, picture(), ASKED, answer=SAID)
+    assert half.generation.dtype == "bfloat16" and np.isfinite(half.maps).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantised = torch.ao.quantization.quantize_dynamic(tiny.model(), {torch.nn.Linear})
+    made = tam.explain(quantised, processor, picture(), ASKED, answer=SAID, layer=2)
+    whole = tam.explain(tiny.model(), processor, picture(), ASKED, answer=SAID)
+    assert type(quantised.lm_head) is not torch.nn.Linear
+    assert np.corrcoef(made.maps.ravel(), whole.maps.ravel())[0, 1] > 0.8
+
+
+# ---- selections
+
+
+def tokens_of(said, *words: str, part: str = "answer") -> list[int]:
+    return [index for word in said.words if word.part == part and word.text in words for index in word.tokens]
+
+
+@pytest.mark.parametrize(
+    ("what", "texts", "words"),
+    [
+        ("dogs", ["dogs"], ["dogs"]), ("RED", ["red"], ["red"]), ("run  past", ["run past"], ["run", "past"]),
+        ("umbrella, and", ["umbrella, and"], ["umbrella", ",", "and"]), ("a", ["a", "a"], ["a"]),
+        (re.compile(r"\b[dc]\w+"), ["dogs", "cat"], ["dogs", "cat"]), (re.compile("mbrel"), ["mbrel"], ["umbrella"]),
+        (SAID, [SAID], re.findall(r"\w+|\W", SAID)), (None, [SAID], re.findall(r"\w+|\W", SAID)),
+    ],
+)  # fmt: skip
+def test_all_places_that_match_are_selected(said, what, texts, words):
+    selection = said.select(what)
+    assert list(selection.texts) == texts
+    expected = tokens_of(said, *words)
+    if isinstance(what, re.Pattern) and what.pattern == "mbrel":  # only the tokens that it touches
+        assert set(selection.tokens) <= set(expected)
+    else:
+        assert list(selection.tokens) == expected
+    assert np.allclose(selection.map, said.maps[list(selection.tokens)].mean(0))
+    assert [grid.shape for grid in selection.grids] == [(3, 4), (5, 2)]
+
+
+def test_the_prompt_is_searched_where_the_answer_has_nothing(said):
+    assert list(said.select("image").tokens) == tokens_of(said, "image", part="prompt")
+    assert list(said.select(ASKED).tokens) == [
+        index for index, token in enumerate(said.tokens) if token.part == "prompt"
+    ]
+
+
+def test_a_token_is_selected_by_its_number(said):
+    end = said.select(-1)
+    assert end.texts == ("<|im_end|>",) and end.tokens == (len(said.tokens) - 1,)
+    assert np.array_equal(end.map, said.maps[-1])
+
+
+def test_characters_of_several_tokens_and_of_none_are_found(model, processor):
+    made = tam.explain(model, processor, picture(), ASKED, answer="a 猫 and 🐈.")
+    assert made.select("猫").texts == ("猫",) and len(made.select("猫").tokens) > 1
+    assert made.select(re.compile("🐈")).tokens == made.select("🐈").tokens
+    broken = [index for index, token in enumerate(made.tokens) if token.text == "\ufffd"]
+    assert set(made.select("猫").tokens) & set(broken)
+
+
+@pytest.mark.parametrize("what", ["dog", "umbrella red", "", " ", re.compile("zebra"), re.compile("")])
+def test_what_is_not_there_is_refused_with_the_words_that_are(said, what):
+    with pytest.raises(
+        InputError, match=r"nothing matches; .*Two dogs run past a red umbrella , .*What is in the image"
+    ):
+        said.select(what)
+
+
+def test_a_token_or_pooling_that_is_not_there_is_refused(said):
+    count = len(said.tokens)
+    with pytest.raises(InputError, match=f"no such token; got {count}; expected -{count} to {count - 1}"):
+        said.overlay(count)
+    with pytest.raises(InputError, match="got 'sum'; expected mean, max or probability"):
+        said.select("dogs", "sum")
+
+
+def hand_made(layout: Layout | None = None) -> "tam.Explanation":
+    """Tokens p, q | x, y of one 1 x 2 grid, with maps and probabilities that can be computed with by hand."""
+    ids = np.arange(4, dtype=np.int32)
+    vocabulary = {id: Piece(text, text, text.encode()) for id, text in enumerate(("p", " q", "x", " y"))}
+    one = (Grid(0, (0,), 1, 2, (0, 0, 20, 10)),)
+    layout = layout or Layout(np.arange(2), np.arange(2, 4), 4, one, ((20, 10),))
+    none = np.zeros((4, 1), np.float32)
+    generation = Generation(
+        "h", "ok", "p q", "x y", np.array([9, 9, *ids]), layout, ids, none, Candidates(ids[:, None], none, none[:, 0]),
+        ids[:2], ids[2:], vocabulary, frozenset(),
+    )  # fmt: skip
+    maps = np.array([[0.0, 1.0], [0.5, 0.0], [1.0, 0.0], [0.2, 0.4]], np.float32)
+    computed = Maps(maps, (maps * 255).astype(np.uint8), np.zeros((4, 4), np.float32), np.zeros(4))
+    media = Media(False, (picture(20, 10),), (0,))
+    return tam.Explanation(generation, computed, media, np.array([0.9, 0.1], np.float32), "hand")
+
+
+@pytest.mark.parametrize(
+    ("what", "pooling", "expected"),
+    [
+        ("x y", "mean", [0.6, 0.2]), ("x y", "max", [1.0, 0.4]), ("x y", "probability", [0.92, 0.04]),
+        ("p q", "mean", [0.25, 0.5]), ("p q", "probability", [0.25, 0.5]), ("y", "probability", [0.2, 0.4]),
+    ],
+)  # fmt: skip
+def test_poolings_by_hand(what, pooling, expected):
+    assert np.allclose(hand_made().select(what, pooling).map, expected)
+
+
+# ---- what it draws
+
+
+def test_the_overlay_of_a_word_is_its_map_on_all_pictures(said):
+    drawn = said.overlay("dogs")
+    assert isinstance(drawn, Image.Image) and drawn.mode == "RGB"
+    assert np.array_equal(drawn, said.overlay(re.compile("dogs"))) and not np.array_equal(drawn, said.overlay("cat"))
+
+
+def test_a_folder_holds_pictures_sheet_and_page(said, tmp_path):
+    (tmp_path / "kept.txt").write_text("mine")
+    folder = said.save(tmp_path)
+    assert folder == tmp_path / "explanation" and (tmp_path / "kept.txt").exists()
+    names = {path.name for path in folder.iterdir()}
+    assert {"sheet.png", "index.html"} <= names and sum(name.endswith(".png") for name in names) == len(said.tokens) + 1
+    assert said.save(str(tmp_path)) == folder
+
+
+def test_the_page_is_one_file_that_allows_nothing_but_its_own_scripts(said):
+    page = said.to_html()
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+    policy = re.search(r'content="(default-src[^"]*)"', page)[1]
+    assert policy.startswith("default-src 'none'; img-src data:; script-src 'sha256-") and "unsafe" not in policy
+    assert policy.count("sha256-") == page.count("<script>") + page.count("<style>")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    made = Browser()
+    yield made
+    made.close()
+
+
+def test_the_page_shows_pictures_and_maps_in_a_browser(browser, model, processor, tmp_path):
+    """Hostile text is text; pictures are there; a map is painted; nothing is asked for but the page itself."""
+    hostile = "</script><script>document.title='owned'</script> dogs"
+    for name, shown in {"pictures": {"images": [picture(), picture(56, 140, 1)]},
+                        "video": {"video": [picture(seed=seed) for seed in range(4)]}}.items():  # fmt: skip
+        page = tmp_path / f"{name}.html"
+        made = tam.explain(model, processor, prompt=ASKED, answer=hostile, **shown)
+        page.write_text(made.to_html(), encoding="utf-8")
+        browser.requests(), browser.complaints()
+        browser.open(page)
+        browser.until("document.querySelectorAll('#pictures canvas').length")
+        browser.until("[...document.images].every(image => image.complete && image.naturalWidth)")
+        assert browser.complaints() == [] and [r for r in browser.requests() if r.startswith("http")] == []
+        assert "owned" not in browser.run("return document.title")
+        assert "document.title='owned'" in browser.run("return document.getElementById('answer').textContent")
+        assert browser.run("return document.querySelectorAll('#pictures img').length") == (
+            2 if name == "pictures" else 1
+        )
+        assert browser.run("return document.getElementById('frame').max") == ("3" if name == "video" else "1")
+        painted = browser.run(
+            "explain(spans.length - 3); const c = document.querySelector('#pictures canvas');"
+            "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean)"
+        )
+        assert painted
+        assert browser.run("return getComputedStyle(document.querySelector('#sample nav')).display") == "none"
+
+
+# ---- bad input
+
+
+def text_only():
+    config = transformers.LlamaConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=500
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "needs pictures or a video; got neither"), ({"images": []}, "got neither"),
+        ({"images": [picture()], "video": "a.mp4"}, "got both"), ({"video": []}, "a video without frames"),
+        ({"images": [Image.new("RGB", (0, 4))]}, "a picture without pixels; got 0 x 4"),
+        ({"images": ["none.png"]}, "no such picture"), ({"video": "none.mp4"}, "no such video"),
+        ({"images": [picture()], "layer": 3}, "no such layer; got 3; expected 1 to 2"),
+        ({"images": [picture()], "layer": 0}, "no such layer; got 0"),
+        ({"images": [picture()], "eci_cap": -1.0}, "wrong cap on the scale of interference; got -1.0"),
+        ({"images": [picture()], "max_new_tokens": 0}, "max_new_tokens: wrong number; got 0"),
+        ({"images": [picture()], "answer": "a <|image_pad|>"}, "the answer holds a vision token"),
+        ({"images": [picture()], "prompt": "\ue000"}, "private-use"),
+        ({"images": [picture()], "turns": ["what"]}, "a turn is not"),
+        ({"video": [picture(), picture(56, 56)]}, "frames of different sizes"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused(model, processor, options, message):
+    with pytest.raises(InputError, match=message):
+        tam.explain(model, processor, **{"prompt": ASKED} | options)
+
+
+def test_an_empty_answer_without_an_end_token_is_refused(processor):
+    model = tiny.model()
+    model.generation_config.eos_token_id = None
+    with pytest.raises(InputError, match="the answer is empty"):
+        tam.explain(model, processor, picture(), ASKED, answer="")
+
+
+def test_a_model_that_sees_nothing_is_refused(model, processor):
+    with pytest.raises(ModelError, match="the model has no vision tower; got 'llama'; expected gemma3 or"):
+        tam.explain(text_only(), processor.tokenizer, picture(), ASKED)
+    with pytest.raises(ModelError, match="not a processor of pictures and text"):
+        tam.explain(model, processor.tokenizer, picture(), ASKED)
+
+
+def test_a_context_that_overflows_the_model_is_refused(processor):
+    """A question of n tokens needs room for one more; a given answer for all of its own; a free one is cut off."""
+    model = tiny.model()
+    prompt = tam.explain(model, processor, picture(), ASKED, max_new_tokens=1).layout.answer
+    text = model.config.get_text_config()
+    text.max_position_embeddings = prompt
+    with pytest.raises(InputError, match=f"overflows the model; got {prompt + 1} tokens; expected at most {prompt}"):
+        tam.explain(model, processor, picture(), ASKED)
+    text.max_position_embeddings = prompt + 3
+    with pytest.raises(InputError, match="overflows the model"):
+        tam.explain(model, processor, picture(), ASKED, answer=SAID)
+    cut = tam.explain(model, processor, picture(), ASKED, max_new_tokens=LIMIT)
+    assert len(cut.generation.answer_ids) == 3 and cut.status == "truncated"
+    text.rope_parameters = text.rope_parameters | {"rope_type": "yarn", "factor": 2.0}
+    assert tam.explain(model, processor, picture(), ASKED, answer=SAID).status == "ok"
+
+
+# ---- the embedded model
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return load(str(CHECKPOINT), device="cpu")[:2]
+
+
+def scene(folder: Path) -> Path:
+    path = folder / "scene.png"
+    Image.fromarray(emoji.scene(5, 3).image).save(path)  # two motorcycles and a bear
+    return path
+
+
+def test_a_word_of_the_embedded_model_lies_on_its_object(embedded, tmp_path):
+    made = tam.explain(*embedded, images=scene(tmp_path), prompt=ASKED)
+    assert made.answer == "There are two motorcycles and a bear."
+    row, column = np.unravel_index(made.select("bear").map.argmax(), (14, 14))
+    assert row >= 9 and column >= 8  # the bear is at the bottom right
+    assert made.model == "Qwen2VLForConditionalGeneration"
