@@ -328,6 +328,7 @@ def page(
     run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
     manifest: Annotated[list[Path], typer.Option(help="The manifests of the runs, in the same order.")],
     out: Annotated[Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.")],
+    samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
     from tam.damage import set_aside
@@ -337,7 +338,7 @@ def page(
         raise InputError("every run needs its manifest", got=f"{len(run)} runs, {len(manifest)} manifests")
     runs = [RunFiles(*pair) for pair in zip(run, manifest, strict=True)]
     with set_aside(*_files(run)):
-        counts = write_page(runs, out)
+        counts = write_page(runs, out, samples)
     _report(counts, out / "index.html", strict=False)
 
 

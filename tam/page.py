@@ -23,7 +23,7 @@ import math
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -74,8 +74,11 @@ class Scores(NamedTuple):
     rows: dict[str, list[dict]]
 
 
-def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
+def write_page(runs: Sequence[RunFiles], out: Path, most: int | None = None) -> dict[str, int]:
     """Write ``out/index.html`` and the folder ``out/page``, which is replaced as a whole.
+
+    Args:
+        most: of each run, only so many samples, the first of the manifest; None: all.
 
     Returns:
         the number of samples by kind of status: "ok", "truncated", "failed".
@@ -89,7 +92,7 @@ def write_page(runs: Sequence[RunFiles], out: Path) -> dict[str, int]:
     with atomic_folder(out / FOLDER) as part:
         described, samples = [], []
         for number, run in enumerate(runs):
-            about, lines = _write_run(run, part, number)
+            about, lines = _write_run(run, part, number, most)
             described.append(about)
             samples += lines
         names = {"metrics": list(METRICS.items()), "colors": _color_maps(), "steps": STEPS}
@@ -110,8 +113,8 @@ def single_page(generation: Generation, maps: SampleMaps, media: Media, model: s
         "run": 0, "name": "0", "id": generation.id, "status": generation.status, "kind": _kind(generation.status),
         "answer": generation.answer, "prompt": generation.prompt, "picture": False, "scores": [[]],
     }  # fmt: skip
-    run = {"dataset": "", "model": model, "methods": [title(method)]}
-    gallery = {"metrics": [], "colors": _color_maps(), "runs": [run], "samples": [line]}
+    run = {"dataset": "", "model": model, "methods": [title(method)], "main": 0, "of": 1}
+    gallery = {"metrics": [], "colors": _color_maps(), "steps": STEPS, "runs": [run], "samples": [line]}
     data_script = (
         f"showGallery({literal(gallery)});\nembedSample({literal(key)}, {literal(addresses)}, {literal(data)});"
     )
@@ -124,7 +127,7 @@ def single_page(generation: Generation, maps: SampleMaps, media: Media, model: s
 # ---- one run ---------------------------------------------------------------------------------------------------------
 
 
-def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]:
+def _write_run(run: RunFiles, out: Path, number: int, most: int | None) -> tuple[dict, list[dict]]:
     """Write the samples of a run into ``out/NUMBER``; what the gallery says of the run, and of each sample."""
     found = {each.method: each for each in find_runs(run.folder / "metrics")}
     methods = sorted(found, key=rank)
@@ -132,14 +135,17 @@ def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]
     for stage, there in {"generate": shards, "metrics": methods}.items():
         if not there:
             raise InputError(f"nothing in {stage}/", where=run.folder, cure=f"run `tam {stage}` first")
-    samples = {sample.id: sample for sample in manifest.read(run.manifest)}
-    scores = _read_scores([found[method] for method in methods])
+    listed = manifest.read(run.manifest)
+    samples = {sample.id: sample for sample in listed[:most]}
+    scores = _read_scores([found[method] for method in methods], samples.keys())
     folder = out / str(number)
     folder.mkdir(parents=True)
     lines = {}
     with tqdm(total=len(samples), desc="page", unit="sample") as progress:
         for shard in shards:
             for generation, maps in _pairs(run.folder, shard, methods):
+                if most is not None and generation.row >= most:
+                    break
                 if generation.id not in samples:
                     raise InputError("sample is not in the manifest", where=run.manifest, got=repr(generation.id))
                 sample = samples[generation.id]
@@ -159,7 +165,7 @@ def _write_run(run: RunFiles, out: Path, number: int) -> tuple[dict, list[dict]]
                 }  # fmt: skip
                 progress.update()
     one = found[methods[0]]
-    about = {"dataset": one.dataset, "model": one.model}
+    about = {"dataset": one.dataset, "model": one.model, "of": len(listed)}
     main = methods.index(MAIN) if MAIN in methods else len(methods) - 1
     return about | {"methods": [title(name) for name in methods], "main": main}, [lines[row] for row in sorted(lines)]
 
@@ -178,13 +184,14 @@ def _pairs(folder: Path, shard: Path, methods: Sequence[str]) -> Iterator[tuple[
         yield generation, maps
 
 
-def _read_scores(runs: Sequence) -> Scores:
+def _read_scores(runs: Sequence, samples: Set[str]) -> Scores:
     means, rows = defaultdict(list), defaultdict(dict)
     for number, run in enumerate(runs):
         for line in summarise(run).samples.to_dict("records"):
-            means[line["sample"]].append([_number(line[metric]) for metric in METRICS])
+            if line["sample"] in samples:
+                means[line["sample"]].append([_number(line[metric]) for metric in METRICS])
         for path in run.paths:
-            for row in pq.read_table(path).to_pylist():
+            for row in pq.read_table(path, filters=[("sample", "in", samples)]).to_pylist():
                 if row["metric"] != "answer":
                     key = (row["token"], row["metric"])
                     said = rows[row["sample"]].setdefault(key, [None] * len(runs))

@@ -350,10 +350,10 @@ def test_too_little_memory_for_a_sample_says_how_large_it_is(samples, tmp_path, 
     model = tiny.model()
     honest = batches.answer_batch
 
-    def small(model, processor, prepared, limit):
+    def small(model, processor, prepared, limit, layer):
         if any(one.layout.sizes == ((168, 84),) for one in prepared):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return honest(model, processor, prepared, limit)
+        return honest(model, processor, prepared, limit, layer)
 
     monkeypatch.setattr(batches, "answer_batch", small)
     work = Work(model, tiny.processor(), family_of(model.config), tmp_path, 2)

@@ -265,6 +265,14 @@ def test_fifty_samples_of_photographs_stay_below_five_megabytes(tmp_path):
     assert sum(sizes.values()) + 9 * of_samples < 5_000_000
 
 
+def test_of_a_large_run_the_first_samples_are_shown_and_the_gallery_says_so(run, tmp_path):
+    write_page([run], tmp_path, 1)
+    told = said(tmp_path / "page/gallery.js")
+    total = len(manifest.read(run.manifest))
+    assert total > 1 and [line["name"] for line in told["samples"]] == ["00000000"]
+    assert told["runs"][0]["of"] == total and len(list((tmp_path / "page/0").glob("*.js"))) == 1
+
+
 def test_tam_is_shown_first_wherever_it_stands_among_the_methods(page, run):
     assert said(page.parent / "page/gallery.js")["runs"][0]["main"] == 1
 

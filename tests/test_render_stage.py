@@ -181,14 +181,15 @@ def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
 
 
 def test_each_token_of_an_answer_about_a_video_is_also_animated(tmp_path, without_tex):
-    """A frame a temporal patch, endlessly; nothing says how long a frame lasts, so each is half a second."""
+    """All frames, endlessly; nothing says how long a frame lasts, so each is half a second."""
     grids = tuple(Grid(0, (2 * i, 2 * i + 1), 3, 4, (0, 0, 40, 30)) for i in range(3))
-    frames = [str(picture(tmp_path / f"{i}.png", color=(80 * i, 20, 50))) for i in range(6)]
+    frames = [str(picture(tmp_path / f"{i}.png", color=(40 * i, 20, 50))) for i in range(6)]
     made = generation("clip", PROMPT, ANSWER, grids)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
+    media = open_media(sample("clip", frames, "video"), tmp_path)
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), media, tmp_path / "out")
     assert sorted(path.stem for path in folder.glob("*.webp")) == [name[:-4] for name in NAMES[4:-1]]
     with Image.open(folder / "004_A.webp") as moving:
-        assert (moving.n_frames, moving.info["loop"]) == (3, 0)
+        assert (moving.n_frames, moving.info["loop"]) == (6, 0)
         moving.load()
         assert moving.info["duration"] == stage.UNKNOWN
         assert moving.size == (500 + stage.SCALE, 375 + stage.CAPTION)
@@ -198,7 +199,8 @@ def test_a_long_video_is_thinned_evenly(tmp_path, without_tex):
     grids = tuple(Grid(0, (i,), 3, 4, (0, 0, 40, 30)) for i in range(60))
     frames = [str(picture(tmp_path / f"{i}.png")) for i in range(60)]
     made = generation("clip", [b"?"], [b"A"], grids)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), sample("clip", frames, "video"), tmp_path / "out")
+    media = open_media(sample("clip", frames, "video"), tmp_path)
+    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), media, tmp_path / "out")
     strip = cv2.imread(str(folder / "001_A.png"))
     assert strip.shape[1] == 4 * 260 + 3 * 6 + stage.SCALE and strip.shape[0] < 4 * 201 + 200
     with Image.open(folder / "001_A.webp") as moving:

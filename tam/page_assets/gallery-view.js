@@ -66,7 +66,9 @@ function list() {
   const direction = { lowest: 1, highest: -1 }[byId("order").value];
   if (direction) listed.sort((one, other) => compareScores(scoreOf(one), scoreOf(other), direction));
   byId("cards").replaceChildren(...listed.map(card));
-  byId("count").textContent = `${listed.length} of ${all.length} samples`;
+  const { of } = gallery.runs[chosenRun()];
+  const more = of > all.length ? `, the first of ${of} in the dataset` : "";
+  byId("count").textContent = `${listed.length} of ${all.length} samples${more}`;
 }
 
 /** Samples without a score come last in either direction. */

@@ -23,5 +23,6 @@ rule page:
             for model in config["models"]
             for option in (f"--run=results/{dataset}/{model}", f"--manifest=data/{dataset}/manifest.jsonl")
         ],
+        samples=config["page"]["samples"],
     shell:
-        "python -m tam page {params.runs:q} --out {output:q} > {log:q} 2>&1"
+        "python -m tam page {params.runs:q} --samples {params.samples:q} --out {output:q} > {log:q} 2>&1"
