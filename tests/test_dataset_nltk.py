@@ -27,6 +27,12 @@ CHOSEN = (
 )
 
 
+@pytest.fixture(autouse=True)
+def own_search_path(monkeypatch):
+    """What is made here must not be found by other tests."""
+    monkeypatch.setattr(nltk.data, "path", [*nltk.data.path])
+
+
 def chosen(folder: Path) -> str:
     """What the metrics choose with NLTK_DATA set to the folder: NLTK reads it when it is imported."""
     command = [sys.executable, "-c", CHOSEN]
