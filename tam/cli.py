@@ -59,50 +59,29 @@ def dataset_emoji(
     _wrote(coco.write(out, out / "manifest.jsonl", prompt=prompt or coco.PROMPT), out / "manifest.jsonl")
 
 
-@dataset.command("coco")
-def dataset_coco(
-    out: DatasetFolder,
-    root: DatasetRoot = None,
-    hub: Hub = None,
-    revision: Revision = None,
-    downloads: Downloads = Path("downloads"),
-    prompt: DatasetPrompt = None,
-    limit: Limit = None,
-):
-    """Read COCO captions with label maps in the paper's formatted layout: annotations/, image/, seg_label/."""
-    from tam.datasets import coco
+def _formatted(kind: str, named: str, layout: str) -> None:
+    """A command for a dataset in one of the paper's formatted layouts, in a folder or on the hub."""
 
-    root = _root("coco", root, hub, revision, downloads)
-    count = coco.write(root, out / "manifest.jsonl", prompt=prompt or coco.PROMPT, limit=limit)
-    _wrote(count, out / "manifest.jsonl")
+    @dataset.command(kind, help=f"Read {named} in the paper's formatted layout: {layout}.")
+    def read(
+        out: DatasetFolder,
+        root: DatasetRoot = None,
+        hub: Hub = None,
+        revision: Revision = None,
+        downloads: Downloads = Path("downloads"),
+        prompt: DatasetPrompt = None,
+        limit: Limit = None,
+    ):
+        from tam.datasets import anno, coco
 
-
-@dataset.command("grandf")
-def dataset_grandf(
-    out: DatasetFolder,
-    root: DatasetRoot = None,
-    hub: Hub = None,
-    revision: Revision = None,
-    downloads: Downloads = Path("downloads"),
-    prompt: DatasetPrompt = None,
-    limit: Limit = None,
-):
-    """Read GranDf in the paper's formatted layout: anno.json, image/, seg_label/."""
-    _anno("grandf", _root("grandf", root, hub, revision, downloads), out, prompt, limit)
+        write, usual = (coco.write, coco.PROMPT) if kind == "coco" else (anno.write, anno.PROMPTS[kind])
+        root = _root(kind, root, hub, revision, downloads)
+        _wrote(write(root, out / "manifest.jsonl", prompt=prompt or usual, limit=limit), out / "manifest.jsonl")
 
 
-@dataset.command("openpsg")
-def dataset_openpsg(
-    out: DatasetFolder,
-    root: DatasetRoot = None,
-    hub: Hub = None,
-    revision: Revision = None,
-    downloads: Downloads = Path("downloads"),
-    prompt: DatasetPrompt = None,
-    limit: Limit = None,
-):
-    """Read OpenPSG in the paper's formatted layout: anno.json, image/, seg_label/."""
-    _anno("openpsg", _root("openpsg", root, hub, revision, downloads), out, prompt, limit)
+_formatted("coco", "COCO captions with label maps", "annotations/, image/, seg_label/")
+_formatted("grandf", "GranDf", "anno.json, image/, seg_label/")
+_formatted("openpsg", "OpenPSG", "anno.json, image/, seg_label/")
 
 
 @dataset.command("coco-original")
@@ -443,13 +422,6 @@ def _root(kind: str, root: Path | None, hub: str | None, revision: str | None, d
     if (root is None) == (hub is None):
         raise InputError("the data is in a folder or on the hub", where=kind, expected="either --root or --hub")
     return root if root is not None else fetch(hub, revision, downloads, WANTED[kind])
-
-
-def _anno(kind: str, root: Path, out: Path, prompt: str | None, limit: int | None) -> None:
-    from tam.datasets import anno
-
-    count = anno.write(root, out / "manifest.jsonl", prompt=prompt or anno.PROMPTS[kind], limit=limit)
-    _wrote(count, out / "manifest.jsonl")
 
 
 def _report(counts: dict[str, int], out: Path, strict: bool) -> None:

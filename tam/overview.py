@@ -136,7 +136,7 @@ def components(numbers: Numbers) -> Built:
     for dataset, model in dict.fromkeys([*numbers.runs(), *ablations]):
         rows = [
             (title(method), [numbers.get(dataset, model, method, m) for m in MAIN])
-            for method in (*CONTROLS[:-1], *COMPONENTS)
+            for method in COMPONENTS
         ]
         _add(panels, cells, f"{dataset}, {model}", "Method", [METRICS[metric] for metric in MAIN], rows)
     return _table("Component ablation", panels, cells)

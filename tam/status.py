@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 
+from tam.errors import InputError
 from tam.lease import TTL, Owner
 from tam.manifest import Shard
 from tam.store import FOLDER
@@ -139,7 +140,7 @@ def _works(folder: Path, total: int | None) -> Iterator[Work]:
         seconds = fresh[-1][0] - fresh[0][0] if fresh else 0
         rate = sum(samples for _, samples in fresh[1:]) / seconds if seconds > 0 else None
         size = None
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(InputError):  # no shard's name
             size = len(Shard.parse(shard).rows(total)) if total is not None else None
         yield Work(shard, sum(samples for _, samples in written), size, rate, owner, silent)
 

@@ -49,6 +49,12 @@ def test_published_numbers_stand_beside_ours_with_difference_and_source(written)
     assert "d, m: images 2 (1 ok, 1 truncated); Obj-IoU 3 (1 merged, 1 not in image); Func-IoU 1." in text
 
 
+def test_a_cell_stands_in_a_table_once(written):
+    for path in written.glob("*.csv"):
+        table = pd.read_csv(path)
+        assert not table.duplicated(["dataset", "model", "method", "metric"]).any(), path.name
+
+
 def test_an_ablation_in_print_is_shown_without_ours(written):
     table = pd.read_csv(written / "components.csv").set_index(["dataset", "model", "method", "metric"])
     row = table.loc[("d", "other", "eci", "obj_iou")]
