@@ -31,13 +31,13 @@ SHOWN = ["000000000002", "000000000005", "000000000007"]
 PROGRAM = """
 import os
 from tam import cli
-from tam.generation import stage
-honest = stage.answer_batch
+from tam.generation import batches
+honest = batches.answer_batch
 def journalled(model, processor, prepared, *options):
     with open(os.environ["TAM_TEST_JOURNAL"], "a") as file:
         file.write("x" * len(prepared))
     return honest(model, processor, prepared, *options)
-stage.answer_batch = journalled
+batches.answer_batch = journalled
 cli.main()
 """
 
