@@ -134,10 +134,7 @@ def components(numbers: Numbers) -> Built:
     panels, cells = [], []
     ablations = [key[:2] for key in numbers.published if key[2] in COMPONENTS and key[2] != BASE]
     for dataset, model in dict.fromkeys([*numbers.runs(), *ablations]):
-        rows = [
-            (title(method), [numbers.get(dataset, model, method, m) for m in MAIN])
-            for method in COMPONENTS
-        ]
+        rows = [(title(method), [numbers.get(dataset, model, method, m) for m in MAIN]) for method in COMPONENTS]
         _add(panels, cells, f"{dataset}, {model}", "Method", [METRICS[metric] for metric in MAIN], rows)
     return _table("Component ablation", panels, cells)
 
