@@ -76,6 +76,8 @@ def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
         if links.get_info(name).type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{path}: a link that leads elsewhere")
         found = h5py.h5o.open(group.id, name)
+        if isinstance(found, h5py.h5t.TypeID):
+            raise TypeError(f"{path}: a type, no values")
         group = h5py.Dataset(found, readonly=True) if isinstance(found, h5py.h5d.DatasetID) else h5py.Group(found)
     return group
 
@@ -86,7 +88,7 @@ def array(group: h5py.Group, path: str, dtypes: Collection[np.dtype], shape: tup
     dtype, found = dataset.dtype, dataset.shape
     if dtype not in dtypes:
         raise TypeError(f"{path}: {dtype} instead of {' or '.join(map(str, dtypes))}")
-    if len(found) != len(shape) or any(b not in (None, a) for a, b in zip(found, shape, strict=True)):
+    if found is None or len(found) != len(shape) or any(b not in (None, a) for a, b in zip(found, shape, strict=True)):
         raise ValueError(f"{path}: shape {found} instead of {shape}")
     _check_size(path, "", found, dtype.itemsize)
     values = np.zeros(found, dtype)
