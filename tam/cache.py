@@ -341,7 +341,8 @@ def _widen(stored: np.ndarray, dtype: str) -> np.ndarray:
 def _digest(group: h5py.Group, meta: str, arrays: Mapping[str, np.ndarray]) -> str:
     """What a sample says about its own row and content, so that a damaged byte is noticed."""
     digest = hashlib.sha256(f"{group.name}\n{meta}".encode())
+    dtypes = {"logits": group["logits"].attrs.get("dtype")} if "logits" in arrays else {}
     for name, array in sorted(arrays.items()):
-        digest.update(f"\n{name} {array.dtype} {array.shape} {group[name].attrs.get('dtype')}\n".encode())
+        digest.update(f"\n{name} {array.dtype} {array.shape} {dtypes.get(name)}\n".encode())
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
