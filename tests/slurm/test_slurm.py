@@ -103,6 +103,11 @@ def folder(undisturbed, tmp_path) -> Path:
     return tmp_path
 
 
+def pid_at_work(folder: Path) -> int:
+    (lease,) = folder.rglob("*.lease")
+    return Owner.parse(lease.read_bytes()).pid
+
+
 def resumed(folder: Path, at_least: int) -> int:
     """With how many samples the last attempt began."""
     (line,) = [line for line in (folder / LOG).read_text().splitlines() if "resume:" in line]
@@ -139,10 +144,12 @@ def test_a_cancelled_job_is_retried_and_goes_on(folder, undisturbed):
 
 
 def test_a_killed_job_is_retried_and_goes_on(folder, undisturbed):
+    """As by the kernel when memory is out; `scancel --signal=KILL` would be a cancellation."""
     process = start(folder, LONG, str(SHARD))
     job = job_at_work(folder, process)
-    subprocess.run(["scancel", "--signal", "KILL", job], check=True)
+    os.kill(pid_at_work(folder), signal.SIGKILL)
     ended(process, folder)
+    assert job in queue("FAILED")
     print(f"SIGKILL: went on with {resumed(folder, 5)} of {SCENES} samples")
     assert content(folder / SHARD) == content(undisturbed / SHARD)
 
@@ -183,8 +190,7 @@ def test_a_killed_snakemake_is_started_again_while_its_job_lives_on(folder, undi
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert orphan in queue("RUNNING")
-    (lease,) = folder.rglob("*.lease")
-    working = Owner.parse(lease.read_bytes()).pid
+    working = pid_at_work(folder)
     os.kill(working, signal.SIGSTOP)  # so that it lives until the second one is there
     second = start(folder, LONG, str(SHARD))
     said = second.communicate(timeout=PATIENCE)[0]
