@@ -19,13 +19,7 @@ pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).resolve().parents[2]
 LAB = Path(__file__).with_name("lab.sh")
 CLUSTER = {"partition": "cpu", "gpu_partition": "gpu"}
-# The embedded default with fewer scenes and methods.
-SMALL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {
-    "datasets": {"emoji": {"kind": "emoji", "scenes": 8, "seed": 5}},
-    "methods": ["activation", "eci", "tam"],
-    "render": {"method": "tam", "samples": ["000000000001"]},
-    "cluster": CLUSTER,
-}
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {"cluster": CLUSTER}
 SCENES, BATCH = 300, 1
 LONG = {
     "datasets": {"emoji": {"kind": "emoji", "scenes": SCENES, "seed": 5}},
@@ -103,6 +97,11 @@ def folder(undisturbed, tmp_path) -> Path:
     return tmp_path
 
 
+def pid_at_work(folder: Path) -> int:
+    (lease,) = folder.rglob("*.lease")
+    return Owner.parse(lease.read_bytes()).pid
+
+
 def resumed(folder: Path, at_least: int) -> int:
     """With how many samples the last attempt began."""
     (line,) = [line for line in (folder / LOG).read_text().splitlines() if "resume:" in line]
@@ -113,16 +112,16 @@ def resumed(folder: Path, at_least: int) -> int:
 
 def test_the_embedded_default_runs_through_slurm(lab, tmp_path):
     before = queue()
-    ended(start(tmp_path, SMALL), tmp_path)
+    ended(start(tmp_path, DEFAULT), tmp_path)
     run = tmp_path / "results/emoji/tiny-qwen2-vl"
     assert len(list(run.glob("generate/*.h5"))) == 2
-    assert len(list(run.glob("metrics/*/*.parquet"))) == 6
+    assert len(list(run.glob("metrics/*/*.parquet"))) == 14
     for page in ("report/index.html", "tables/index.html"):
         assert (tmp_path / "results" / page).is_file()
     jobs = {job: comment for job, comment in queue().items() if job not in before}
     assert len([comment for comment in jobs.values() if "generate" in comment]) == 2
-    # 6 maps and their metrics, 4 in a job; then tables, overview, figures, render, page, 4 in a job
-    assert len(jobs) == 2 + 2 + 2, jobs
+    # 14 maps and their metrics, 4 in a job; then tables, overview, figures, render, page, 4 in a job
+    assert len(jobs) == 2 + 4 + 2, jobs
     for job, comment in jobs.items():
         told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
         assert ("TresPerJob=gres:gpu:1" in told) == ("generate" in comment), told
@@ -139,10 +138,12 @@ def test_a_cancelled_job_is_retried_and_goes_on(folder, undisturbed):
 
 
 def test_a_killed_job_is_retried_and_goes_on(folder, undisturbed):
+    """As by the kernel when memory is out; `scancel --signal=KILL` would be a cancellation."""
     process = start(folder, LONG, str(SHARD))
     job = job_at_work(folder, process)
-    subprocess.run(["scancel", "--signal", "KILL", job], check=True)
+    os.kill(pid_at_work(folder), signal.SIGKILL)
     ended(process, folder)
+    assert job in queue("FAILED")
     print(f"SIGKILL: went on with {resumed(folder, 5)} of {SCENES} samples")
     assert content(folder / SHARD) == content(undisturbed / SHARD)
 
@@ -183,8 +184,7 @@ def test_a_killed_snakemake_is_started_again_while_its_job_lives_on(folder, undi
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert orphan in queue("RUNNING")
-    (lease,) = folder.rglob("*.lease")
-    working = Owner.parse(lease.read_bytes()).pid
+    working = pid_at_work(folder)
     os.kill(working, signal.SIGSTOP)  # so that it lives until the second one is there
     second = start(folder, LONG, str(SHARD))
     said = second.communicate(timeout=PATIENCE)[0]
