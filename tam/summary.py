@@ -123,7 +123,7 @@ class Difference:
 def summarise(run: Run) -> Summary:
     """Read a run's files and pool them; a part of a file at a time, so that memory does not grow with it."""
     read = _read(run)
-    if not read.answers:
+    if not any(map(len, read.answers)):
         raise InputError("no samples", where=f"{run.dataset}, {run.model}, {run.method}")
     answers = pd.concat(read.answers, ignore_index=True)
     if not answers["sample"].is_unique:
