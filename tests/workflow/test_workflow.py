@@ -226,7 +226,7 @@ def test_real_photos_and_masks_go_through(tmp_path):
     assert scored["sample"].nunique() == 5
 
 
-@pytest.mark.parametrize(("name", "runs"), [("paper", 18), ("quick", 1)])
+@pytest.mark.parametrize(("name", "runs"), [("paper", 18), ("quick", 1), ("filters", 1)])
 def test_the_papers_grid_is_a_plan(tmp_path, name, runs):
     """Models on datasets, from what the hub holds, with the data that NLTK needs: nothing of it is fetched here."""
     config = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
