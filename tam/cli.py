@@ -363,11 +363,11 @@ def explain(
     from tam.render.stage import safe_word
 
     selected = {text: _selected(text) for text in select or ()}
-    if missing := [path for path in picture if not path.is_file()]:  # before the model is loaded
-        raise InputError("no such picture", where=missing[0])
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
+    if missing := [path for path in picture if not path.is_file()]:  # before the model is loaded
+        raise InputError("no such picture", where=missing[0])
     loaded, processor, _ = load(_checkpoint(model), revision, device, dtype)
     explained = explain(
         loaded, processor, () if videos else picture, prompt, video=videos[0] if videos else None,
