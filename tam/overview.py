@@ -8,7 +8,7 @@ models       models x datasets, TAM
 Controls are in all of them. Each as .csv (tidy), .md and .tex; index.html has all of them and the tables of every run.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -241,7 +241,9 @@ def _tidy(cells: list[Measured]) -> pd.DataFrame:
     def about(cell: Measured, field: str) -> str:
         return getattr(cell.published.source, field) if cell.published else ""
 
-    number: Callable[[float], float] = lambda value: round(100 * float(value), 2)  # noqa: E731
+    def number(value: float) -> float:
+        return round(100 * float(value), 2)
+
     return pd.DataFrame(
         {"dataset": cell.dataset, "model": cell.model, "method": cell.method, "metric": cell.metric}
         | {"value": number(cell.value), "low": number(cell.limits[0]), "high": number(cell.limits[1])}
