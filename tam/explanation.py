@@ -18,8 +18,8 @@ from tam.families import family_of, generic
 from tam.families.video import sampling_of
 from tam.files import atomic
 from tam.generation.answer import check_layer
+from tam.generation.ask import ask, evaluating
 from tam.generation.head import chances_of
-from tam.generation.sample import ask, evaluating
 from tam.generation.select import select
 from tam.layout import Layout
 from tam.manifest import Sample

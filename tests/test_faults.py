@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 from tam import stop
-from tests.disk import small_disk  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 SCENES, BATCH = 24, 2
@@ -249,7 +248,7 @@ def test_a_second_copy_that_waits_can_be_stopped(stopped):
     assert (out.parent / ".parts" / f"{out.name}.lease").exists()  # the first one's
 
 
-def test_a_full_disk_ends_a_shard_and_room_lets_it_go_on(stages, small_disk, tmp_path):  # noqa: F811
+def test_a_full_disk_ends_a_shard_and_room_lets_it_go_on(stages, small_disk, tmp_path):
     stage = stages["generate"]
     stage.journal = tmp_path / "journal"
     filler = small_disk / "filler"
@@ -266,7 +265,7 @@ def test_a_full_disk_ends_a_shard_and_room_lets_it_go_on(stages, small_disk, tmp
     assert content(out) == content(stage.out)
 
 
-def test_a_full_disk_ends_maps_with_nothing_half(stages, small_disk):  # noqa: F811
+def test_a_full_disk_ends_maps_with_nothing_half(stages, small_disk):
     (small_disk / "filler").write_bytes(bytes(900_000))
     process = stages["maps"].start(small_disk / "0-of-1.h5")
     said = process.communicate(timeout=PATIENCE)[0]

@@ -13,7 +13,6 @@ import pytest
 
 from tam.errors import DiskError
 from tam.files import atomic, atomic_folder
-from tests.disk import small_disk  # noqa: F401
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
@@ -75,7 +74,7 @@ def write_hdf5(path, junk):
 
 
 @pytest.mark.parametrize("write", [write_text, write_hdf5])
-def test_a_full_disk_is_said_and_leaves_the_old_file(small_disk, write):  # noqa: F811
+def test_a_full_disk_is_said_and_leaves_the_old_file(small_disk, write):
     path = small_disk / "a"
     path.write_text("old")
 

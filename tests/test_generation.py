@@ -23,7 +23,7 @@ from tam.families.checkpoint import dtype_of, fingerprint_of_file, load
 from tam.families.prompt import prepare
 from tam.generation import ahead, batches, head, stage
 from tam.generation.answer import answer_batch
-from tam.generation.sample import explain_sample
+from tam.generation.ask import ask
 from tam.generation.select import select
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
@@ -67,6 +67,14 @@ TWO = sample(2, media=["2.png", "1.png"])
 def ready(model, processor, sample: Sample, folder: Path):
     family = family_of(model.config)
     return prepare(family, model.config, processor, open_media(sample, folder), sample.prompt)
+
+
+def explain_sample(model, processor, family, sample, folder, *, max_new_tokens=256, answer=None):
+    media = open_media(sample, folder)
+    prepared, made = ask(
+        model, processor, family, media, sample.prompt, sample.turns, max_new_tokens=max_new_tokens, answer=answer
+    )
+    return select(model, processor, sample, prepared, made)
 
 
 def explained(model, processor, sample: Sample, folder: Path, limit: int = 8):

@@ -1,35 +1,12 @@
-"""One sample, from its media to what the maps need. Errors are raised, not recorded."""
+"""One question to a loaded model: media and words in, the states and candidates of an answer out. Errors are raised."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from tam.cache import Generation
 from tam.families.interface import Family
 from tam.families.prompt import Prepared, check_room, prepare
-from tam.families.video import sampling_of
 from tam.generation.answer import Answer, answer_batch, answer_ids, given_answers
-from tam.generation.select import select
-from tam.manifest import Sample
-from tam.media import Media, open_media
-
-
-def explain_sample(
-    model, processor, family: Family, sample: Sample, folder: Path = Path(), *, max_new_tokens: int = 256,
-    answer: str | None = None, layer: int | None = None,
-) -> Generation:  # fmt: skip
-    """Ask about one sample; its media paths are relative to ``folder``.
-
-    Args:
-        answer, layer: as in ``ask``.
-    """
-    media = open_media(sample, folder, sampling_of(processor))
-    with evaluating(model):
-        prepared, made = ask(
-            model, processor, family, media, sample.prompt, sample.turns,
-            max_new_tokens=max_new_tokens, answer=answer, layer=layer,
-        )  # fmt: skip
-        return select(model, processor, sample, prepared, made)
+from tam.media import Media
 
 
 def ask(
