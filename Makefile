@@ -52,4 +52,4 @@ fuzz: setup
 
 # Not in `bench`, and without set-up: it runs on a GPU machine that has neither Snakemake nor TeX.
 bench-generate:
-	PATH="$$PWD/.venv/bin:$$PATH" OMP_WAIT_POLICY=passive python -m tests.bench.generate results/bench
+	PATH="$$PWD/.venv/bin:$$PATH" python -m tests.bench.generate results/bench

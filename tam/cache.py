@@ -16,12 +16,12 @@ import h5py
 import numpy as np
 
 from tam import hdf5
-from tam.files import atomic
 from tam.layout import Grid, Layout
 
 KIND, VERSION = "generation", 1
 CURE = "remove it and generate again"
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}  # of the logits: as stored
+SMALL = 1 << 13  # bytes
 MOST_PIXELS = 1 << 30  # of a picture, as a file declares them
 
 OK = "ok"
@@ -127,7 +127,7 @@ class Generation:
 
 def write_generations(path: Path, generations: Mapping[int, Generation], run: dict, fingerprint: str) -> None:
     """Write one file, atomically; ``generations`` maps rows of the manifest to samples."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         for row, generation in generations.items():
             _write(file.create_group(f"{row:08d}"), generation)
@@ -135,12 +135,13 @@ def write_generations(path: Path, generations: Mapping[int, Generation], run: di
 
 def merge(parts: list[Path], path: Path, run: dict, fingerprint: str) -> None:
     """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         for part in parts:
             with h5py.File(part) as source:
                 for name in source:
                     source.copy(name, file)
+            file.check()
 
 
 def read_header(path: Path) -> dict:
@@ -178,8 +179,9 @@ def _write(group: h5py.Group, generation: Generation) -> None:
     arrays = {} if generation.failed else _arrays(generation)
     group["meta"] = meta
     for name, array in arrays.items():
-        # An empty array (a prompt without words) has no chunk to compress.
-        group.create_dataset(name, data=array, **({"compression": "gzip", "shuffle": True} if array.size else {}))
+        # Small arrays take more time, and more room, as a chunk that is compressed.
+        packed = {"chunks": array.shape, "compression": "gzip", "shuffle": True} if array.nbytes > SMALL else {}
+        group.create_dataset(name, data=array, **packed)
     if not generation.failed:
         group["logits"].attrs["dtype"] = generation.dtype
     group.attrs["digest"] = _digest(group, meta, arrays)
@@ -198,7 +200,7 @@ def _read(group: h5py.Group, row: int) -> Generation:
         raise ValueError("checksum differs")
     if failed:
         return Generation.failure(meta["id"], meta["prompt"], meta["status"].removeprefix(FAILED), row)
-    layout = _read_layout(meta, arrays)
+    layout = read_layout(meta, arrays)
     vocabulary = {
         int(id): Piece(_text(piece), _text(decoded), _text(raw).encode("latin-1"))
         for id, (piece, decoded, raw) in meta["vocabulary"].items()
@@ -219,7 +221,7 @@ def _read(group: h5py.Group, row: int) -> Generation:
         tokens=arrays["tokens"],
         layout=layout,
         classes=arrays["classes"],
-        logits=_widen(arrays["logits"], dtype),
+        logits=widen(arrays["logits"], dtype),
         dtype=dtype,
         candidates=Candidates(arrays["candidates/ids"], arrays["candidates/logits"], arrays["candidates/logsumexp"]),
         retokenised_prompt=arrays["retokenised/prompt"],
@@ -251,7 +253,14 @@ def _read_arrays(group: h5py.Group, start: int, dtype: str) -> dict[str, np.ndar
     return found
 
 
-def _read_layout(meta: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+def layout_meta(layout: Layout) -> dict:
+    """What of a layout is no array, for JSON."""
+    grids = [asdict(grid) for grid in layout.grids]
+    return {"answer_start": layout.answer, "grids": grids, "sizes": layout.sizes}
+
+
+def read_layout(meta: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+    """From ``layout_meta`` and the arrays ``vision`` and ``prompt``; ValueError, KeyError, TypeError: no layout."""
     sizes = tuple((_whole(width, 1), _whole(height, 1)) for width, height in meta["sizes"])
     _require(all(width * height <= MOST_PIXELS for width, height in sizes), "sizes", sizes[:5])
     grids = tuple(
@@ -294,9 +303,7 @@ def _meta(generation: Generation) -> dict:
     return meta | {
         "answer": generation.answer,
         "answer_with_special": generation.answer_with_special,
-        "answer_start": generation.layout.answer,
-        "grids": [asdict(grid) for grid in generation.layout.grids],
-        "sizes": generation.layout.sizes,
+        **layout_meta(generation.layout),
         "vocabulary": {
             id: [piece.piece, piece.text, piece.bytes.decode("latin-1")]
             for id, piece in sorted(generation.vocabulary.items())
@@ -316,13 +323,13 @@ def _arrays(generation: Generation) -> dict[str, np.ndarray]:
         "retokenised/answer": generation.retokenised_answer,
     }
     return {name: np.asarray(array, np.int32) for name, array in ints.items()} | {
-        "logits": _narrow(generation.logits, generation.dtype),
+        "logits": narrow(generation.logits, generation.dtype),
         "candidates/logits": np.asarray(generation.candidates.logits, np.float32),
         "candidates/logsumexp": np.asarray(generation.candidates.logsumexp, np.float32),
     }
 
 
-def _narrow(logits: np.ndarray, dtype: str) -> np.ndarray:
+def narrow(logits: np.ndarray, dtype: str) -> np.ndarray:
     """float32 values that a model computed in ``dtype``, in as many bytes as that takes; nothing is rounded."""
     logits = np.ascontiguousarray(logits, np.float32)
     if dtype == "bfloat16":
@@ -332,7 +339,8 @@ def _narrow(logits: np.ndarray, dtype: str) -> np.ndarray:
     return logits.astype(dtype)
 
 
-def _widen(stored: np.ndarray, dtype: str) -> np.ndarray:
+def widen(stored: np.ndarray, dtype: str) -> np.ndarray:
+    """What ``narrow`` was given, float32."""
     if dtype == "bfloat16":
         return (stored.astype(np.uint32) << 16).view(np.float32)
     return stored.astype(np.float32)

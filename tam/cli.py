@@ -1,7 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import logging
-import os
 import re
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tam import stop
-from tam.errors import DiskError, InputError, TamError
+from tam.errors import InputError, TamError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -203,7 +202,7 @@ def maps(
     from tam.maps import write_maps
     from tam.protocol import protocol as named
 
-    with set_aside([generation]):
+    with stop.put_off(), set_aside([generation]):
         counts = write_maps(generation, out, method, named(protocol), exact, eci_cap)
     _report(counts, out, strict)
 
@@ -441,9 +440,6 @@ def main() -> None:
     stop.listen()
     try:
         app()
-    except DiskError as error:
-        print(f"tam: error: {error}", file=sys.stderr, flush=True)
-        os._exit(1)  # HDF5 still holds the file that it cannot write, and would crash when Python ends
     except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")
     except stop.Stopped as stopped:

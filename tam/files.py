@@ -32,8 +32,8 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError when it cannot close a file
-        if _is_full(error):
+    except OSError as error:
+        if error.errno in FULL:
             raise DiskError("disk full", where=path, cure="make room and run it again") from error
         raise
     finally:
@@ -59,12 +59,6 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 def _temporary(path: Path, ending: str = "tmp") -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{ending}")
-
-
-def _is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    return any(f"errno = {number}," in str(error) for number in FULL)  # HDF5 says it in words only
 
 
 def _remove_left_behind(path: Path) -> None:

@@ -1,11 +1,13 @@
-"""Reading HDF5 that anyone may have written: nothing outside the file is opened, nothing huge is allocated.
+"""HDF5 at its edges: files that a full disk does not make a crash of, and reading what anyone may have written.
 
-A declared shape costs its writer nothing, and a link, a virtual or an external dataset names other files. So whatever
-is read here is a part of the file itself, of the type and shape that the reader expects, and checked before it is read.
-Everything raises one of ``DAMAGE``; ``damage_in`` makes a SchemaError of it.
+Reading opens nothing outside the file and allocates nothing huge. A declared shape costs its writer nothing; a link,
+a virtual or an external dataset names other files. So whatever is read here is a part of the file itself, of the type
+and shape that the reader expects, and checked before it is read. Everything raises one of ``DAMAGE``; ``damage_in``
+makes a SchemaError of it.
 """
 
 import contextlib
+import io
 import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
+from tam import stop
 from tam.errors import LayoutError, SchemaError
+from tam.files import atomic
 
 # What h5py and the parsing raise when bytes are not what they should be.
 DAMAGE = (
@@ -33,6 +37,69 @@ MOST_TEXT = 1 << 26
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}  # any other may load a plugin
 
 Value = TypeVar("Value", str, int)
+
+
+class NewFile(h5py.File):
+    """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did."""
+
+    def __init__(self, path: Path):
+        self._disk = _Disk(path, "w+")
+        super().__init__(self._disk, "w")
+
+    def check(self) -> None:
+        """Raises:
+        OSError: something could not be written; the file is of no use.
+        """
+        if self._disk.error is not None:
+            raise self._disk.error
+
+    def close(self) -> None:
+        super().close()
+        self._disk.close()
+
+
+class _Disk(io.FileIO):
+    """Keeps its first error to itself; what was not written reads as zeros."""
+
+    error: OSError | None = None
+
+    @stop.never_inside
+    def write(self, content) -> int:
+        left = memoryview(content)
+        try:
+            while left and self.error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(content)
+
+    @stop.never_inside
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size
+
+    @stop.never_inside
+    def readinto(self, buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        found = super().readinto(view)
+        view[found:] = bytes(len(view) - found)
+        return len(view)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[NewFile]:
+    """A new file at ``path``, atomically.
+
+    Raises:
+        DiskError: the disk is full.
+    """
+    with atomic(path) as temporary:
+        with NewFile(temporary) as file:
+            yield file
+        file.check()
 
 
 @contextlib.contextmanager

@@ -16,11 +16,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from tam import hdf5
+from tam import hdf5, stop
 from tam.cache import FAILED, OK, TRUNCATED, Generation, read_generations, read_header
 from tam.core import Maps, check_cap
 from tam.errors import SchemaError, TamError
-from tam.files import atomic
 from tam.methods import Method, method
 from tam.protocol import Protocol
 
@@ -85,11 +84,13 @@ def write_maps(
         "fingerprint": known["fingerprint"],
     } | ({} if eci_cap is None else {"eci_cap": eci_cap})
     counts: Counter[str] = Counter()
-    with atomic(out_path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(out_path) as file:
         file.attrs.update(header)
         for generation in tqdm(read_generations(generation_path), total=known["samples"], desc="maps", unit="sample"):
             status, maps = _map(generation, explain, protocol, exact)
             _write(file.create_group(f"{generation.row:08d}"), generation.id, status, maps)
+            file.check()
+            stop.check()
             counts[status.partition(":")[0]] += 1
     return dict(counts)
 

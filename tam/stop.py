@@ -1,12 +1,13 @@
 """Stopping on request: SIGTERM (a cluster's notice ahead of a time limit or a preemption) and SIGINT (Ctrl-C).
 
 A stage stops where it stands: files appear whole or not at all, so nothing half is left behind. ``generate`` puts the
-stop off to the end of its batch; a second signal is not put off.
+stop off to the end of its batch, ``maps`` to that of its sample; a second signal is not put off.
 """
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
 
 EXIT = 75  # EX_TEMPFAIL of sysexits.h: try again. An error is 1.
 
@@ -21,6 +22,13 @@ class Stopped(SystemExit):
 
 _why: str | None = None
 _putting_off = False
+_kept_whole: set[CodeType] = set()
+
+
+def never_inside(function: Callable) -> Callable:
+    """Decorator: a signal does not raise inside but waits for the next ``check``. For what C calls: it would crash."""
+    _kept_whole.add(function.__code__)
+    return function
 
 
 def listen() -> None:
@@ -53,8 +61,9 @@ def check() -> None:
         raise Stopped(_why)
 
 
-def _received(number: int, _frame: object) -> None:
+def _received(number: int, frame: FrameType) -> None:
     name = signal.Signals(number).name
-    if not _putting_off or _why is not None:
+    if (_putting_off and _why is None) or frame.f_code in _kept_whole:
+        request(name)
+    else:
         raise Stopped(name)
-    request(name)

@@ -24,7 +24,8 @@ FOLDER = ".parts"
 class Store:
     """What belongs to one shard: ``<folder of the output>/.parts/<fingerprint>/<shard>/``.
 
-    ``part-<first row>.h5`` are finished batches, ``whole.h5`` is the finished shard.
+    ``part-<first row>.h5`` are finished batches, ``whole.h5`` is the finished shard. Others may keep files beside them
+    for as long as it is not finished.
     """
 
     def __init__(self, out: Path, fingerprint: str, shard: object, run: dict):
@@ -59,15 +60,16 @@ class Store:
         write_generations(self.folder / f"part-{min(generations):08d}.h5", generations, self.run, self.fingerprint)
 
     def finish(self) -> None:
-        """Merge the parts, name the result as the output, and delete the parts."""
+        """Merge the parts, name the result as the output, and delete what it was made of."""
         merge(self._parts(), self.whole, self.run, self.fingerprint)
         self._publish()
         self.clear()
 
     def clear(self) -> None:
-        """Delete the parts."""
-        for part in self._parts():
-            part.unlink(missing_ok=True)
+        """Delete all but the finished shard."""
+        for left in self.folder.glob("*"):
+            if left != self.whole:
+                left.unlink(missing_ok=True)
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.h5"))

@@ -95,7 +95,7 @@ def test_a_prompt_without_words_is_kept(tmp_path):
 
 @given(hnp.arrays(np.uint16, st.integers(0, 20)))
 def test_every_bfloat16_survives(bits):
-    assert np.array_equal(cache._narrow(cache._widen(bits, "bfloat16"), "bfloat16"), bits)
+    assert np.array_equal(cache.narrow(cache.widen(bits, "bfloat16"), "bfloat16"), bits)
 
 
 def test_a_failed_sample_has_its_reason_and_nothing_else(tmp_path):

@@ -1,5 +1,6 @@
 """What a vocabulary id stands for, whatever the tokenizer."""
 
+import functools
 import re
 
 from tam.cache import Piece
@@ -19,11 +20,18 @@ def piece_of(tokenizer, id: int) -> Piece:
 
 
 def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
-    if id in tokenizer.added_tokens_decoder:
+    added, byte_level = _kind_of(tokenizer)
+    if id in added:
         return text.encode()
-    if "ByteLevel" in str(tokenizer.backend_tokenizer.decoder):
+    if byte_level:
         return bytes(BYTES[character] for character in piece)
     return sentencepiece_bytes(piece)
+
+
+@functools.lru_cache(maxsize=1)
+def _kind_of(tokenizer) -> tuple[frozenset[int], bool]:
+    """Ids that were added to the vocabulary, and whether it is one of bytes. Asked once: 6,400 ids take 8 ms."""
+    return frozenset(tokenizer.added_tokens_decoder), "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)
 
 
 def sentencepiece_bytes(piece: str) -> bytes:

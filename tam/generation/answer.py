@@ -68,7 +68,7 @@ def answer_batch(
         most = int(min(room_of(model.config) - len(sample.tokens), max_new_tokens))  # what is said beyond is noise
         stops = np.flatnonzero(np.isin(ids, end_ids(config)))
         end = stops[0] + 1 if len(stops) else len(ids)
-        ids, ended = ids[: min(end, most)], bool(len(stops)) and end <= most
+        ids, ended = ids[: min(end, most)], len(stops) > 0 and bool(end <= most)
         start = length - len(sample.tokens)
         shown = slice(start, length + len(ids) - 1)
         answers.append(

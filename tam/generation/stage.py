@@ -31,6 +31,7 @@ from tam.generation.answer import check_layer
 from tam.generation.batches import Work
 from tam.generation.behind import behind
 from tam.generation.given import read_answers
+from tam.generation.journal import Journal
 from tam.generation.room import Room
 from tam.generation.select import Selected
 from tam.manifest import Sample, Shard, read
@@ -92,22 +93,30 @@ def generate(
     if len(done) < len(samples):
         loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
         check_layer(loaded[0], layer)
-        work = Work(*loaded, manifest.parent, max_new_tokens, texts, layer)
-        started, already = time.monotonic(), len(done)
+        work, journal = Work(*loaded, manifest.parent, max_new_tokens, texts, layer), Journal(store.folder)
         words = copy.deepcopy(work.processor.tokenizer)  # a tokenizer must not be used by two threads at once
 
         def keep(batch: dict[int, Selected | Generation]) -> None:
             generations = work.in_words(words, batch)
             store.add(generations)
+            journal.remove(batch)
             done.update({row: generation.status for row, generation in generations.items()})
+
+        for batch in journal.left(samples):
+            keep(batch)
+        started, already = time.monotonic(), len(done)
+
+        def keep_and_tell(batch: dict[int, Selected | Generation]) -> None:
+            keep(batch)
             rate = (len(done) - already) / (time.monotonic() - started)
             logger.info(
                 "generate %s: %d/%d samples, %.1f samples/s, ETA %.0f s",
                 shard, len(done), len(samples), rate, (len(samples) - len(done)) / rate,
             )  # fmt: skip
 
-        with behind(keep) as keep_behind:
+        with behind(keep_and_tell) as keep_behind:
             for batch in work.batches(samples, set(done), Room(compute, batch_size), workers_for(compute)):
+                journal.write(batch)
                 keep_behind(batch)
                 stop.check()
     store.finish()

@@ -1,0 +1,122 @@
+"""HDF5 files are whole or not there, and a full disk is an error and no crash."""
+
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from tam import hdf5
+from tam.errors import DiskError
+
+
+def test_what_is_written_is_a_plain_hdf5_file(tmp_path):
+    with hdf5.written(tmp_path / "a.h5") as file:
+        file.attrs["format"] = "some"
+        file.create_dataset("group/values", data=np.arange(6).reshape(2, 3), compression="gzip", shuffle=True)
+        file.check()
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file.attrs["format"] == "some"
+        np.testing.assert_array_equal(file["group/values"], [[0, 1, 2], [3, 4, 5]])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path):
+    (tmp_path / "a.h5").write_text("old")
+
+    def fail():
+        with hdf5.written(tmp_path / "a.h5") as file:
+            file["half"] = 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.h5", "old")]
+
+
+def test_the_next_check_says_that_the_disk_is_full(small_disk):
+    """Not only the end: hours of work may lie between."""
+
+    def overfill():
+        with hdf5.written(small_disk / "a.h5") as file:
+            file["junk"] = np.zeros(shutil.disk_usage(small_disk).total, np.uint8)
+            file.flush()
+            file.check()
+            pytest.fail("went on")
+
+    with pytest.raises(DiskError, match=r"a\.h5: disk full; cure: make room"):
+        overfill()
+    assert not list(small_disk.iterdir())
+
+
+# Small groups and a large array, as our files have them; HDF5 alone crashes at most of the sizes below.
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from tam import hdf5
+from tam.errors import DiskError
+try:
+    with hdf5.written(Path(sys.argv[1])) as file:
+        for index in range(int(sys.argv[2])):
+            group = file.create_group(str(index))
+            group["meta"] = "x" * 3000
+            for name in range(8):
+                group.create_dataset(str(name), data=np.arange(200))
+            group.create_dataset("large", data=np.random.rand(5000), compression="gzip", shuffle=True)
+            if sys.argv[3] == "checked":
+                file.check()
+except DiskError:
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("checked", ["checked", "not checked"])
+@pytest.mark.parametrize("filled", [0, 300_000, 650_000, 800_000, 1_000_000])
+def test_no_full_disk_crashes_the_process(small_disk, filled, checked):
+    (small_disk / "filler").write_bytes(bytes(filled))
+    command = [sys.executable, "-c", PROGRAM, str(small_disk / "a.h5"), "100", checked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+# Signals all the time, at any moment of many writings.
+STOPPED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import numpy as np
+from tam import hdf5, stop
+
+def ask():
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.0005)
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=ask, daemon=True).start()
+stops = 0
+for index in range(300):
+    try:
+        with stop.put_off():
+            pass  # forget what was asked for
+        signal.signal(signal.SIGTERM, stop._received)
+        with hdf5.written(Path(sys.argv[1])) as file:
+            for name in range(20):
+                file.create_group(str(name)).create_dataset("a", data=np.zeros(3000), compression="gzip")
+                file.check()
+                stop.check()
+    except stop.Stopped:
+        stops += 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(stops)
+"""
+
+
+def test_no_signal_crashes_the_process_while_it_writes(tmp_path):
+    command = [sys.executable, "-c", STOPPED, str(tmp_path / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and int(done.stdout) > 100, done.stderr

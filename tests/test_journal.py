@@ -1,0 +1,76 @@
+"""The journal: what was answered is on disk before the next batch goes into the model."""
+
+import numpy as np
+import pytest
+
+from tam.cache import Candidates, Generation
+from tam.generation.journal import Journal
+from tam.generation.select import Selected
+from tam.layout import Grid, Layout
+from tam.manifest import Sample
+
+SAMPLES = {row: Sample(f"s{row}", ["a.png"], "What is it?") for row in range(4)}
+
+
+def selected(row: int, dtype: str = "float32") -> Selected:
+    logits = np.array([[0.5, -2], [1, 3], [4, 0.25]], np.float32) + row
+    grids, sizes = (Grid(0, (0,), 1, 1, (0, 0, 8.5, 9)),), ((8, 9),)
+    return Selected(
+        sample=SAMPLES[row],
+        layout=Layout(np.array([1], np.int32), np.array([2], np.int32), 3, grids, sizes),
+        ids=np.array([5], np.int32), ended=True, tokens=np.array([7, 6, 5, 5], np.int32),
+        classes=np.array([5, 6], np.int32), logits=logits, dtype=dtype,
+        candidates=Candidates(np.array([[5, 6], [6, 5]], np.int32), logits[1:], np.array([3.5, 4.5], np.float32)),
+    )  # fmt: skip
+
+
+def assert_equal(left: object, right: object) -> None:
+    """Field by field, arrays with their types."""
+    if isinstance(left, np.ndarray):
+        np.testing.assert_array_equal(left, right, strict=True)
+    elif hasattr(left, "__dataclass_fields__"):
+        assert type(left) is type(right)
+        for name in left.__dataclass_fields__:
+            assert_equal(getattr(left, name), getattr(right, name))
+    else:
+        assert left == right
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_batch_comes_back_as_it_was(tmp_path, dtype):
+    journal = Journal(tmp_path)
+    batch = {2: selected(2, dtype), 1: Generation.failure("s1", "What is it?", "out of memory", 1)}
+    journal.write(batch)
+    (read,) = journal.left(SAMPLES)
+    assert list(read) == [2, 1]
+    for row in batch:
+        assert_equal(read[row], batch[row])
+    journal.remove(batch)
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_come_back_in_their_order_and_one_that_is_removed_does_not(tmp_path):
+    journal = Journal(tmp_path)
+    for row in (3, 0, 2):
+        journal.write({row: selected(row)})
+    journal.remove({3: selected(3)})
+    assert [list(batch) for batch in journal.left(SAMPLES)] == [[0], [2]]
+
+
+@pytest.mark.parametrize("where", [0, 40, -1])
+def test_a_damaged_batch_is_removed_and_the_others_are_read(tmp_path, where, caplog):
+    journal = Journal(tmp_path)
+    for row in (0, 1):
+        journal.write({row: selected(row)})
+    path = tmp_path / "batch-00000000.journal"
+    stored = bytearray(path.read_bytes())
+    stored[where] ^= 1
+    path.write_bytes(stored)
+    assert [list(batch) for batch in journal.left(SAMPLES)] == [[1]]
+    assert not path.exists() and "batch-00000000.journal: damaged (checksum differs)" in caplog.text
+
+
+def test_a_batch_of_other_samples_is_removed(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write({3: selected(3)})
+    assert not list(journal.left({0: SAMPLES[0]})) and not list(tmp_path.iterdir())
