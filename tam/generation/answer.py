@@ -16,6 +16,7 @@ from tam.cache import Candidates
 from tam.errors import InputError, ModelError
 from tam.families.interface import Family
 from tam.families.prompt import Prepared, room_of
+from tam.generation.growing import growing
 from tam.generation.head import best_of, best_rows, candidates_of
 
 
@@ -56,7 +57,7 @@ def answer_batch(
         do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, return_dict_in_generate=False,
         max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    with _recording(model, layer) as (states, best, inner):
+    with _recording(model, layer) as (states, best, inner), growing(model.get_decoder()):
         sequences = model.generate(**inputs, generation_config=config)
     length = inputs["input_ids"].shape[1]
     states = torch.cat(states, dim=1)

@@ -35,6 +35,7 @@ from tam.generation.ahead import Preparing, prepared, workers_for
 from tam.generation.answer import answer_batch, collate, padding_of
 from tam.generation.batches import Work
 from tam.generation.behind import behind
+from tam.generation.journal import Journal
 from tam.generation.room import MOST, ON_CPU, Room
 from tam.generation.select import in_words, select_numbers
 from tam.manifest import Sample, read
@@ -204,9 +205,12 @@ def ours(bench: Bench, length: int, size: int | None = None) -> None:
             if failed:
                 raise RuntimeError(failed[0])
             write_generations(Path(folder, f"{min(made)}.h5"), made, {}, "")
+            journal.remove(batch)
 
+        journal = Journal(Path(folder))
         with behind(keep) as keep_behind:
             for batch in work.batches(bench.samples, set(), Room(bench.device, size), workers_for(bench.device)):
+                journal.write(batch)
                 keep_behind(batch)
 
 
@@ -230,6 +234,7 @@ def parts(bench: Bench, length: int) -> dict[str, float]:
 
     found["columns"] = bench.seconds(columns)
     with tempfile.TemporaryDirectory() as folder:
+        found["journal"] = bench.seconds(lambda: Journal(Path(folder)).write(dict(enumerate(kept))))
 
         def write() -> None:
             made = [in_words(bench.processor.tokenizer, np.zeros(0, int), each) for each in kept]
