@@ -52,6 +52,11 @@ class Candidates:
     logits: np.ndarray
     logsumexp: np.ndarray
 
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float64 [prompt + answer, k], over the whole vocabulary."""
+        return np.exp(np.float64(self.logits) - self.logsumexp[:, None])
+
 
 @dataclass(frozen=True)
 class Generation:

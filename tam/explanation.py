@@ -163,10 +163,9 @@ class Explanation:
         """For each token, the likeliest, best first: of the answer, what was considered in its place; of the prompt,
         what was expected after it. They are those of the model's own output, whichever layer is mapped."""
         rows, vocabulary = self.generation.candidates, self.generation.vocabulary
-        chances = np.exp(np.float64(rows.logits) - rows.logsumexp[:, None])
         return tuple(
             tuple(Candidate(vocabulary[id].text, id, chance) for id, chance in zip(*row, strict=True))
-            for row in zip(rows.ids.tolist(), chances.tolist(), strict=True)
+            for row in zip(rows.ids.tolist(), rows.probabilities.tolist(), strict=True)
         )
 
     def select(self, what: Wanted = None, pooling: Pooling = "mean") -> Selection:

@@ -117,19 +117,25 @@ def read_maps(path: Path) -> Iterator[SampleMaps]:
             yield maps
 
 
-def read_pairs(generation_path: Path, maps_path: Path) -> Iterator[tuple[Generation, SampleMaps]]:
-    """Each answer with its maps; SchemaError: they do not belong together, or as the two readers."""
-    pairs = itertools.zip_longest(read_generations(generation_path), read_maps(maps_path))
-    for generation, maps in pairs:
-        if generation is None or maps is None:
-            raise SchemaError("samples are missing", where=maps_path if maps is None else generation_path, cure=CURE)
+def read_pairs(generation_path: Path, *maps_paths: Path) -> Iterator[tuple]:
+    """Each answer (Generation) with its maps in each of the files (SampleMaps).
+
+    Raises:
+        SchemaError: they do not belong together, or as the two readers.
+    """
+    files = generation_path, *maps_paths
+    for pair in itertools.zip_longest(read_generations(generation_path), *map(read_maps, maps_paths)):
+        if None in pair:
+            raise SchemaError("samples are missing", where=files[pair.index(None)], cure=CURE)
+        generation, *maps = pair
         shape = len(generation.prompt_ids) + len(generation.answer_ids), len(generation.layout.vision)
-        if generation.id != maps.id or not (maps.failed or maps.maps.shape == shape):
-            raise SchemaError(
-                "maps of another generation", where=maps_path, got=f"{maps.id!r}, {maps.maps.shape}",
-                expected=f"{generation.id!r}, {shape}", cure=CURE,
-            )  # fmt: skip
-        yield generation, maps
+        for path, one in zip(maps_paths, maps, strict=True):
+            if generation.id != one.id or not (one.failed or one.maps.shape == shape):
+                raise SchemaError(
+                    "maps of another generation", where=path, got=f"{one.id!r}, {one.maps.shape}",
+                    expected=f"{generation.id!r}, {shape}", cure=CURE,
+                )  # fmt: skip
+        yield pair
 
 
 def _map(generation: Generation, explain: Method, protocol: Protocol, exact: bool) -> tuple[str, Maps | None]:

@@ -23,7 +23,7 @@ import math
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -35,11 +35,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from tam import cache, manifest
+from tam import manifest
 from tam.cache import Generation
-from tam.errors import InputError, SchemaError, TamError
+from tam.errors import InputError, TamError
 from tam.files import atomic, atomic_folder
-from tam.maps import SampleMaps, read_maps
+from tam.maps import SampleMaps, read_pairs
 from tam.media import Media, open_shown
 from tam.methods import rank, title
 from tam.render import answer
@@ -143,7 +143,7 @@ def _write_run(run: RunFiles, out: Path, number: int, most: int | None) -> tuple
     lines = {}
     with tqdm(total=len(samples), desc="page", unit="sample") as progress:
         for shard in shards:
-            for generation, maps in _pairs(run.folder, shard, methods):
+            for generation, *maps in read_pairs(shard, *(run.folder / "maps" / name / shard.name for name in methods)):
                 if most is not None and generation.row >= most:
                     break
                 if generation.id not in samples:
@@ -168,20 +168,6 @@ def _write_run(run: RunFiles, out: Path, number: int, most: int | None) -> tuple
     about = {"dataset": one.dataset, "model": one.model, "of": len(listed)}
     main = methods.index(MAIN) if MAIN in methods else len(methods) - 1
     return about | {"methods": [title(name) for name in methods], "main": main}, [lines[row] for row in sorted(lines)]
-
-
-def _pairs(folder: Path, shard: Path, methods: Sequence[str]) -> Iterator[tuple[Generation, Sequence[SampleMaps]]]:
-    """Each answer of a shard with its maps by all methods."""
-    paths = [folder / "maps" / method / shard.name for method in methods]
-    for generation, *maps in zip(cache.read_generations(shard), *map(read_maps, paths), strict=True):
-        count, cells = len(generation.prompt_ids) + len(generation.answer_ids), len(generation.layout.vision)
-        for path, one in zip(paths, maps, strict=True):
-            if one.id != generation.id or (not one.failed and one.uint8.shape != (count, cells)):
-                raise SchemaError(
-                    "maps of another generation", where=path, got=f"{one.id!r}, {one.uint8.shape}",
-                    expected=f"{generation.id!r}, {(count, cells)}", cure="run `tam maps` again",
-                )  # fmt: skip
-        yield generation, maps
 
 
 def _read_scores(runs: Sequence, samples: Set[str]) -> Scores:
@@ -217,7 +203,6 @@ def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[d
     start = len(generation.prompt_ids)
     shown = units([answer.token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
     rows = generation.candidates
-    chances = np.exp(np.float64(rows.logits) - rows.logsumexp[:, None])
     place = {id: number for number, id in enumerate(dict.fromkeys([*ids, *rows.ids.ravel().tolist()]))}
     return {
         "prompt": start,
@@ -227,7 +212,7 @@ def describe(generation: Generation, maps: dict[str, SampleMaps], scores: list[d
         "pieces": [_piece(answer.token(generation, id)) for id in place],
         "candidates": [
             [[place[id], round(chance, DIGITS)] for id, chance in zip(*row, strict=True)]
-            for row in zip(rows.ids.tolist(), chances.tolist(), strict=True)
+            for row in zip(rows.ids.tolist(), rows.probabilities.tolist(), strict=True)
         ],
         "methods": [
             {"status": one.status}

@@ -1,7 +1,5 @@
 """What of a generation is shown: its tokens, the words that they make up, and the candidates beside them."""
 
-import numpy as np
-
 from tam.cache import Generation
 from tam.render.tokens import Token
 from tam.words import groups
@@ -15,8 +13,8 @@ def token(generation: Generation, id: int) -> Token:
 def candidates(generation: Generation, row: int) -> list[tuple[Token, float]]:
     """The likeliest tokens of a row of prompt and answer, with their probabilities over the whole vocabulary."""
     rows = generation.candidates
-    probabilities = np.exp(np.float64(rows.logits[row]) - rows.logsumexp[row])
-    return [(token(generation, int(id)), float(p)) for id, p in zip(rows.ids[row], probabilities, strict=True)]
+    chances = rows.probabilities[row]
+    return [(token(generation, int(id)), float(chance)) for id, chance in zip(rows.ids[row], chances, strict=True)]
 
 
 def word_tokens(generation: Generation) -> list[list[int]]:
