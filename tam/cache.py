@@ -7,7 +7,7 @@ vision tokens, the user's words and the states that predict the answer.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from tam import hdf5
+from tam.errors import DiskError
 from tam.layout import Grid, Layout
 
 KIND, VERSION = "generation", 1
@@ -101,7 +102,7 @@ class Generation:
         none = np.zeros(0, np.int32)
         rows = np.zeros((0, 0), np.float32)
         return cls(
-            id=id, status=FAILED + " ".join(str(why).split()), prompt=prompt, answer="", tokens=none,
+            id=id, status=FAILED + _line(why), prompt=prompt, answer="", tokens=none,
             layout=Layout(none, none, 0, (), ()), classes=none, logits=rows,
             candidates=Candidates(rows.astype(np.int32), rows, np.zeros(0, np.float32)),
             retokenised_prompt=none, retokenised_answer=none, vocabulary={}, end_tokens=frozenset(), row=row,
@@ -138,15 +139,22 @@ def write_generations(path: Path, generations: Mapping[int, Generation], run: di
             _write(file.create_group(f"{row:08d}"), generation)
 
 
-def merge(parts: list[Path], path: Path, run: dict, fingerprint: str) -> None:
-    """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is."""
+def merge(parts: list[Path], path: Path, run: dict, fingerprint: str, rows: Set[int]) -> None:
+    """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is.
+
+    Raises:
+        DiskError: some of ``rows`` are in no part.
+    """
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         for part in parts:
             with h5py.File(part) as source:
                 for name in source:
-                    source.copy(name, file)
+                    if name not in file:  # two processes may have worked on it
+                        source.copy(name, file)
             file.check()
+        if missing := sorted(rows - set(map(int, file))):
+            raise DiskError("samples are in no part", where=path.parent, got=f"rows {missing[:5]}", cure="run it again")
 
 
 def read_header(path: Path) -> dict:
@@ -283,6 +291,11 @@ def read_layout(meta: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
 def _require(holds: object, what: str, got: object) -> None:
     if not holds:
         raise ValueError(f"{what}: {got!r}")
+
+
+def _line(why: object) -> str:
+    """On one line, and in UTF-8 whatever the names of files are in."""
+    return " ".join(str(why).split()).encode("utf-8", "backslashreplace").decode()
 
 
 def _text(value: object) -> str:

@@ -202,7 +202,7 @@ def maps(
     from tam.maps import write_maps
     from tam.protocol import protocol as named
 
-    with stop.put_off(), set_aside([generation]):
+    with set_aside([generation]):
         counts = write_maps(generation, out, method, named(protocol), exact, eci_cap)
     _report(counts, out, strict)
 

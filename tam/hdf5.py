@@ -9,7 +9,7 @@ makes a SchemaError of it.
 import contextlib
 import io
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,16 +42,20 @@ Value = TypeVar("Value", str, int)
 class NewFile(h5py.File):
     """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did."""
 
-    def __init__(self, path: Path):
-        self._disk = _Disk(path, "w+")
+    def __init__(self, path: Path, let_go: Callable[[], None]):
+        self._disk, self._let_go = _Disk(path, "w+"), let_go
         super().__init__(self._disk, "w")
 
     def check(self) -> None:
-        """Raises:
-        OSError: something could not be written; the file is of no use.
+        """To be called after each sample.
+
+        Raises:
+            OSError: something could not be written; the file is of no use.
+            Stopped: a signal came meanwhile.
         """
         if self._disk.error is not None:
             raise self._disk.error
+        self._let_go()
 
     def close(self) -> None:
         super().close()
@@ -63,7 +67,6 @@ class _Disk(io.FileIO):
 
     error: OSError | None = None
 
-    @stop.never_inside
     def write(self, content) -> int:
         left = memoryview(content)
         try:
@@ -73,7 +76,6 @@ class _Disk(io.FileIO):
             self.error = error
         return len(content)
 
-    @stop.never_inside
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
@@ -81,7 +83,6 @@ class _Disk(io.FileIO):
             self.error = self.error or error
             return size
 
-    @stop.never_inside
     def readinto(self, buffer) -> int:
         view = memoryview(buffer).cast("B")
         found = super().readinto(view)
@@ -91,13 +92,13 @@ class _Disk(io.FileIO):
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[NewFile]:
-    """A new file at ``path``, atomically.
+    """A new file at ``path``, atomically. Signals wait for its ``check``, or for the end.
 
     Raises:
         DiskError: the disk is full.
     """
-    with atomic(path) as temporary:
-        with NewFile(temporary) as file:
+    with stop.held() as let_go, atomic(path) as temporary:
+        with NewFile(temporary, let_go) as file:
             yield file
         file.check()
 

@@ -1,13 +1,13 @@
 """Stopping on request: SIGTERM (a cluster's notice ahead of a time limit or a preemption) and SIGINT (Ctrl-C).
 
 A stage stops where it stands: files appear whole or not at all, so nothing half is left behind. ``generate`` puts the
-stop off to the end of its batch, ``maps`` to that of its sample; a second signal is not put off.
+stop off to the end of its batch; a second signal is not put off.
 """
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
 
 EXIT = 75  # EX_TEMPFAIL of sysexits.h: try again. An error is 1.
 
@@ -22,13 +22,6 @@ class Stopped(SystemExit):
 
 _why: str | None = None
 _putting_off = False
-_kept_whole: set[CodeType] = set()
-
-
-def never_inside(function: Callable) -> Callable:
-    """Decorator: a signal does not raise inside but waits for the next ``check``. For what C calls: it would crash."""
-    _kept_whole.add(function.__code__)
-    return function
 
 
 def listen() -> None:
@@ -61,9 +54,34 @@ def check() -> None:
         raise Stopped(_why)
 
 
-def _received(number: int, frame: FrameType) -> None:
-    name = signal.Signals(number).name
-    if (_putting_off and _why is None) or frame.f_code in _kept_whole:
-        request(name)
-    else:
+@contextlib.contextmanager
+def held() -> Iterator[Callable[[], None]]:
+    """Inside, signals wait for a call of what is given, or for the end, whoever handles them.
+
+    For C code that calls Python and crashes when that raises. Handlers run in the main thread; others need no shelter.
+    """
+    waiting, handlers = [], {}
+
+    def let_go() -> None:
+        while waiting:
+            number, frame = waiting.pop(0)
+            handlers[number](number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if callable(handler := signal.getsignal(number)):
+                handlers[number] = handler
+                signal.signal(number, lambda *received: waiting.append(received))
+    try:
+        yield let_go
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        let_go()
+
+
+def _received(number: int, _frame: object) -> None:
+    name, asked = signal.Signals(number).name, _why is not None
+    request(name)  # also where it raises: Python drops what is raised in a callback of the garbage collector
+    if not _putting_off or asked:
         raise Stopped(name)

@@ -8,7 +8,7 @@ the store too: the output is a second name (a hard link) of it, which can be giv
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from tam.cache import Generation, merge, read_generations, read_header, write_generations
@@ -22,15 +22,15 @@ FOLDER = ".parts"
 
 
 class Store:
-    """What belongs to one shard: ``<folder of the output>/.parts/<fingerprint>/<shard>/``.
+    """What belongs to one shard: ``<folder of the output>/.parts/<fingerprint>/<name of the output>/``.
 
-    ``part-<first row>.h5`` are finished batches, ``whole.h5`` is the finished shard. Others may keep files beside them
-    for as long as it is not finished.
+    ``part-<first row>.h5`` are finished batches, ``batch-<first row>.journal`` those that are about to become parts,
+    ``whole.h5`` is the finished shard.
     """
 
-    def __init__(self, out: Path, fingerprint: str, shard: object, run: dict):
+    def __init__(self, out: Path, fingerprint: str, run: dict):
         self.out, self.fingerprint, self.run = out, fingerprint, run
-        self.folder = out.parent / FOLDER / fingerprint / str(shard)
+        self.folder = out.parent / FOLDER / fingerprint / out.stem
         self.whole = self.folder / "whole.h5"
 
     def finished(self) -> dict[int, str] | None:
@@ -59,17 +59,22 @@ class Store:
         """Write one part; it is on disk, whole, when this returns."""
         write_generations(self.folder / f"part-{min(generations):08d}.h5", generations, self.run, self.fingerprint)
 
-    def finish(self) -> None:
-        """Merge the parts, name the result as the output, and delete what it was made of."""
-        merge(self._parts(), self.whole, self.run, self.fingerprint)
-        self._publish()
+    def finish(self, rows: Set[int]) -> None:
+        """Merge the parts, name the result as the output, and delete what it was made of.
+
+        Raises:
+            DiskError: the parts do not hold all of ``rows``.
+        """
+        found = self.finished()  # by another process, if this one slept so long that it was taken for dead
+        if found is None or found.keys() != rows:
+            merge(self._parts(), self.whole, self.run, self.fingerprint, rows)
+            self._publish()
         self.clear()
 
     def clear(self) -> None:
-        """Delete all but the finished shard."""
-        for left in self.folder.glob("*"):
-            if left != self.whole:
-                left.unlink(missing_ok=True)
+        """Delete what the finished shard was made of."""
+        for left in (*self._parts(), *self.folder.glob("batch-*.journal")):
+            left.unlink(missing_ok=True)
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.h5"))

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from tam import cache
 from tam.cache import Candidates, Generation, Piece, merge, read_generations, read_header, write_generations
-from tam.errors import SchemaError
+from tam.errors import DiskError, SchemaError
 from tam.layout import Grid, Layout
 from tam.store import Store
 
@@ -183,40 +183,81 @@ def test_merging_parts_gives_what_one_writing_would_have_given(tmp_path):
     write_generations(tmp_path / "whole.h5", samples, RUN, "f00d")
     for name, rows in (("one", (4, 1)), ("two", (0, 3, 2))):
         write_generations(tmp_path / f"{name}.h5", {row: samples[row] for row in rows}, RUN, "f00d")
-    merge([tmp_path / "one.h5", tmp_path / "two.h5"], tmp_path / "merged.h5", RUN, "f00d")
+    merge([tmp_path / "one.h5", tmp_path / "two.h5"], tmp_path / "merged.h5", RUN, "f00d", samples.keys())
     pairs = zip(read_generations(tmp_path / "merged.h5"), read_generations(tmp_path / "whole.h5"), strict=True)
     for merged, whole in pairs:
         assert_same(merged, whole)
 
 
 def test_a_store_removes_damaged_parts_and_keeps_the_others(tmp_path, caplog):
-    store = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN)
+    store = Store(tmp_path / "0.h5", "f00d", RUN)
     store.add({0: made("a"), 1: made("b")})
     store.add({2: made("c")})
-    part = tmp_path / ".parts/f00d/0-of-1/part-00000000.h5"
+    part = tmp_path / ".parts/f00d/0/part-00000000.h5"
     part.write_bytes(part.read_bytes()[:-1])
     assert store.resume() == {2: "ok"}
     assert not part.exists() and "part-00000000.h5" in caplog.text
     store.add({0: made("a"), 1: made("b")})
-    store.finish()
+    store.finish({0, 1, 2})
     assert [sample.id for sample in read_generations(tmp_path / "0.h5")] == ["a", "b", "c"]
     assert [path.name for path in part.parent.iterdir()] == ["whole.h5"]
 
 
+def test_a_shard_that_lacks_samples_is_not_finished(tmp_path):
+    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store.add({0: made("a")})
+    with pytest.raises(DiskError, match=r"f00d/0: samples are in no part; got rows \[1, 2\]; cure: run it again"):
+        store.finish({0, 1, 2})
+    assert not store.whole.exists() and not store.out.exists() and store.resume() == {0: "ok"}
+
+
+def test_a_shard_that_another_process_finished_stays(tmp_path):
+    """Of two that worked on it, because one slept so long that it was taken for dead."""
+    slow, quick = (Store(tmp_path / "0.h5", "f00d", RUN) for _ in range(2))
+    slow.add({0: made("a"), 1: made("b")})
+    quick.finish({0, 1})
+    slow.finish({0, 1})
+    assert [sample.id for sample in read_generations(tmp_path / "0.h5")] == ["a", "b"]
+
+
+def test_samples_that_are_in_two_parts_are_taken_once(tmp_path):
+    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store.add({1: made("b"), 3: made("d")})
+    store.add({0: made("a"), 3: made("d")})
+    store.finish({0, 1, 3})
+    assert [sample.id for sample in read_generations(tmp_path / "0.h5")] == ["a", "b", "d"]
+
+
+def test_two_outputs_of_one_folder_share_nothing(tmp_path):
+    one, other = Store(tmp_path / "a.h5", "f00d", RUN), Store(tmp_path / "b.h5", "f00d", RUN)
+    one.add({0: made("a")})
+    other.add({0: made("a"), 1: made("b")})
+    one.finish({0})
+    other.finish({0, 1})
+    assert [sample.id for sample in read_generations(tmp_path / "b.h5")] == ["a", "b"]
+
+
+def test_why_a_sample_failed_is_one_line_of_utf_8(tmp_path):
+    """Names of files need not be in any encoding: Python stands their bytes for half surrogates."""
+    write_generations(tmp_path / "0.h5", {0: Generation.failure("a", "why?", "no\nfile \udcff.png")}, RUN, "f00d")
+    (read,) = read_generations(tmp_path / "0.h5")
+    assert read.status == "failed: no file \\udcff.png"
+
+
 def test_a_finished_output_counts_only_with_its_own_fingerprint(tmp_path):
-    store = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN)
+    store = Store(tmp_path / "0.h5", "f00d", RUN)
     assert store.finished() is None
     store.add({0: made("a")})
-    store.finish()
+    store.finish({0})
     assert store.finished() == {0: "ok"}
-    assert Store(tmp_path / "0.h5", "beef", "0-of-1", RUN).finished() is None
+    assert Store(tmp_path / "0.h5", "beef", RUN).finished() is None
 
 
 def test_an_output_that_was_deleted_is_named_again_and_takes_no_room_of_its_own(tmp_path):
     """Snakemake deletes the output of a job before it runs it again."""
-    store, out = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN), tmp_path / "0.h5"
+    store, out = Store(tmp_path / "0.h5", "f00d", RUN), tmp_path / "0.h5"
     store.add({0: made("a")})
-    store.finish()
+    store.finish({0})
     os.utime(out, (1, 1))
     out.unlink()
     assert store.finished() == {0: "ok"}
@@ -226,17 +267,17 @@ def test_an_output_that_was_deleted_is_named_again_and_takes_no_room_of_its_own(
 
 def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
-    store = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN)
+    store = Store(tmp_path / "0.h5", "f00d", RUN)
     store.add({0: made("a")})
-    store.finish()
+    store.finish({0})
     assert not (tmp_path / "0.h5").samefile(store.whole)
     assert (tmp_path / "0.h5").read_bytes() == store.whole.read_bytes()
 
 
 def test_a_damaged_shard_in_the_store_is_not_used(tmp_path, caplog):
-    store = Store(tmp_path / "0.h5", "f00d", "0-of-1", RUN)
+    store = Store(tmp_path / "0.h5", "f00d", RUN)
     store.add({0: made("a")})
-    store.finish()
+    store.finish({0})
     (tmp_path / "0.h5").rename(tmp_path / "0.h5.corrupt")
     store.whole.write_bytes(store.whole.read_bytes()[:-100])
     assert store.finished() is None and store.resume() == {}

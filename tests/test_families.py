@@ -311,3 +311,10 @@ def test_one_frame_image_is_a_video_of_one_frame(tmp_path):
 def test_how_many_frames_of_a_video_are_shown(total, rate, count):
     frames = two_a_second(Film(total, rate))
     assert len(frames) == count == len(set(frames)) and frames[0] >= 0 and frames[-1] < total
+
+
+def test_a_tokenizer_may_get_more_tokens_between_two_questions():
+    tokenizer = tiny.processor().tokenizer
+    piece_of(tokenizer, 0)
+    (added,) = tokenizer.convert_tokens_to_ids(["naïve word"] if tokenizer.add_tokens(["naïve word"]) else [])
+    assert piece_of(tokenizer, added).bytes == "naïve word".encode()

@@ -258,6 +258,35 @@ def test_generation_is_greedy_whatever_the_checkpoint_says(media):
     assert np.array_equal(explained(model, processor, sample(0), media).tokens, expected)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"use_cache": False},
+        {"prompt_lookup_num_tokens": 3},
+        {"prefill_chunk_size": 16},
+        {"guidance_scale": 1.5},
+        {"num_return_sequences": 2, "do_sample": True},
+        {"penalty_alpha": 0.6, "top_k": 4},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_checkpoints_other_ways_of_decoding_are_switched_off(media, other):
+    """They run the model over other positions than the prompt's once and each token's once."""
+    model, processor = tiny.model(), tiny.processor()
+    expected = explained(model, processor, sample(0), media)
+    model.generation_config.update(**other)
+    assert_same(explained(model, processor, sample(0), media), expected)
+
+
+def test_states_that_are_not_those_of_the_tokens_are_refused(media):
+    """Whatever else a checkpoint's own code may do at each step."""
+    model, processor = tiny.model(), tiny.processor()
+    honest = model.generate
+    model.generate = lambda **named: honest(**named | {"use_cache": False})
+    with pytest.raises(ModelError, match="does not run once over the prompt and once a token"):
+        explained(model, processor, sample(0), media)
+
+
 def test_hooks_are_removed_also_after_an_error(media, monkeypatch):
     model, processor = tiny.model(), tiny.processor()
     prepared = ready(model, processor, sample(0), media)

@@ -70,3 +70,13 @@ def test_afterwards_a_model_decodes_as_before():
     decoder.forward = lambda **named: None
     decoder(past_key_values=cache)
     assert cache.layer_class_to_replicate is DynamicLayer
+
+
+def test_a_cache_that_moves_to_the_host_is_left_alone():
+    decoder = torch.nn.Identity()
+    decoder.forward = lambda **named: None
+    cache = DynamicCache()
+    cache.offloading = True
+    with growing(decoder):
+        decoder(past_key_values=cache)
+    assert cache.layer_class_to_replicate is DynamicLayer

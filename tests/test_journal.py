@@ -1,9 +1,12 @@
 """The journal: what was answered is on disk before the next batch goes into the model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tam.cache import Candidates, Generation
+from tam.generation import journal as module
 from tam.generation.journal import Journal
 from tam.generation.select import Selected
 from tam.layout import Grid, Layout
@@ -18,7 +21,7 @@ def selected(row: int, dtype: str = "float32") -> Selected:
     return Selected(
         sample=SAMPLES[row],
         layout=Layout(np.array([1], np.int32), np.array([2], np.int32), 3, grids, sizes),
-        ids=np.array([5], np.int32), ended=True, tokens=np.array([7, 6, 5, 5], np.int32),
+        ids=np.array([5], np.int32), ended=True, tokens=np.array([7, 6, 4, 5], np.int32),
         classes=np.array([5, 6], np.int32), logits=logits, dtype=dtype,
         candidates=Candidates(np.array([[5, 6], [6, 5]], np.int32), logits[1:], np.array([3.5, 4.5], np.float32)),
     )  # fmt: skip
@@ -74,3 +77,42 @@ def test_a_batch_of_other_samples_is_removed(tmp_path):
     journal = Journal(tmp_path)
     journal.write({3: selected(3)})
     assert not list(journal.left({0: SAMPLES[0]})) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "order", [lambda logits: np.asfortranarray(logits), lambda logits: np.repeat(logits, 2, 1)[:, ::2]]
+)
+def test_the_order_in_memory_does_not_matter(tmp_path, order):
+    kept = selected(0)
+    Journal(tmp_path).write({0: replace(kept, logits=order(kept.logits))})
+    (read,) = Journal(tmp_path).left(SAMPLES)
+    assert_equal(read[0], kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ids", np.array([-5], np.int32)),
+        ("ids", np.array([5.0], np.float32)),
+        ("tokens", np.array([[7, 6, 4, 5]], np.int32)),
+        ("prompt", np.array([3], np.int32)),
+        ("vision", np.array([9], np.int32)),
+        ("classes", np.array([5], np.int32)),
+        ("logits", np.zeros((3, 2), np.float64)),
+        ("candidates/ids", np.array([5, 6], np.int32)),
+        ("candidates/logits", np.zeros((2, 3), np.float32)),
+        ("candidates/logsumexp", np.zeros(3, np.float32)),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_not_used(tmp_path, monkeypatch, name, value, caplog):
+    """Not damage, which the digest finds, but what somebody else wrote."""
+    honest = module._arrays
+
+    def wrong(kept):
+        found = dict(zip(module.ARRAYS, honest(kept), strict=True))
+        return tuple((found | {name: value}).values())
+
+    monkeypatch.setattr(module, "_arrays", wrong)
+    Journal(tmp_path).write({0: selected(0)})
+    assert not list(Journal(tmp_path).left(SAMPLES)) and not list(tmp_path.iterdir())
+    assert "its samples will be generated again" in caplog.text

@@ -20,7 +20,7 @@ def piece_of(tokenizer, id: int) -> Piece:
 
 
 def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
-    added, byte_level = _kind_of(tokenizer)
+    added, byte_level = _kind_of(tokenizer, len(tokenizer))
     if id in added:
         return text.encode()
     if byte_level:
@@ -29,8 +29,9 @@ def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=1)
-def _kind_of(tokenizer) -> tuple[frozenset[int], bool]:
-    """Ids that were added to the vocabulary, and whether it is one of bytes. Asked once: 6,400 ids take 8 ms."""
+def _kind_of(tokenizer, size: int) -> tuple[frozenset[int], bool]:
+    """Ids that were added to the vocabulary, and whether it is one of bytes. Asked once
+    for each size of the vocabulary: 6,400 added ids take 8 ms."""
     return frozenset(tokenizer.added_tokens_decoder), "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)
 
 

@@ -45,22 +45,31 @@ def answer_batch(
 ) -> list[Answer]:
     """Greedy answers to several prompts at once, padded on the left.
 
-    Only sampling is switched off: what else the checkpoint's generation config says (end tokens, a repetition
-    penalty) holds, as it does in the published code.
+    Only sampling is switched off, and what runs the model otherwise than once over the prompt and once a token: what
+    else the checkpoint's generation config says (end tokens, a repetition penalty) holds, as in the published code.
 
     Args:
         layer: of the decoder, from 1, whose states ``Answer.read`` holds; None: the last.
+
+    Raises:
+        ModelError: the model ran in another way all the same, and its states are not those of the tokens.
     """
     inputs = collate([_on(model.device, sample) for sample in prepared], padding_of(processor))
     config = copy.deepcopy(model.generation_config)
     config.update(
         do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, return_dict_in_generate=False,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens, use_cache=True, num_return_sequences=1, prompt_lookup_num_tokens=None,
+        prefill_chunk_size=None, penalty_alpha=None, guidance_scale=None,
     )  # fmt: skip
-    with _recording(model, layer) as (states, best, inner), growing(model.get_decoder()):
-        sequences = model.generate(**inputs, generation_config=config)
+    with _configured(model, config), _recording(model, layer) as (states, best, inner), growing(model.get_decoder()):
+        sequences = model.generate(**inputs)
     length = inputs["input_ids"].shape[1]
-    states = torch.cat(states, dim=1)
+    steps, states = [each.shape[1] for each in states], torch.cat(states, dim=1)
+    if steps != [length] + [1] * (sequences.shape[1] - length - 1) or len(best) != len(steps):
+        raise ModelError(
+            "the model does not run once over the prompt and once a token", where=type(model).__name__,
+            got=f"positions {steps[:5]}", expected=f"{[length]} and 1 each", cure="see its generation config",
+        )  # fmt: skip
     read = states if layer is None else normalised(model, inner)
     best = [torch.stack(steps, dim=1).cpu() for steps in zip(*best, strict=True)]
     generated = sequences[:, length:].cpu().numpy().astype(np.int32)
@@ -188,6 +197,16 @@ def check_layer(model, layer: int | None) -> None:
 def normalised(model, inner: Sequence[torch.Tensor]) -> torch.Tensor:
     """States of a layer, step by step [batch, position, width], as the head would read them if it were the last."""
     return model.get_decoder().norm(torch.cat(list(inner), dim=1))
+
+
+@contextlib.contextmanager
+def _configured(model, config) -> Iterator[None]:
+    """Given to ``generate``, what is None in a config would be taken from the model's own."""
+    own, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 Kept = tuple[list[torch.Tensor], list[tuple[torch.Tensor, ...]], list[torch.Tensor]]

@@ -41,7 +41,7 @@ def growing(decoder: torch.nn.Module) -> Iterator[None]:
 
     def replace(module, positional, named):
         cache = named.get("past_key_values")
-        if isinstance(cache, DynamicCache) and cache.get_seq_length() == 0:
+        if isinstance(cache, DynamicCache) and not cache.offloading and cache.get_seq_length() == 0:
             cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
             if cache.layer_class_to_replicate is DynamicLayer:
                 cache.layer_class_to_replicate = GrowingLayer

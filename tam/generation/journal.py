@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from tam.cache import FAILED, Candidates, Generation, layout_meta, narrow, read_layout, widen
+from tam.cache import DTYPES, FAILED, Candidates, Generation, layout_meta, narrow, read_layout, widen
 from tam.files import atomic
 from tam.generation.select import Selected
 from tam.hdf5 import DAMAGE
@@ -23,10 +23,8 @@ from tam.manifest import Sample
 logger = logging.getLogger(__name__)
 
 DIGEST = hashlib.sha256().digest_size
-ARRAYS = (
-    "vision", "prompt", "ids", "tokens", "classes", "logits",
-    "candidates/ids", "candidates/logits", "candidates/logsumexp",
-)  # fmt: skip
+INTS = ("vision", "prompt", "ids", "tokens", "classes", "candidates/ids")
+ARRAYS = (*INTS, "candidates/logits", "candidates/logsumexp", "logits")
 
 
 class Journal:
@@ -43,7 +41,10 @@ class Journal:
                 meta[row] = {"failed": kept.status.removeprefix(FAILED)}
                 continue
             meta[row] = {"ended": kept.ended, "dtype": kept.dtype} | layout_meta(kept.layout)
-            arrays |= {f"{row}/{name}": array for name, array in zip(ARRAYS, _arrays(kept), strict=True)}
+            arrays |= {
+                f"{row}/{name}": np.ascontiguousarray(array)  # or its bytes are taken in another order
+                for name, array in zip(ARRAYS, _arrays(kept), strict=True)
+            }
         content = save({"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays})
         with atomic(self._path(batch)) as temporary, temporary.open("wb") as file:
             file.write(hashlib.sha256(content).digest())
@@ -56,11 +57,14 @@ class Journal:
     def left(self, samples: Mapping[int, Sample]) -> Iterator[dict[int, Selected | Generation]]:
         """Batches that a killed job answered, and of which it did not make a part; damaged ones are removed."""
         for path in sorted(self.folder.glob("batch-*.journal")):
+            stored = path.read_bytes()
             try:
-                yield _read(path, samples)
+                batch = _read(stored, samples)
             except (*DAMAGE, SafetensorError) as error:
                 logger.warning("%s: damaged (%s); its samples will be generated again", path, error)
-                path.unlink()
+                path.unlink(missing_ok=True)
+            else:
+                yield batch
 
     def _path(self, batch: Mapping[int, object]) -> Path:
         return self.folder / f"batch-{min(batch):08d}.journal"
@@ -69,13 +73,12 @@ class Journal:
 def _arrays(kept: Selected) -> tuple[np.ndarray, ...]:
     layout, candidates = kept.layout, kept.candidates
     return (
-        layout.vision, layout.prompt, kept.ids, kept.tokens, kept.classes, narrow(kept.logits, kept.dtype),
-        candidates.ids, candidates.logits, candidates.logsumexp,
+        layout.vision, layout.prompt, kept.ids, kept.tokens, kept.classes, candidates.ids, candidates.logits,
+        candidates.logsumexp, narrow(kept.logits, kept.dtype),
     )  # fmt: skip
 
 
-def _read(path: Path, samples: Mapping[int, Sample]) -> dict[int, Selected | Generation]:
-    stored = path.read_bytes()
+def _read(stored: bytes, samples: Mapping[int, Sample]) -> dict[int, Selected | Generation]:
     if hashlib.sha256(stored[DIGEST:]).digest() != stored[:DIGEST]:
         raise ValueError("checksum differs")
     arrays, batch = load(stored[DIGEST:]), {}
@@ -85,9 +88,30 @@ def _read(path: Path, samples: Mapping[int, Sample]) -> dict[int, Selected | Gen
             batch[row] = Generation.failure(sample.id, sample.prompt, meta["failed"], row)
             continue
         own = {name: arrays[f"{key}/{name}"] for name in ARRAYS}
+        _check(own, DTYPES[meta["dtype"]])
         batch[row] = Selected(
             sample=sample, layout=read_layout(meta, own), ids=own["ids"], ended=meta["ended"], tokens=own["tokens"],
             classes=own["classes"], logits=widen(own["logits"], meta["dtype"]), dtype=meta["dtype"],
             candidates=Candidates(own["candidates/ids"], own["candidates/logits"], own["candidates/logsumexp"]),
         )  # fmt: skip
     return batch
+
+
+def _check(own: Mapping[str, np.ndarray], dtype: type) -> None:
+    """Raises:
+    ValueError: the arrays of a sample do not belong together.
+    """
+    rows = len(own["prompt"]) + len(own["ids"])
+    shapes = {name: (len(own[name]),) for name in INTS[:-1]} | {
+        "candidates/ids": (rows, *own["candidates/ids"].shape[1:2]),
+        "candidates/logits": own["candidates/ids"].shape,
+        "candidates/logsumexp": (rows,),
+        "logits": (len(own["vision"]) + rows, len(own["classes"])),
+    }
+    for name, array in own.items():
+        kind = np.int32 if name in INTS else dtype if name == "logits" else np.float32
+        if array.dtype != kind or array.shape != shapes[name] or (name in INTS and (array < 0).any()):
+            raise ValueError(f"{name}: {array.dtype} {array.shape}")
+    for name in ("vision", "prompt"):
+        if (own[name] >= len(own["tokens"]) - len(own["ids"])).any():
+            raise ValueError(f"{name}: a position outside the prompt")

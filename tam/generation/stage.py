@@ -81,7 +81,7 @@ def generate(
         "transformers": transformers.__version__,
     }
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
-    store = Store(out, fingerprint, shard, run)
+    store = Store(out, fingerprint, run)
     done = store.finished()
     if done is not None and done.keys() == samples.keys():
         logger.info("generate %s: %d samples are there already", shard, len(done))
@@ -119,7 +119,7 @@ def generate(
                 journal.write(batch)
                 keep_behind(batch)
                 stop.check()
-    store.finish()
+    store.finish(samples.keys())
     return _counts(done)
 
 

@@ -48,11 +48,11 @@ def write_cache(folder: Path, count: int) -> None:
     from tests.answers import generation  # here, so that the other stages are measured without what it imports
 
     grids = (Grid(0, (0,), 4, 4, (0, 0, 32, 32)),)
-    store = Store(folder / "generate/0-of-1.h5", "f", "0-of-1", {"model": "none"})
+    store = Store(folder / "generate/0-of-1.h5", "f", {"model": "none"})
     for start in range(0, count, BATCH):
         rows = range(start, min(start + BATCH, count))
         store.add({row: generation(f"{row:012d}", PROMPT, ANSWERS[row % 2], grids, ((32, 32),), row) for row in rows})
-    store.finish()
+    store.finish(set(range(count)))
 
 
 STAGES = {"write manifest": write_manifest, "cache": write_cache, "read manifest": lambda folder, _: read(folder)}
