@@ -81,7 +81,7 @@ def held() -> Iterator[Callable[[], None]]:
 
 
 def _received(number: int, _frame: object) -> None:
-    name, asked = signal.Signals(number).name, _why is not None
-    request(name)  # also where it raises: Python drops what is raised in a callback of the garbage collector
-    if not _putting_off or asked:
+    name = signal.Signals(number).name
+    if not _putting_off or _why is not None:
         raise Stopped(name)
+    request(name)

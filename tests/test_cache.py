@@ -198,6 +198,7 @@ def test_a_store_removes_damaged_parts_and_keeps_the_others(tmp_path, caplog):
     assert store.resume() == {2: "ok"}
     assert not part.exists() and "part-00000000.h5" in caplog.text
     store.add({0: made("a"), 1: made("b")})
+    (part.parent / "batch-00000002.journal").touch()  # killed between the part and its removal
     store.finish({0, 1, 2})
     assert [sample.id for sample in read_generations(tmp_path / "0.h5")] == ["a", "b", "c"]
     assert [path.name for path in part.parent.iterdir()] == ["whole.h5"]

@@ -30,6 +30,7 @@ from tam.manifest import Sample, Shard, write
 from tam.media import open_media
 from tam.methods import METHODS
 from tam.protocol import FIXED
+from tam.store import Store
 from tests import tiny
 from tests.test_cache import assert_same
 
@@ -575,6 +576,36 @@ from tam.generation import generate
 from tam.manifest import Shard
 generate(Path(sys.argv[1]), Shard(0, 1), sys.argv[2], Path(sys.argv[3]), max_new_tokens=60, batch_size=2, device="cpu")
 """
+
+
+def test_what_was_answered_but_is_in_no_part_is_not_asked_again(shard, monkeypatch):
+    """The parts of the second batch and of those behind it fail, while the next batch is in the model."""
+    shard("undisturbed/0.h5")
+    asked, honest, add = [], batches.answer_batch, Store.add
+
+    def counted(model, processor, prepared, *options):
+        asked.append(len(prepared))
+        return honest(model, processor, prepared, *options)
+
+    def broken(store, generations):
+        if len(store.resume()):
+            raise OSError("gone")
+        add(store, generations)
+
+    monkeypatch.setattr(batches, "answer_batch", counted)
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "add", broken)
+        with pytest.raises(OSError, match="gone"):
+            shard()
+    assert (
+        sum(asked) == 6
+    )  # three batches: one is a part, one is in the thread, and one came out of the model meanwhile
+    assert len(list(shard.folder.rglob("part-*.h5"))) == 1 and len(list(shard.folder.rglob("batch-*.journal"))) == 2
+    assert shard() == {"truncated": 12} and sum(asked) == 12
+    files = shard.folder / "0.h5", shard.folder / "undisturbed/0.h5"
+    for resumed, undisturbed in zip(*map(read_generations, files), strict=True):
+        assert_same(resumed, undisturbed)
+    assert not list(shard.folder.rglob("batch-*"))
 
 
 def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplog):

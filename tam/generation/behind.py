@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 @contextlib.contextmanager
 def behind(work: Callable[[Item], None]) -> Iterator[Callable[[Item], None]]:
-    """A function that hands one item over to ``work``, after the one before is done: a killed job loses no more.
+    """A function that hands one item over to ``work``, after the one before is done: no more than one waits in memory.
 
     All that was handed over is done when the block is left, also by an error. Errors of ``work`` are raised here.
     """
