@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tam import stop
 from tam.errors import InputError, TamError
+from tam.system import stop
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -165,9 +165,9 @@ def generate(
 ):
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
     from tam.generation import generate
-    from tam.gpus import claim
     from tam.manifest import Shard
-    from tam.store import lease
+    from tam.shard.store import lease
+    from tam.system.gpus import claim
 
     with stop.put_off(), lease(out), claim(device) as device:
         counts = generate(
@@ -198,9 +198,9 @@ def maps(
     strict: Strict = False,
 ):
     """Compute the map of every token from the cache, without the model."""
-    from tam.damage import set_aside
     from tam.maps import write_maps
     from tam.protocol import protocol as named
+    from tam.system.damage import set_aside
 
     with set_aside([generation]):
         counts = write_maps(generation, out, method, named(protocol), exact, eci_cap)
@@ -218,9 +218,9 @@ def metrics(
     strict: Strict = False,
 ):
     """Score maps against masks, and answers against captions."""
-    from tam.damage import set_aside
     from tam.metrics import write_metrics
     from tam.protocol import protocol as named
+    from tam.system.damage import set_aside
 
     with set_aside([generation], [maps]):
         counts = write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences)
@@ -233,7 +233,7 @@ def tables(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
 ):
     """Pool the metrics of all shards into the ablation table: CSV, Markdown and LaTeX."""
-    from tam.tables import write_tables
+    from tam.tables.ablation import write_tables
 
     write_tables(metrics, out)
     print((out / "ablation.md").read_text(encoding="utf-8"))
@@ -246,8 +246,8 @@ def overview(
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
 ):
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
-    from tam.overview import write_overview
-    from tam.summary import find_runs
+    from tam.tables.overview import write_overview
+    from tam.tables.summary import find_runs
 
     write_overview([found for folder in run for found in find_runs(folder)], published, out)
     print(out / "index.html")
@@ -265,8 +265,8 @@ def render(
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
-    from tam.damage import set_aside
     from tam.render import Look, render
+    from tam.system.damage import set_aside
 
     with set_aside(generation, maps):
         counts = render(generation, maps, manifest, sample, out, Look(colormap, outline))
@@ -280,8 +280,8 @@ def figures(
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
 ):
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
-    from tam.damage import set_aside
     from tam.figures import write_figures
+    from tam.system.damage import set_aside
 
     with set_aside(*_files([run])):
         write_figures(run, manifest, out)
@@ -294,8 +294,8 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for the figure.")],
 ):
     """Draw one sample with the maps of several models, a row a model."""
-    from tam.damage import set_aside
     from tam.figures import write_comparison
+    from tam.system.damage import set_aside
 
     with set_aside(*_files(run)):
         write_comparison(run, manifest, out)
@@ -309,8 +309,8 @@ def page(
     samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
-    from tam.damage import set_aside
     from tam.page import RunFiles, write_page
+    from tam.system.damage import set_aside
 
     if len(run) != len(manifest):
         raise InputError("every run needs its manifest", got=f"{len(run)} runs, {len(manifest)} manifests")
@@ -328,7 +328,7 @@ def status(
     """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
     import time
 
-    from tam.status import describe, survey
+    from tam.progress import describe, survey
 
     print(describe(survey(results)))
     while watch:
@@ -357,8 +357,8 @@ def explain(
 ):
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import explain
-    from tam.families.checkpoint import load
     from tam.media import is_video
+    from tam.model.checkpoint import load
     from tam.render.stage import safe_word
 
     selected = {text: _selected(text) for text in select or ()}

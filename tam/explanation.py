@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tam.cache import Generation
-from tam.core import Maps, check_cap
 from tam.errors import InputError, ModelError
 from tam.families import family_of, generic
-from tam.families.video import sampling_of
-from tam.files import atomic
-from tam.generation.answer import check_layer
 from tam.generation.ask import ask, evaluating
-from tam.generation.head import chances_of
-from tam.generation.select import select
+from tam.generation.kept import select
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import SampleMaps
 from tam.media import Media, film_of, open_picture, read_video, upright
-from tam.methods import method
+from tam.methods.core import check_cap
+from tam.methods.registry import method
+from tam.model.decoding import check_layer
+from tam.model.head import chances_of
+from tam.model.video import sampling_of
 from tam.protocol import FIXED
+from tam.records import Generation, Maps
+from tam.system.atomic import atomic
 from tam.words import groups
 
 Picture = Image.Image | Path | str
@@ -92,7 +92,7 @@ class Explanation:
 
     Attributes:
         generation: the answer, and the logits that maps are computed from.
-        computed: the maps as ``tam.core`` gives them.
+        computed: the maps as ``tam.methods.core`` gives them.
         media: what the model was shown; of a video, the frames that were sampled.
         chances: float32 [answer], the probability of each token of the answer.
         model: the name of the model's class.

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tam.errors import InputError
-from tam.files import atomic
+from tam.system.atomic import atomic
 
 LONGEST_LINE = 1 << 24  # bytes; a video of 768 frames by name takes some 100 kB
 

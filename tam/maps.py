@@ -16,12 +16,13 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from tam import hdf5
-from tam.cache import FAILED, OK, TRUNCATED, Generation, read_generations, read_header
-from tam.core import Maps, check_cap
+from tam.cache import read_generations, read_header
 from tam.errors import SchemaError, TamError
-from tam.methods import Method, method
+from tam.methods.core import check_cap
+from tam.methods.registry import Method, method
 from tam.protocol import Protocol
+from tam.records import FAILED, OK, TRUNCATED, Generation, Maps
+from tam.system import hdf5
 
 KIND, VERSION = "maps", 1
 CURE = "run `tam maps` again"

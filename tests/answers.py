@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tam.cache import Candidates, Generation, Piece
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
+from tam.records import Candidates, Generation, Piece
 from tam.render import xelatex
 
 needs_tex = pytest.mark.skipif(not xelatex.available(), reason="no xelatex on PATH")

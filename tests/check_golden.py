@@ -18,10 +18,11 @@ from transformers import PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it can be run as a script
 
-from tam import core
 from tam.errors import TamError
+from tam.methods import core
+from tam.methods.plan import plan
 from tam.protocol import FIXED, REFERENCE
-from tam.reference import PublishedCode, find_spans, plan
+from tests.published_code import PublishedCode, find_spans
 
 TOLERANCE = 1e-6
 FAST_SHARE = 1e-4

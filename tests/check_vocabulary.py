@@ -19,7 +19,7 @@ import fontTools.unicodedata as scripts
 import numpy as np
 
 from tam.errors import RenderError
-from tam.families.pieces import BYTES, sentencepiece_bytes
+from tam.model.vocabulary import BYTES, sentencepiece_bytes
 from tam.render import pillow, xelatex
 from tam.render.colors import BLACK
 from tam.render.tokens import Page, Token, lay_out

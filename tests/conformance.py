@@ -15,20 +15,21 @@ import pytest
 import torch
 from PIL import Image
 
-from tam.cache import Generation, read_generations, write_generations
+from tam.cache import read_generations, write_generations
 from tam.errors import InputError
 from tam.families import family_of
-from tam.families.checkpoint import load
 from tam.families.interface import Family
-from tam.families.probe import probe
-from tam.families.prompt import Prepared, prepare
-from tam.generation.answer import answer_batch, given_answers
-from tam.generation.select import select
+from tam.generation.kept import select
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps, write_maps
 from tam.media import Media
-from tam.methods import METHODS
+from tam.methods.registry import METHODS
+from tam.model.checkpoint import load
+from tam.model.decoding import answer_batch, given_answers
+from tam.model.probe import probe
+from tam.model.prompt import Prepared, prepare
 from tam.protocol import FIXED
+from tam.records import Generation
 from tests import tiny
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"

@@ -40,7 +40,7 @@ from tam.maps import read_pairs, write_maps
 from tam.media import open_picture, picture_size, read_video
 from tam.metrics.stage import SCHEMA
 from tam.protocol import FIXED
-from tam.summary import Run, summarise
+from tam.tables.summary import Run, summarise
 from tests.test_maps import made
 
 ROOT = Path(__file__).resolve().parents[1]

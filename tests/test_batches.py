@@ -10,21 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
-from tam.cache import Generation, read_generations
+from tam.cache import read_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError
 from tam.families import family_of
-from tam.families.prompt import Prepared
-from tam.generation import ahead, batches, stage
-from tam.generation.ahead import Preparing, prepared
-from tam.generation.batches import Work
-from tam.generation.behind import behind
-from tam.generation.given import read_answers
-from tam.generation.room import FIRST, MOST, ON_CPU, SHARE, Room, out_of_memory
+from tam.generation import stage
+from tam.generation.given_answers import read_answers
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
-from tam.methods import METHODS
+from tam.methods.registry import METHODS
+from tam.model.prompt import Prepared
 from tam.protocol import FIXED
+from tam.records import Generation
+from tam.shard import batches
+from tam.shard import prefetch as ahead
+from tam.shard.background import behind
+from tam.shard.batches import Work
+from tam.shard.memory import FIRST, MOST, ON_CPU, SHARE, Room, out_of_memory
+from tam.shard.prefetch import Preparing, prepared
 from tests import tiny
 from tests.test_cache import assert_same
 

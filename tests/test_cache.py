@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tam import cache
-from tam.cache import Candidates, Generation, Piece, merge, read_generations, read_header, write_generations
+from tam.cache import merge, read_generations, read_header, write_generations
 from tam.errors import DiskError, SchemaError
 from tam.layout import Grid, Layout
-from tam.store import Store
+from tam.records import Candidates, Generation, Piece
+from tam.shard.store import Store
 
 RUN = {"model": "tiny", "dtype": "float32"}
 

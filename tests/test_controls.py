@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tam import controls
 from tam.errors import InputError
 from tam.layout import Grid, Layout
-from tam.methods import METHODS
+from tam.methods.registry import METHODS, controls
 from tam.protocol import FIXED, REFERENCE
 from tests.test_maps import TOKENS, made
 

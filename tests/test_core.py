@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tam import core
-from tam.core import token_activation_maps
 from tam.errors import InputError, LayoutError, NotFiniteError, PublishedError
+from tam.methods import core
+from tam.methods.core import token_activation_maps
 from tam.protocol import FIXED, REFERENCE
 
 BOTH = pytest.mark.parametrize("exact", [False, True], ids=["fast", "exact"])

@@ -14,17 +14,16 @@ import transformers
 from PIL import Image
 
 import tam
-from tam.cache import Candidates, Generation, Piece
-from tam.core import Maps
 from tam.datasets.emoji import scenes as emoji
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError
-from tam.families.checkpoint import load
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.media import Media
-from tam.methods import METHODS
+from tam.methods.registry import METHODS
+from tam.model.checkpoint import load
 from tam.protocol import FIXED
+from tam.records import Candidates, Generation, Maps, Piece
 from tests import tiny
 from tests.browser import Browser
 from tests.test_generation import explained

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families import FAMILIES
 from tam.families.interface import Block, Family
-from tam.families.pieces import piece_of
-from tam.families.prompt import prepare, spanning
 from tam.layout import Grid
 from tam.manifest import Sample
 from tam.media import Film, Media, open_media, open_picture, two_a_second
+from tam.model.prompt import prepare, spanning
+from tam.model.vocabulary import piece_of
 from tests import tiny
 
 KINDS = ["qwen2_vl", "qwen2_5_vl"]

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tam import stop
+from tam.system import stop
 
 ROOT = Path(__file__).resolve().parents[1]
 SCENES, BATCH = 24, 2
@@ -30,7 +30,7 @@ SHOWN = ["000000000002", "000000000005", "000000000007"]
 PROGRAM = """
 import os
 from tam import cli
-from tam.generation import batches
+from tam.shard import batches
 honest = batches.answer_batch
 def journalled(model, processor, prepared, *options):
     with open(os.environ["TAM_TEST_JOURNAL"], "a") as file:

@@ -15,7 +15,7 @@ from tam.errors import InputError
 from tam.figures import data
 from tam.layout import Grid
 from tam.maps import write_maps
-from tam.methods import rank
+from tam.methods.registry import rank
 from tam.metrics import write_metrics
 from tam.protocol import FIXED
 from tests.answers import END, generation, picture, sample

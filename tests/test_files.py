@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tam.errors import DiskError
-from tam.files import atomic, atomic_folder
+from tam.system.atomic import atomic, atomic_folder
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):

@@ -19,18 +19,21 @@ from PIL import Image
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, ModelError, NotFiniteError
 from tam.families import FAMILIES, family_of
-from tam.families.checkpoint import dtype_of, fingerprint_of_file, load
-from tam.families.prompt import prepare
-from tam.generation import ahead, batches, head, stage
-from tam.generation.answer import answer_batch
+from tam.generation import stage
 from tam.generation.ask import ask
-from tam.generation.select import select
+from tam.generation.kept import select
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import open_media
-from tam.methods import METHODS
+from tam.methods.registry import METHODS
+from tam.model import head
+from tam.model.checkpoint import dtype_of, fingerprint_of_file, load
+from tam.model.decoding import answer_batch
+from tam.model.prompt import prepare
 from tam.protocol import FIXED
-from tam.store import Store
+from tam.shard import batches
+from tam.shard import prefetch as ahead
+from tam.shard.store import Store
 from tests import tiny
 from tests.test_cache import assert_same
 

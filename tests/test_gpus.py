@@ -7,7 +7,7 @@ import tempfile
 import pytest
 import torch
 
-from tam import gpus
+from tam.system import gpus
 
 
 @pytest.fixture(autouse=True)

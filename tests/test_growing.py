@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from tam.families import family_of
-from tam.families.prompt import prepare
-from tam.generation.answer import answer_batch
-from tam.generation.growing import BLOCK, GrowingLayer, growing
+from tam.model.decoding import answer_batch
+from tam.model.kv_cache import BLOCK, GrowingLayer, growing
+from tam.model.prompt import prepare
 from tests import tiny
 from tests.test_families import pictures
 
@@ -49,7 +49,7 @@ def test_every_family_decodes_with_it_and_says_the_same(kind, monkeypatch):
     monkeypatch.setattr(model.generation_config, "eos_token_id", None)
     grown = answer_batch(model, processor, asked, 2 * BLOCK + 5)
     with monkeypatch.context() as plainly:
-        plainly.setattr("tam.generation.answer.growing", lambda decoder: torch.no_grad())
+        plainly.setattr("tam.model.decoding.growing", lambda decoder: torch.no_grad())
         joined = answer_batch(model, processor, asked, 2 * BLOCK + 5)
     for ours, theirs in zip(grown, joined, strict=True):
         assert ours.ids.tolist() == theirs.ids.tolist() and len(ours.ids) == 2 * BLOCK + 5

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tam import hdf5
 from tam.errors import DiskError
+from tam.system import hdf5
 
 
 def test_what_is_written_is_a_plain_hdf5_file(tmp_path):
@@ -57,7 +57,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from tam import hdf5
+from tam.system import hdf5
 from tam.errors import DiskError
 try:
     with hdf5.written(Path(sys.argv[1])) as file:
@@ -89,7 +89,8 @@ STOPPED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 import numpy as np
-from tam import hdf5, stop
+from tam.system import hdf5
+from tam.system import stop
 
 def ask():
     while True:

@@ -25,15 +25,15 @@ from tam import manifest
 from tam.cache import read_generations, read_header, write_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError, SchemaError
-from tam.families.checkpoint import config_of, load, locate
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps, read_pairs, write_maps
 from tam.media import open_media, open_picture, picture_size, read_video
 from tam.metrics.stage import SCHEMA, read_mask
+from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
 from tam.render.stage import safe_id
-from tam.summary import Run, summarise
+from tam.tables.summary import Run, summarise
 from tests import tiny
 from tests.fuzz import sign
 from tests.test_cache import made

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAM = "from tam.families import checkpoint; checkpoint.PATIENCE = 0.5; checkpoint.locate('some/model')"
+PROGRAM = "from tam.model import checkpoint; checkpoint.PATIENCE = 0.5; checkpoint.locate('some/model')"
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 
 

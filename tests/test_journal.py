@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tam.cache import Candidates, Generation
-from tam.generation import journal as module
-from tam.generation.journal import Journal
-from tam.generation.select import Selected
+from tam.generation.kept import Selected
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
+from tam.records import Candidates, Generation
+from tam.shard import journal as module
+from tam.shard.journal import Journal
 
 SAMPLES = {row: Sample(f"s{row}", ["a.png"], "What is it?") for row in range(4)}
 

@@ -16,14 +16,14 @@ from transformers import (
 
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families import FAMILIES, gemma3, generic, llava, llava_next
-from tam.families.checkpoint import load
 from tam.families.crop import seen_box
 from tam.families.interface import Block
-from tam.families.probe import probe
-from tam.families.prompt import prepare, showing
-from tam.generation.answer import answer_batch
 from tam.layout import Grid
 from tam.media import Media
+from tam.model.checkpoint import load
+from tam.model.decoding import answer_batch
+from tam.model.probe import probe
+from tam.model.prompt import prepare, showing
 from tam.render.overlay import Panel, heat
 from tests import tiny
 from tests.conformance import film, pictures

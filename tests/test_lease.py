@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tam import lease, stop
-from tam.lease import Lease, Owner
+from tam.system import lease, stop
+from tam.system.lease import Lease, Owner
 
-TAKE = "import sys, time; from pathlib import Path; from tam.lease import Lease; "
+TAKE = "import sys, time; from pathlib import Path; from tam.system.lease import Lease; "
 
 
 @pytest.fixture(autouse=True)

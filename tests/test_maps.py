@@ -6,12 +6,13 @@ import h5py
 import numpy as np
 import pytest
 
-from tam.cache import Candidates, Generation, Piece, write_generations
+from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import read_maps, write_maps
-from tam.methods import METHODS, method, rank, title
+from tam.methods.registry import METHODS, method, rank, title
 from tam.protocol import FIXED, REFERENCE
+from tam.records import Candidates, Generation, Piece
 
 LENGTH, PROMPT, ANSWER = 10, 2, 3
 TOKENS = np.array([1, 2, 3, 3, 3, 10, 11, 4, 5, 6, 20, 21, 7], np.int32)

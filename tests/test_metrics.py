@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tam import manifest, tagging
-from tam.cache import Candidates, Generation, Piece, write_generations
+from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.metrics import stage
@@ -30,6 +30,7 @@ from tam.metrics.language import NO_WORDNET, language, longest_common_subsequenc
 from tam.metrics.localisation import OBJECT_METRICS, localise, names, score
 from tam.metrics.pointing import object_boxes, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
+from tam.records import Candidates, Generation, Piece
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
 from tests.check_golden_evaluate import check_evaluate
 from tests.shared import shared

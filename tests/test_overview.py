@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from tam.errors import SchemaError
-from tam.overview import write_overview
-from tam.published import read_published
-from tam.summary import Run
+from tam.tables.overview import write_overview
+from tam.tables.published import read_published
+from tam.tables.summary import Run
 from tests.browser import Browser
 from tests.test_tables import HOW, A, B, _file
 

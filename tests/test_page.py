@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tam import manifest
-from tam.cache import Candidates, Generation, Piece, write_generations
+from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps, write_maps
 from tam.media import open_media
 from tam.metrics import write_metrics
-from tam.page import STEPS, RunFiles, by_word, literal, runs, write_page
+from tam.page.stage import STEPS, RunFiles, by_word, literal, runs, write_page
 from tam.protocol import FIXED
+from tam.records import Candidates, Generation, Piece
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
 from tam.render.tokens import Token, shape, units

@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tam.core import token_activation_maps
 from tam.errors import InputError
+from tam.methods.core import token_activation_maps
+from tam.methods.plan import plan
 from tam.protocol import FIXED, REFERENCE
-from tam.reference import PublishedCode, find_spans, locate, plan
+from tests.published_code import PublishedCode, find_spans, locate
 from tests.shared import shared
 
 # ---- where the parts are

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from tam import manifest
-from tam.cache import Generation, write_generations
+from tam.cache import write_generations
 from tam.errors import InputError, RenderError
 from tam.layout import Grid
 from tam.maps import write_maps
 from tam.media import open_media
-from tam.methods import METHODS
+from tam.methods.registry import METHODS
 from tam.protocol import FIXED
+from tam.records import Generation
 from tam.render import Look, draw, render, stage, xelatex
 from tam.render.colors import table
 from tests.answers import END, generation, needs_tex, picture, sample

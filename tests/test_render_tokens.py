@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tam.families.pieces import sentencepiece_bytes
+from tam.model.vocabulary import sentencepiece_bytes
 from tam.render import fonts, tokens
 from tam.render.colors import BLACK, COLORMAPS, JET, LATER, WHITE, colored, for_text, table
 from tam.render.tokens import Token, lay_out, page, shape, units

@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from tam import status
-from tam.cache import Generation, write_generations
-from tam.lease import Owner
-from tam.status import describe, survey
+from tam import progress as status
+from tam.cache import write_generations
+from tam.progress import describe, survey
+from tam.records import Generation
+from tam.system.lease import Owner
 from tests.test_cache import made
 
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tam import statistics
 from tam.errors import InputError, SchemaError
 from tam.metrics.stage import SCHEMA
-from tam.summary import METRICS, Run, difference, find_runs, summarise
-from tam.tables import write_tables
+from tam.tables import statistics
+from tam.tables.ablation import write_tables
+from tam.tables.summary import METRICS, Run, difference, find_runs, summarise
 
 HOW = {"protocol": "fixed", "method": "tam", "tagger": "a fake tagger"}
 

@@ -11,10 +11,10 @@ from PIL import Image
 from tam.errors import InputError
 from tam.explanation import explain
 from tam.families import FAMILIES
-from tam.families.prompt import prepare, render
-from tam.families.video import metadata_of, sampling_of
 from tam.manifest import Sample
 from tam.media import Film, open_media, open_shown, read_video, two_a_second
+from tam.model.prompt import prepare, render
+from tam.model.video import metadata_of, sampling_of
 from tam.render.overlay import panels
 from tests import tiny
 from tests.shared import shared

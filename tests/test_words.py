@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tam import tagging
-from tam.cache import Piece
 from tam.errors import InputError
+from tam.records import Piece
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, groups, label, published_groups, read_words
 from tests.shared import shared
 

@@ -16,8 +16,8 @@ from tam import manifest
 from tam.datasets import coco, entries
 from tam.datasets.coco import Image
 from tam.errors import InputError
-from tam.files import atomic
 from tam.manifest import Sample
+from tam.system.atomic import atomic
 
 # Points this many times the image's size away are no drawing: pycocotools walks every pixel on the way to them.
 FAR = 10

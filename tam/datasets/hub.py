@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from tam.datasets import archives, entries
 from tam.errors import InputError
-from tam.files import atomic
+from tam.system.atomic import atomic
 
 logger = logging.getLogger(__name__)
 

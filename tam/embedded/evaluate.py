@@ -16,7 +16,7 @@ from tam.datasets.emoji import grammar
 from tam.datasets.emoji import scenes as emoji
 from tam.embedded import CHECKPOINT
 from tam.explanation import Explanation, explain
-from tam.families.checkpoint import load
+from tam.model.checkpoint import load
 
 ONE = ((1, 1),)
 SIZE = 128  # pixels, as in training

@@ -9,7 +9,7 @@ import nltk
 
 from tam.datasets.emoji import grammar
 from tam.embedded import LEXICON
-from tam.files import atomic
+from tam.system.atomic import atomic
 
 
 def lexicon() -> dict[str, str]:

@@ -15,9 +15,9 @@ from tam.errors import ModelError, TamError
 from tam.families import qwen2_vl
 from tam.families.crop import seen_box
 from tam.families.interface import Asked, Block, Family, image_id
-from tam.families.probe import probe
 from tam.layout import Grid
 from tam.media import Media
+from tam.model.probe import probe
 
 CELLS, ENOUGH = 12, 0.75  # cells that are painted, and the part of them whose own token must move most
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tam.cache import Generation, read_generations
+from tam.cache import read_generations
 from tam.errors import InputError
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps
 from tam.media import open_shown
-from tam.methods import rank
+from tam.methods.registry import rank
 from tam.metrics.stage import answer_words
 from tam.protocol import FIXED
+from tam.records import Generation
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels, read_mask
 from tam.tagging import choose

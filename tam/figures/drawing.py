@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 
 from tam.figures.data import MAIN, METRICS, Drawn, correlations, unscored_words
-from tam.methods import rank, title
+from tam.methods.registry import rank, title
 from tam.render.colors import JET
 from tam.render.overlay import evenly, mosaic
 from tam.render.tokens import shape

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from tam.families.interface import Family
-from tam.families.prompt import Prepared, check_room, prepare
-from tam.generation.answer import Answer, answer_batch, answer_ids, given_answers
 from tam.media import Media
+from tam.model.decoding import Answer, answer_batch, answer_ids, given_answers
+from tam.model.prompt import Prepared, check_room, prepare
 
 
 def ask(

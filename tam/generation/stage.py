@@ -13,11 +13,13 @@ import torch
 import transformers
 
 import tam
-from tam import stop
-from tam.cache import VERSION, Generation
+from tam.cache import VERSION
 from tam.errors import InputError
 from tam.families import family_of
-from tam.families.checkpoint import (
+from tam.generation.given_answers import read_answers
+from tam.generation.kept import Selected
+from tam.manifest import Sample, Shard, read
+from tam.model.checkpoint import (
     config_of,
     device_of,
     dtype_of,
@@ -26,16 +28,15 @@ from tam.families.checkpoint import (
     load_from,
     locate,
 )
-from tam.generation.ahead import workers_for
-from tam.generation.answer import check_layer
-from tam.generation.batches import Work
-from tam.generation.behind import behind
-from tam.generation.given import read_answers
-from tam.generation.journal import Journal
-from tam.generation.room import Room
-from tam.generation.select import Selected
-from tam.manifest import Sample, Shard, read
-from tam.store import Store
+from tam.model.decoding import check_layer
+from tam.records import Generation
+from tam.shard.background import behind
+from tam.shard.batches import Work
+from tam.shard.journal import Journal
+from tam.shard.memory import Room
+from tam.shard.prefetch import workers_for
+from tam.shard.store import Store
+from tam.system import stop
 
 logger = logging.getLogger(__name__)
 

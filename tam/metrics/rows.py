@@ -15,8 +15,8 @@ class Row(NamedTuple):
         token: index of the word's first token in the answer, -1 for a whole sample.
         word: the word; for the metric "answer" the whole answer; else "".
         label: category id, or a label of tam.words; 0 for a whole sample.
-        metric: a key of tam.summary.METRICS but f1_iou; or word (only with a status), answer (its number of tokens,
-            with the status of the generation).
+        metric: a key of tam.tables.summary.METRICS but f1_iou; or word (only with a status), answer (its number of
+            tokens, with the status of the generation).
         value: from 0 to 1, NaN where there is none.
         status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means.
     """

@@ -11,9 +11,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from tam import cache, manifest, tagging
-from tam.cache import Generation
 from tam.errors import InputError, SchemaError
-from tam.files import atomic
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps_header, read_pairs
@@ -24,6 +22,8 @@ from tam.metrics.localisation import OBJECT_METRICS, localise, names
 from tam.metrics.pointing import Box
 from tam.metrics.rows import Row, whole
 from tam.protocol import Protocol
+from tam.records import FAILED, Generation
+from tam.system.atomic import atomic
 from tam.words import Word, read_words
 
 SCHEMA = pa.schema(
@@ -94,7 +94,7 @@ def score_sample(
     protocol: Protocol,
 ) -> tuple[str, list[Row]]:
     """Rows of one sample, the first of them about the answer itself, and the sample's status."""
-    failure = next((status for status in (generation.status, maps.status) if status.startswith(cache.FAILED)), None)
+    failure = next((status for status in (generation.status, maps.status) if status.startswith(FAILED)), None)
     if failure:
         return failure, [Row(-1, "", 0, "answer", np.nan, failure)]
     status = generation.status

@@ -1,6 +1,6 @@
 """What of a generation is shown: its tokens, the words that they make up, and the candidates beside them."""
 
-from tam.cache import Generation
+from tam.records import Generation
 from tam.render.tokens import Token
 from tam.words import groups
 

@@ -18,11 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from tam import cache, manifest
-from tam.cache import Generation
 from tam.errors import InputError, RenderError, SchemaError, TamError
-from tam.files import atomic_folder
 from tam.maps import read_maps
 from tam.media import Media, open_shown
+from tam.records import FAILED, Generation
 from tam.render import answer as shown_of
 from tam.render import pillow, xelatex
 from tam.render.colors import BLACK, NOTE, table
@@ -40,6 +39,7 @@ from tam.render.overlay import (
     resized,
 )
 from tam.render.tokens import ASCENT, FOOT, MARGIN, Page, Piece, TextLayout, fitting, lay_out, note, page
+from tam.system.atomic import atomic_folder
 
 log = logging.getLogger(__name__)
 WITHOUT_TEX = "no xelatex on PATH: token text is drawn by Pillow, and there is no tokens.pdf"
@@ -151,7 +151,7 @@ def render(
         for answer, sample_maps in itertools.chain.from_iterable(map(_pairs, generation, maps)):
             if answer.id not in wanted:
                 continue
-            failure = next((s for s in (answer.status, sample_maps.status) if s.startswith(cache.FAILED)), None)
+            failure = next((s for s in (answer.status, sample_maps.status) if s.startswith(FAILED)), None)
             try:
                 if failure:
                     raise RenderError("nothing to draw", got=failure)

@@ -22,11 +22,11 @@ from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from tam.cache import write_generations
 from tam.families import FAMILIES
-from tam.families.prompt import Prepared, prepare
-from tam.generation.answer import answer_batch, collate
-from tam.generation.select import select
+from tam.generation.kept import select
 from tam.manifest import Sample
 from tam.media import Media
+from tam.model.decoding import answer_batch, collate
+from tam.model.prompt import Prepared, prepare
 from tests import tiny
 from tests.bench import result
 from tests.test_cache import made

@@ -29,16 +29,16 @@ from tam.datasets import coco
 from tam.datasets.emoji import scenes
 from tam.embedded import CHECKPOINT
 from tam.families import family_of
-from tam.families.checkpoint import load
-from tam.families.prompt import Prepared
-from tam.generation.ahead import Preparing, prepared, workers_for
-from tam.generation.answer import answer_batch, collate, padding_of
-from tam.generation.batches import Work
-from tam.generation.behind import behind
-from tam.generation.journal import Journal
-from tam.generation.room import MOST, ON_CPU, Room
-from tam.generation.select import in_words, select_numbers
+from tam.generation.kept import in_words, select_numbers
 from tam.manifest import Sample, read
+from tam.model.checkpoint import load
+from tam.model.decoding import answer_batch, collate, padding_of
+from tam.model.prompt import Prepared
+from tam.shard.background import behind
+from tam.shard.batches import Work
+from tam.shard.journal import Journal
+from tam.shard.memory import MOST, ON_CPU, Room
+from tam.shard.prefetch import Preparing, prepared, workers_for
 from tests import tiny
 from tests.bench import result
 

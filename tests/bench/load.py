@@ -19,7 +19,7 @@ import numpy as np
 from tam import manifest
 from tam.layout import Grid
 from tam.manifest import Sample
-from tam.store import Store
+from tam.shard.store import Store
 
 COUNTS = (2_000, 5_000, 20_000)
 BATCH = 8

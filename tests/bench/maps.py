@@ -19,10 +19,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tam.core import token_activation_maps
+from tam.methods.core import token_activation_maps
+from tam.methods.plan import plan
 from tam.protocol import REFERENCE
-from tam.reference import find_spans, locate, plan
 from tests.bench import result
+from tests.published_code import find_spans, locate
 
 VOCABULARY = 151_936
 TEXT = (

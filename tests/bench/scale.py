@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from tam import manifest
-from tam.cache import Candidates, Generation, Piece, write_generations
+from tam.cache import write_generations
 from tam.layout import Grid, Layout
+from tam.records import Candidates, Generation, Piece
 
 SIZES = (500, 1000, 2000, 5000)
 ROWS, COLUMNS, WIDTH, HEIGHT = 18, 24, 640, 480
@@ -120,8 +121,8 @@ def stage(name: str, folder: Path) -> None:
         files = (folder / file for file in ("generation.h5", "maps.h5", "manifest.jsonl", "metrics.parquet"))
         write_metrics(*files, FIXED)
     else:
-        from tam.summary import Run
-        from tam.tables import write_tables
+        from tam.tables.ablation import write_tables
+        from tam.tables.summary import Run
 
         write_tables([Run("coco", "synthetic", "tam", [folder / "metrics.parquet"])], folder / "tables")
 

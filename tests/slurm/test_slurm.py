@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tam.lease import Owner
+from tam.system.lease import Owner
 from tests.test_faults import content, parts, wait_for
 
 pytestmark = pytest.mark.slurm

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tam.lease import Owner
+from tam.system.lease import Owner
 from tests.test_faults import content, parts, wait_for
 from tests.workflow.test_workflow import CONFIG, ROOT, RUN, snakemake
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tam import statistics
 from tam.errors import InputError, SchemaError
-from tam.methods import title
+from tam.methods.registry import title
 from tam.metrics.stage import SCHEMA
+from tam.tables import statistics
 
 GROUPS = {
     "As published": {

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tam.cache import Generation
-from tam.core import Maps, to_uint8
 from tam.errors import InputError
+from tam.methods.core import to_uint8
+from tam.records import Generation, Maps
 
 WIDTH = 0.25
 """Standard deviation of the centre's Gaussian, in heights and widths of a grid."""

@@ -16,9 +16,9 @@ from pathlib import Path
 import h5py
 
 from tam.errors import InputError
-from tam.lease import TTL, Owner
 from tam.manifest import Shard
-from tam.store import FOLDER
+from tam.shard.store import FOLDER
+from tam.system.lease import TTL, Owner
 
 # What may go wrong with a file that is being written, replaced or deleted, or is damaged.
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)

@@ -1,17 +1,17 @@
-"""What the published code does around the arithmetic: which tokens it explains, as which classes, in which order.
+"""The published code's behaviour around the arithmetic, call by call, so that its outputs can be compared.
 
-``find_spans`` and ``plan`` serve both protocols. ``PublishedCode`` behaves as the published entry point does, call by
-call, errors included, so that its outputs can be compared. All arithmetic is that of ``tam.core``.
+``PublishedCode`` behaves as the published entry point does, errors included. All arithmetic is that of ``tam.methods``.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from tam import core
 from tam.errors import InputError
+from tam.methods import core
+from tam.methods.plan import explained
 from tam.protocol import REFERENCE, Protocol
 
 Marker = int | list[int]
@@ -72,91 +72,6 @@ def find_spans(
         slice(find("prompt_id", 0, True) + 1, find("prompt_id", 1, False)),
         slice(find("answer_id", 0, True) + 1, None),
     )
-
-
-# ---- which class each token is explained as
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The maps of a sample, in order: those of the prompt, then one a token of the answer.
-
-    Attributes:
-        classes: vocabulary id whose logits make each map.
-        rows: position whose candidates belong to each map.
-        pieces: what each token says; of another length than ``classes`` where tokenising again changed it.
-        prompt_count: how many of the maps are the prompt's.
-    """
-
-    classes: list[int]
-    rows: list[int]
-    pieces: list[Hashable]
-    prompt_count: int
-
-
-def plan(
-    tokens: Sequence[int],
-    prompt: Sequence[int],
-    answer: int,
-    retokenised_prompt: Sequence[Hashable],
-    retokenised_answer: Sequence[Hashable],
-    first_candidate: int,
-    protocol: Protocol,
-) -> Plan:
-    """Plan all maps of a complete sample.
-
-    Args:
-        tokens: the whole sequence.
-        prompt: positions of the user's words.
-        answer: position of the answer's first token.
-        retokenised_prompt, retokenised_answer: pieces (ids or strings) after decoding and tokenising again.
-        first_candidate: the most likely class at the first of the user's words.
-
-    Raises:
-        InputError: tokenising again made so many pieces that the published code runs out of tokens.
-    """
-    said_in_prompt, said_in_answer = [tokens[position] for position in prompt], list(tokens[answer:])
-    if protocol.retokenised_pieces:
-        said_in_prompt, said_in_answer = list(retokenised_prompt), list(retokenised_answer)
-    count, rounds = len(said_in_prompt), len(tokens) - answer
-    # Where there are more pieces than tokens, the published code runs on into the template.
-    positions = [*prompt, *range(prompt[-1] + 1 if len(prompt) else answer, len(tokens))]
-    steps = [(0, index) for index in range(count + 1)] + [(step, count + step) for step in range(1, rounds)]
-    try:
-        explained = [_explained(tokens, positions, answer, answer - 1, count, *step, protocol) for step in steps]
-    except IndexError as error:
-        raise InputError("more pieces than tokens", got=f"{count} pieces of the prompt") from error
-    classes = [first_candidate if cls is None else int(cls) for cls, _ in explained]
-    return Plan(classes, [int(row) for _, row in explained], said_in_prompt + said_in_answer, count)
-
-
-def _explained(
-    tokens: Sequence[int],
-    prompt: Sequence[int],
-    answer: int,
-    last: int,
-    count: int,
-    step: int,
-    index: int,
-    protocol: Protocol,
-) -> tuple[int | None, int]:
-    """Class and row of one map; class None stands for the most likely one in that row.
-
-    Args:
-        prompt: positions of the prompt's words and of what follows them.
-        answer: position of the answer's first token; ``last``, that of the prompt sequence's last token.
-        count: pieces of the prompt.
-        step: of the generation; 0 for the maps of the prompt and of the answer's first token.
-        index: of the piece.
-    """
-    if step:
-        return tokens[answer + step], last + step
-    if index == count:
-        return tokens[last if protocol.first_answer_class_is_last_prompt_token else last + 1], last
-    position = prompt[index]
-    if index == 0 and protocol.first_prompt_class_is_argmax:
-        return None, position
-    return tokens[position], position
 
 
 # ---- the published entry point
@@ -250,7 +165,7 @@ class PublishedCode:
     def _explain(self, step: int, index: int, draws: bool) -> None:
         spans, (prompt, answer) = self.spans, self.pieces
         positions = range(spans.prompt.start, len(self._tokens))
-        cls, row = _explained(
+        cls, row = explained(
             self._tokens, positions, spans.answer.start, self._length - 1, len(prompt), step, index, REFERENCE
         )
         candidates = np.argsort(-self._logits[row], kind="stable")[:3]

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tam.cache import OK, TRUNCATED, Candidates, Generation
 from tam.errors import NotFiniteError
-from tam.families.pieces import piece_of
-from tam.families.prompt import Prepared
-from tam.generation.answer import Answer, end_ids
-from tam.generation.head import best_rows, blocks, joined
 from tam.layout import Layout
 from tam.manifest import Sample
+from tam.model.decoding import Answer, end_ids
+from tam.model.head import best_rows, blocks, joined
+from tam.model.prompt import Prepared
+from tam.model.vocabulary import piece_of
+from tam.records import OK, TRUNCATED, Candidates, Generation
 
 
 @dataclass(frozen=True)

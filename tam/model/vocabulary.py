@@ -3,7 +3,7 @@
 import functools
 import re
 
-from tam.cache import Piece
+from tam.records import Piece
 
 
 def piece_of(tokenizer, id: int) -> Piece:

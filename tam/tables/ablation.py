@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from tam.errors import InputError
-from tam.files import atomic
-from tam.methods import rank, title
-from tam.statistics import RESAMPLES
-from tam.summary import (
+from tam.methods.registry import rank, title
+from tam.system.atomic import atomic
+from tam.tables.formats import Cell, Panel, Table, latex, markdown
+from tam.tables.statistics import RESAMPLES
+from tam.tables.summary import (
     ANSWER,
     GROUPS,
     METRICS,
@@ -30,7 +31,6 @@ from tam.summary import (
     find_runs,
     summarise,
 )
-from tam.tabular import Cell, Panel, Table, latex, markdown
 
 BASE = "tam"
 """What the other methods are compared with."""

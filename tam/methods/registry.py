@@ -11,13 +11,13 @@ from functools import partial
 
 import numpy as np
 
-from tam import controls
-from tam.cache import Generation
-from tam.core import Maps, to_uint8, token_activation_maps
 from tam.errors import InputError
-from tam.filters import FILTERS, KERNELS, Filter
+from tam.methods import controls
+from tam.methods.core import to_uint8, token_activation_maps
+from tam.methods.filters import FILTERS, KERNELS, Filter
+from tam.methods.plan import Plan, plan
 from tam.protocol import Protocol
-from tam.reference import Plan, plan
+from tam.records import Generation, Maps
 
 Method = Callable[[Generation, Protocol, bool], Maps]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from tam.errors import SchemaError
-from tam.summary import METRICS
+from tam.tables.summary import METRICS
 
 REQUIRED = {"dataset", "model", "source", "found", "hand", "values"}
 OPTIONAL = {"note", "comparable"}

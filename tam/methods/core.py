@@ -19,12 +19,12 @@ import itertools
 import math
 import sys
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tam.errors import InputError, LayoutError, NotFiniteError, PublishedError
 from tam.protocol import FIXED, REFERENCE, Protocol
+from tam.records import Maps
 
 # Bytes of a plane that the filter works on: on a CPU, some twenty planes stay in the cache; on a GPU, fit its memory.
 CPU_BLOCK, GPU_BLOCK = 1 << 15, 1 << 24
@@ -35,24 +35,6 @@ MERGE_COLUMNS = (
     (0, 3), (3, 6), (0, 3), (1, 4), (4, 7), (1, 4), (2, 5), (5, 8),
     (2, 5), (1, 3), (5, 7), (2, 6), (4, 6), (2, 4), (2, 3), (5, 6),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Where one sample's tokens come from.
-
-    Attributes:
-        maps: float32 (float64 if exact) [token, vision], in [0, 1].
-        uint8: [token, vision], ``maps`` x 255 without its fraction.
-        relevance: float32 [token, row], how much an earlier token speaks for this one, on the scale of the image
-            scores before the filter; 0 for the token itself and later ones.
-        scale: float64 [token], the factor of the interference that was subtracted; NaN where none was.
-    """
-
-    maps: np.ndarray
-    uint8: np.ndarray
-    relevance: np.ndarray
-    scale: np.ndarray
 
 
 def token_activation_maps(

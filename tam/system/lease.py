@@ -19,7 +19,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tam import stop
+from tam.system import stop
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-from tam.cache import Generation, merge, read_generations, read_header, write_generations
+from tam.cache import merge, read_generations, read_header, write_generations
 from tam.errors import SchemaError
-from tam.files import atomic
-from tam.lease import Lease
+from tam.records import Generation
+from tam.system.atomic import atomic
+from tam.system.lease import Lease
 
 logger = logging.getLogger(__name__)
 

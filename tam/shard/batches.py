@@ -8,17 +8,17 @@ from pathlib import Path
 
 import torch
 
-from tam.cache import Generation
 from tam.errors import InputError, NotFiniteError, TamError
 from tam.families.interface import Family
-from tam.families.prompt import Prepared, check_room
-from tam.generation.ahead import Preparing
-from tam.generation.ahead import prepared as ahead
-from tam.generation.answer import answer_batch, answer_ids, end_ids, given_answers
-from tam.generation.room import Room, out_of_memory
-from tam.generation.select import Selected, in_words, select_numbers
+from tam.generation.kept import Selected, in_words, select_numbers
 from tam.manifest import Sample
 from tam.media import picture_size
+from tam.model.decoding import answer_batch, answer_ids, end_ids, given_answers
+from tam.model.prompt import Prepared, check_room
+from tam.records import Generation
+from tam.shard.memory import Room, out_of_memory
+from tam.shard.prefetch import Preparing
+from tam.shard.prefetch import prepared as ahead
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from tam.cache import DTYPES, FAILED, Candidates, Generation, layout_meta, narrow, read_layout, widen
-from tam.files import atomic
-from tam.generation.select import Selected
-from tam.hdf5 import DAMAGE
+from tam.cache import DTYPES, layout_meta, narrow, read_layout, widen
+from tam.generation.kept import Selected
 from tam.manifest import Sample
+from tam.records import FAILED, Candidates, Generation
+from tam.system.atomic import atomic
+from tam.system.hdf5 import DAMAGE
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from tam.errors import ModelError
 from tam.families.interface import Family
-from tam.families.prompt import Prepared, prepare
-from tam.families.video import sampling_of
 from tam.manifest import Sample
 from tam.media import open_media
+from tam.model.prompt import Prepared, prepare
+from tam.model.video import sampling_of
 
 MOST_WORKERS = 16
 # Samples that wait for the device, for each worker. One of 640 x 480 pixels is 7 MB for Qwen2-VL.

@@ -1,12 +1,12 @@
 """The page: runs -> ``index.html`` with files beside it, to explore answers and maps in a browser, from disk.
 
-Python writes data and pictures; the scripts in ``page_assets`` only show them::
+Python writes data and pictures; the scripts in ``assets`` only show them::
 
     index.html
     page/gallery.js           a line on every sample, names, colour maps
     page/RUN/ROW.js           one sample: its text, scores and the maps of every method; loaded when it is opened
     page/RUN/ROW-PANEL.webp   its pictures
-    page/*.css, page/*.js     copies of ``page_assets``
+    page/*.css, page/*.js     copies of ``assets``
 
 A page of one sample (``single_page``) holds all of this in one file.
 
@@ -36,17 +36,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from tam import manifest
-from tam.cache import Generation
 from tam.errors import InputError, TamError
-from tam.files import atomic, atomic_folder
 from tam.maps import SampleMaps, read_pairs
 from tam.media import Media, open_shown
-from tam.methods import rank, title
+from tam.methods.registry import rank, title
+from tam.records import Generation
 from tam.render import answer
 from tam.render.colors import COLORMAPS, table
 from tam.render.overlay import Panel, panels
 from tam.render.tokens import Shaped, Token, Unit, shape, units
-from tam.summary import METRICS, find_runs, summarise
+from tam.system.atomic import atomic, atomic_folder
+from tam.tables.summary import METRICS, find_runs, summarise
 
 FOLDER = "page"
 ONE, SEVERAL, QUALITY = 480, 320, 75  # largest mean width of one picture, and of several, in pixels; of WebP
@@ -325,7 +325,7 @@ def _copy_assets(out: Path) -> str:
 
 
 def _assets() -> dict[str, str]:
-    return {asset.name: asset.read_text(encoding="utf-8") for asset in files("tam").joinpath("page_assets").iterdir()}
+    return {asset.name: asset.read_text(encoding="utf-8") for asset in files("tam.page").joinpath("assets").iterdir()}
 
 
 def _in_one_file(index: str, style: str, scripts: Sequence[str]) -> str:

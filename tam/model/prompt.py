@@ -10,9 +10,9 @@ import torch
 
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families.interface import Asked, Block, Family
-from tam.families.video import video_options
 from tam.layout import Layout
 from tam.media import Media
+from tam.model.video import video_options
 
 # Stands for the person's words in the chat template: a private-use character, so that no template holds it.
 PLACE = "\ue000"

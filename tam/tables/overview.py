@@ -18,11 +18,9 @@ from string import Template
 import numpy as np
 import pandas as pd
 
-from tam.filters import FILTERS, KERNELS
-from tam.methods import rank, title
-from tam.published import Published, read_published
-from tam.summary import METRICS, Run, Summary
-from tam.tables import (
+from tam.methods.filters import FILTERS, KERNELS
+from tam.methods.registry import rank, title
+from tam.tables.ablation import (
     BASE,
     HOW_TO_READ,
     NO_VALUE,
@@ -35,7 +33,9 @@ from tam.tables import (
     summarise_all,
     write,
 )
-from tam.tabular import Cell, Panel, Row, Table, html, latex, markdown
+from tam.tables.formats import Cell, Panel, Row, Table, html, latex, markdown
+from tam.tables.published import Published, read_published
+from tam.tables.summary import METRICS, Run, Summary
 
 MAIN = ("obj_iou", "func_iou", "f1_iou")
 CONTROLS = ("random", "centre", "permuted", "activation")
@@ -256,5 +256,5 @@ def _tidy(cells: list[Measured]) -> pd.DataFrame:
 
 def page(tables: Sequence[Table]) -> str:
     """All tables on one page of HTML that needs nothing beside it."""
-    template = Template((files("tam.page_assets") / "tables.html").read_text(encoding="utf-8"))
+    template = Template((files("tam.tables") / "page.html").read_text(encoding="utf-8"))
     return template.substitute(tables=html(tables), how=escape(f"{HOW_TO_READ} {PUBLISHED_NOTE}"), none=NO_VALUE)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from tam.cache import Candidates
 from tam.errors import InputError, ModelError
 from tam.families.interface import Family
-from tam.families.prompt import Prepared, room_of
-from tam.generation.growing import growing
-from tam.generation.head import best_of, best_rows, candidates_of
+from tam.model.head import best_of, best_rows, candidates_of
+from tam.model.kv_cache import growing
+from tam.model.prompt import Prepared, room_of
+from tam.records import Candidates
 
 
 @dataclass(frozen=True)

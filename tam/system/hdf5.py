@@ -16,9 +16,9 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from tam import stop
 from tam.errors import LayoutError, SchemaError
-from tam.files import atomic
+from tam.system import stop
+from tam.system.atomic import atomic
 
 # What h5py and the parsing raise when bytes are not what they should be.
 DAMAGE = (

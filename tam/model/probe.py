@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from tam.families.interface import Family
-from tam.families.prompt import Prepared, prepare
 from tam.layout import Grid
 from tam.media import Media
+from tam.model.prompt import Prepared, prepare
 
 INSET = 0.2  # of a cell's side that is left unpainted, so that resizing carries little to its neighbours
 

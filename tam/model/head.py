@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from tam.cache import Candidates
+from tam.records import Candidates
 
 CANDIDATES = 5
 

@@ -1,0 +1,1 @@
+"""A loaded model: its checkpoint, its prompt, its decoding, its head."""

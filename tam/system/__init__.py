@@ -1,0 +1,1 @@
+"""Files, locks, signals: what the system does. Imports only errors, and knows no token."""

@@ -1,0 +1,1 @@
+"""Metrics of runs -> means, intervals and differences, as tables for people and programs."""
