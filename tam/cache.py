@@ -22,7 +22,6 @@ from tam.system import hdf5
 KIND, VERSION = "generation", 1
 CURE = "remove it and generate again"
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}  # of the logits: as stored
-SMALL = 1 << 13  # bytes
 MOST_PIXELS = 1 << 30  # of a picture, as a file declares them
 
 
@@ -87,9 +86,7 @@ def _write(group: h5py.Group, generation: Generation) -> None:
     arrays = {} if generation.failed else _arrays(generation)
     group["meta"] = meta
     for name, array in arrays.items():
-        # Small arrays take more time, and more room, as a chunk that is compressed.
-        packed = {"chunks": array.shape, "compression": "gzip", "shuffle": True} if array.nbytes > SMALL else {}
-        group.create_dataset(name, data=array, **packed)
+        hdf5.store(group, name, array)
     if not generation.failed:
         group["logits"].attrs["dtype"] = generation.dtype
     group.attrs["digest"] = _digest(group, meta, arrays)

@@ -104,6 +104,11 @@ class Generation:
         """int32 [answer], the generated ids with the end token."""
         return self.tokens[self.layout.answer :]
 
+    @property
+    def explained(self) -> int:
+        """How many tokens have a map: those of the user's words, and of the answer."""
+        return len(self.prompt_ids) + len(self.answer_ids)
+
     @cached_property
     def _columns(self) -> dict[int, int]:
         return {int(cls): index for index, cls in enumerate(self.classes)}
@@ -129,6 +134,33 @@ class Maps:
     uint8: np.ndarray
     relevance: np.ndarray
     scale: np.ndarray
+
+    @classmethod
+    def plain(cls, maps: np.ndarray, rows: int) -> "Maps":
+        """Maps alone, float [token, vision] in [0, 1]: nothing was subtracted, and no word speaks for another."""
+        maps = maps.astype(np.float32)
+        none = np.zeros((len(maps), rows), np.float32), np.full(len(maps), np.nan)
+        return cls(maps, (maps * 255).astype(np.uint8), *none)
+
+
+@dataclass(frozen=True)
+class SampleMaps:
+    """One method's maps of one sample, as they are stored; every array is empty where the status is "failed: why".
+
+    Attributes:
+        maps: float16 [token, vision]; uint8, relevance, scale: as in ``Maps``.
+    """
+
+    id: str
+    status: str
+    maps: np.ndarray
+    uint8: np.ndarray
+    relevance: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def failed(self) -> bool:
+        return self.status.startswith(FAILED)
 
 
 def _line(why: object) -> str:

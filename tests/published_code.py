@@ -11,7 +11,7 @@ import numpy as np
 
 from tam.errors import InputError
 from tam.methods import core
-from tam.methods.plan import explained
+from tam.methods.plan import class_and_row
 from tam.protocol import REFERENCE, Protocol
 
 Marker = int | list[int]
@@ -165,7 +165,7 @@ class PublishedCode:
     def _explain(self, step: int, index: int, draws: bool) -> None:
         spans, (prompt, answer) = self.spans, self.pieces
         positions = range(spans.prompt.start, len(self._tokens))
-        cls, row = explained(
+        cls, row = class_and_row(
             self._tokens, positions, spans.answer.start, self._length - 1, len(prompt), step, index, REFERENCE
         )
         candidates = np.argsort(-self._logits[row], kind="stable")[:3]

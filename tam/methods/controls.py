@@ -1,6 +1,6 @@
 """Maps that a method must beat: noise, the centre, and the evidence of another class.
 
-None needs the model. A control without a scale or text relevance has NaN and 0 there.
+None needs the model.
 """
 
 import hashlib
@@ -9,26 +9,31 @@ from dataclasses import replace
 import numpy as np
 
 from tam.errors import InputError
-from tam.methods.core import to_uint8
+from tam.methods.cached import Cached
 from tam.records import Generation, Maps
 
 WIDTH = 0.25
 """Standard deviation of the centre's Gaussian, in heights and widths of a grid."""
 
 
-def random(generation: Generation) -> Maps:
+def random(cached: Cached) -> np.ndarray:
     """Uniform noise in every cell, other noise for every token; the same again for the same sample id and token."""
-    vision = len(generation.layout.vision)
-    return _maps(generation, np.stack([_seeded(generation.id, t).random(vision) for t in range(_tokens(generation))]))
+    made, tokens = cached.generation, range(cached.generation.explained)
+    return np.stack([_seeded(made.id, token).random(len(made.layout.vision)) for token in tokens])
 
 
-def centre(generation: Generation) -> Maps:
+def centre(cached: Cached) -> np.ndarray:
     """A Gaussian in the middle of every grid, the same for every token: where photographers put things."""
-    grids = []
+    generation, grids = cached.generation, []
     for grid in generation.layout.grids:
         down, across = ((np.arange(n) + 0.5) / n - 0.5 for n in (grid.rows, grid.columns))
         grids.append(np.exp(-(down[:, None] ** 2 + across**2) / (2 * WIDTH**2)).ravel())
-    return _maps(generation, np.tile(np.concatenate(grids), (_tokens(generation), 1)))
+    return np.tile(np.concatenate(grids), (generation.explained, 1))
+
+
+def permuted(cached: Cached) -> Maps:
+    """TAM of another class of the same answer, see ``other_classes``."""
+    return replace(cached, generation=other_classes(cached.generation)).tam
 
 
 def other_classes(generation: Generation) -> Generation:
@@ -53,13 +58,3 @@ def other_classes(generation: Generation) -> Generation:
 def _seeded(id: str, token: int) -> np.random.Generator:
     digest = hashlib.sha256(f"{id}\n{token}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
-
-
-def _tokens(generation: Generation) -> int:
-    return len(generation.prompt_ids) + len(generation.answer_ids)
-
-
-def _maps(generation: Generation, maps: np.ndarray) -> Maps:
-    tokens, rows = len(maps), len(generation.logits) - maps.shape[1]
-    maps = maps.astype(np.float32)
-    return Maps(maps, to_uint8(maps), np.zeros((tokens, rows), np.float32), np.full(tokens, np.nan))

@@ -4,7 +4,7 @@
     interference_weights         Eq. 2     how much each earlier token speaks for a token
     estimated_causal_inference   Eq. 2, 5  take out what the earlier tokens explain already
     joint_normalisation                    image scores and text scores to [0, 1], together
-    rank_gaussian_filter         Eq. 6, 7  a median that grows softer where a window varies more
+    rank_gaussian_filter         Eq. 6, 7  a median that grows softer where a window varies more (``rank_filter.py``)
     token_activation_maps                  all of it, for every token of a sample
 
 Axes: ``token``, the explained ones (of the prompt's words, then of the answer); ``vision``, the vision tokens, grid
@@ -15,31 +15,22 @@ There are two ways to the same maps. Fast: float32, sums in any order. Exact: Nu
 rounds, for the same uint8 to the bit. At most one pixel in 10,000 differs between them, by 1.
 """
 
-import itertools
 import math
-import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tam.errors import InputError, LayoutError, NotFiniteError, PublishedError
+from tam.methods.arrays import Array, namespace, to_numpy
+from tam.methods.rank_filter import filter_grids
 from tam.protocol import FIXED, REFERENCE, Protocol
 from tam.records import Maps
 
-# Bytes of a plane that the filter works on: on a CPU, some twenty planes stay in the cache; on a GPU, fit its memory.
-CPU_BLOCK, GPU_BLOCK = 1 << 15, 1 << 24
-
-# Floyd's sorting network of nine: within three columns of three, then across them.
-SORT_COLUMN = ((0, 1), (1, 2), (0, 1))
-MERGE_COLUMNS = (
-    (0, 3), (3, 6), (0, 3), (1, 4), (4, 7), (1, 4), (2, 5), (5, 8),
-    (2, 5), (1, 3), (5, 7), (2, 6), (4, 6), (2, 4), (2, 3), (5, 6),
-)  # fmt: skip
-
 
 def token_activation_maps(
-    image,
-    text,
+    image: Array,
+    text: Array,
     pieces: Sequence[Hashable],
     prompt_count: int,
     shapes: Sequence[tuple[int, int]],
@@ -71,40 +62,109 @@ def token_activation_maps(
         PublishedError: the published code stops here, and the protocol follows it.
     """
     check_cap(eci_cap, protocol)
+    known = activations(image, text, pieces, prompt_count, shapes, protocol=protocol, exact=exact, where=where)
+    causal = without_interference(known, cap=eci_cap, exact=exact) if interference else with_interference(known)
+    return maps_of(causal, known, rank_filter=rank_filter, protocol=protocol, exact=exact)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What all maps of a sample begin with.
+
+    Attributes:
+        image: float32 [token, vision]; text: float32 [token, row]: rectified logits of each token's class.
+        context: bool [token, row], the earlier tokens whose interference a token has.
+        seen: bool [token, row], the text scores that take part in its normalisation.
+        shapes: rows and columns of each grid.
+    """
+
+    image: Array
+    text: Array
+    context: Array
+    seen: Array
+    shapes: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Causal:
+    """The evidence that is a token's own.
+
+    Attributes:
+        image: [token, vision], scores; float64 if exact, else float32.
+        removed: bool [token], whether it had interference, which was subtracted.
+        scale: float64 [token], the factor of what was subtracted; NaN where nothing was.
+    """
+
+    image: Array
+    removed: Array
+    scale: Array
+
+
+def activations(
+    image: Array,
+    text: Array,
+    pieces: Sequence[Hashable],
+    prompt_count: int,
+    shapes: Sequence[tuple[int, int]],
+    *,
+    protocol: Protocol = FIXED,
+    exact: bool = False,
+    where: object = None,
+) -> Activations:
+    """Rectified logits, and who sees whom; arguments and errors as ``token_activation_maps``."""
     _check(image, text, pieces, prompt_count, shapes, protocol, where)
     image, text = activation(image), activation(text)
     if exact:
-        image, text = _numpy(image), _numpy(text)
-    xp = _namespace(image)
+        image, text = to_numpy(image), to_numpy(text)
+    xp = namespace(image)
+    masks = _context(pieces, text.shape, protocol, where), _seen(prompt_count, text.shape, protocol)
+    return Activations(image, text, *(xp.asarray(mask, device=image.device) for mask in masks), shapes)
 
-    context = _context(pieces, text.shape, protocol, where) if interference else np.zeros(text.shape, bool)
-    seen = _seen(prompt_count, text.shape, protocol)
-    context, seen = (xp.asarray(mask, device=image.device) for mask in (context, seen))
-    weights = interference_weights(text, context, exact=exact)[:, : len(image)]
-    causal, scale = estimated_causal_inference(image, image[: weights.shape[1]], weights, cap=eci_cap, exact=exact)
 
-    # What something was subtracted from is float64 in the published code, the rest is float32.
-    removed = context.any(1)
-    groups = ((removed, causal), (~removed, image)) if exact else ((slice(None), causal),)
-    maps, relevance = xp.empty_like(causal), xp.empty_like(text)
-    uint8 = xp.empty_like(causal, dtype=xp.uint8)
-    for tokens, scores in groups:
-        part, relevance[tokens] = joint_normalisation(scores[tokens], text[tokens], seen[tokens])
+def with_interference(known: Activations) -> Causal:
+    """The activations as they are."""
+    xp = namespace(known.image)
+    removed = xp.zeros_like(known.image[:, 0], dtype=xp.bool)
+    return Causal(known.image, removed, xp.full_like(removed, xp.nan, dtype=xp.float64))
+
+
+def without_interference(known: Activations, *, cap: float | None = None, exact: bool = False) -> Causal:
+    """Eq. 2 and 5 for every token."""
+    xp = namespace(known.image)
+    weights = interference_weights(known.text, known.context, exact=exact)[:, : len(known.image)]
+    sources = known.image[: weights.shape[1]]
+    image, scale = estimated_causal_inference(known.image, sources, weights, cap=cap, exact=exact)
+    removed = known.context.any(1)
+    return Causal(image, removed, xp.where(removed, xp.asarray(scale, dtype=xp.float64), xp.nan))
+
+
+def maps_of(causal: Causal, known: Activations, *, rank_filter: bool, protocol: Protocol, exact: bool = False) -> Maps:
+    """Normalised, and denoised if ``rank_filter``."""
+
+    def finished(image: Array, tokens) -> tuple[Array, Array, Array]:
+        maps, relevance = joint_normalisation(image[tokens], known.text[tokens], known.seen[tokens])
         if rank_filter:
-            part = _filter_grids(part, shapes, protocol, exact).clip(max=1)  # a weighted mean of ones may round up
-        maps[tokens], uint8[tokens] = part, to_uint8(part)
-    scale = xp.where(removed, xp.asarray(scale, dtype=xp.float64), xp.nan)
-    return Maps(*(_numpy(result) for result in (maps, uint8, xp.tril(relevance, -1), scale)))
+            maps = filter_grids(maps, known.shapes, protocol=protocol, exact=exact)
+        return maps, to_uint8(maps), relevance
+
+    maps, uint8, relevance = finished(causal.image, slice(None))
+    if causal.image.dtype != known.image.dtype:
+        # What something was subtracted from is float64 in the published code, the rest is float32.
+        kept = ~causal.removed
+        maps[kept], uint8[kept], relevance[kept] = finished(known.image, kept)
+    xp = namespace(relevance)
+    relevance = xp.tril(xp.asarray(relevance, dtype=xp.float32), -1)
+    return Maps(*map(to_numpy, (maps, uint8, relevance, causal.scale)))
 
 
-def activation(logits):
+def activation(logits: Array) -> Array:
     """Eq. 1 at vision tokens, Eq. 4 at text rows: rectified logits, float32, any shape."""
-    xp = _namespace(logits)
+    xp = namespace(logits)
     rectified = xp.asarray(logits, dtype=xp.float32).clip(min=0)
     return np.ascontiguousarray(rectified) if xp is np else rectified.contiguous()
 
 
-def interference_weights(text, context, *, exact: bool = False):
+def interference_weights(text: Array, context: Array, *, exact: bool = False) -> Array:
     """Eq. 2: the share of each context token, float32 [token, row]; 0 outside the context.
 
     Args:
@@ -129,7 +189,9 @@ def check_cap(cap: float | None, protocol: Protocol) -> None:
         raise InputError("the published code caps no scale", got=f"a cap of {cap:g}", cure="use protocol fixed")
 
 
-def estimated_causal_inference(image, sources, weights, *, cap: float | None = None, exact: bool = False):
+def estimated_causal_inference(
+    image: Array, sources: Array, weights: Array, *, cap: float | None = None, exact: bool = False
+) -> tuple[Array, Array]:
     """Eq. 2 and 5: ``ReLU(A - s E)``, E = ``weights @ sources``, with the s that leaves least of A.
 
     Args:
@@ -141,7 +203,7 @@ def estimated_causal_inference(image, sources, weights, *, cap: float | None = N
     Returns:
         the causal maps [token, vision], and s [token], 0 where there is no interference; float64 if exact.
     """
-    xp = _namespace(image)
+    xp = namespace(image)
     if exact:
         estimate = _sum_in_order(weights, sources).astype(np.float64)
         image = image.astype(np.float64)
@@ -153,7 +215,7 @@ def estimated_causal_inference(image, sources, weights, *, cap: float | None = N
     return (image - estimate * scale[:, None]).clip(min=0), scale
 
 
-def joint_normalisation(image, text, seen):
+def joint_normalisation(image: Array, text: Array, seen: Array) -> tuple[Array, Array]:
     """To [0, 1] by the least and the greatest of a token's image scores and the text scores that it sees.
 
     Args:
@@ -164,153 +226,17 @@ def joint_normalisation(image, text, seen):
     Returns:
         both, normalised; 0 where all scores of a token are equal, and for a text score that is not seen.
     """
-    xp = _namespace(image)
+    xp = namespace(image)
     low = xp.minimum(xp.amin(image, 1), xp.amin(xp.where(seen, text, xp.inf), 1))[:, None]
     high = xp.maximum(xp.amax(image, 1), xp.amax(xp.where(seen, text, -xp.inf), 1))[:, None]
     span = xp.where(high > low, high - low, xp.inf)
     return (image - low) / span, xp.where(seen, (text - low) / span, 0)
 
 
-def rank_gaussian_filter(grids, *, protocol: Protocol = FIXED, exact: bool = False):
-    """Eq. 6 and 7: each 3x3 window, reflected at the borders, becomes a weighted mean of its nine values by rank.
-
-    The weight falls with the distance from the middle rank as a Gaussian does whose width is the window's coefficient
-    of variation, standard deviation / mean. A window with a mean <= 0, with NaN or with infinity becomes 0.
-
-    Args:
-        grids: float [..., rows, columns].
-        exact: float64 (NumPy only), rounded as the published code rounds.
-    """
-    xp = _namespace(grids)
-    *_, rows, columns = grids.shape
-    stack = grids.reshape(-1, rows, columns)
-    weigh = _weigh_exactly if exact else _weigh
-    padded, filtered = _reflect(stack), xp.empty_like(stack)
-    block = (CPU_BLOCK if str(grids.device) == "cpu" else GPU_BLOCK) // grids.dtype.itemsize
-    with np.errstate(all="ignore"):
-        for maps, top, bottom in _blocks(stack.shape, block):
-            filtered[maps, top:bottom] = weigh(padded[maps, top : bottom + 2], protocol)
-    return filtered.reshape(grids.shape)
-
-
-def to_uint8(maps):
+def to_uint8(maps: Array) -> Array:
     """[0, 1] to 0..255, without the fraction."""
-    xp = _namespace(maps)
+    xp = namespace(maps)
     return xp.asarray(maps * 255, dtype=xp.uint8)
-
-
-# ---- the filter's inside
-#
-# A block's rows are padded. In flat memory the window one to the right is one element on, so each of the nine planes of
-# window values is a shifted view of one array; between rows there are two windows that belong to no pixel.
-
-
-def _weigh(padded, protocol: Protocol):
-    """The variance comes from two sums over the window, and the weights are powers of one exponential."""
-    xp = _namespace(padded)
-    ranks = _ranks(padded)
-    total = _window_sums(padded)
-    square = total * total
-    variance = (9 * _window_sums(padded * padded) - square).clip(min=float(np.finfo(np.float32).tiny))
-    weight1 = xp.exp(-0.5 * square / variance)
-    weight2 = weight1 * weight1
-    weight4 = weight2 * weight2
-    weight8 = weight4 * weight4
-    weights = (weight1, weight4, weight8 * weight1, weight8 * weight8)
-
-    value, half = ranks[4], 0.5
-    for distance, weight in enumerate(weights, 1):  # both sums in the same order: no value above the window's greatest
-        value = value + weight * (ranks[4 - distance] + ranks[4 + distance])
-        half = half + weight
-    valid = (total > 0) & (total < xp.inf)
-    if protocol.constant_window_is_zero:
-        valid &= ranks[0] < ranks[8]
-    return _pixels(xp.where(valid, value / (2 * half), 0), padded.shape)
-
-
-def _weigh_exactly(padded, protocol: Protocol):
-    """Mean and deviation in the array's own type, weights in float64, all sums pairwise."""
-    ranks = _ranks(padded)
-    mean = _pairwise_sum(ranks) / 9
-    deviation = np.sqrt(_pairwise_sum([np.square(rank - mean) for rank in ranks]) / 9)
-    variation = deviation / mean
-    width = (2 * (variation * variation)).astype(np.float64)
-    tail = [np.exp(-(distance**2) / width) for distance in (4, 3, 2, 1)]
-    weights = [*tail, 1.0, *tail[::-1]]
-    total = _pairwise_sum(weights)
-    tail = [weight / total for weight in weights[:5]]
-    value = _pairwise_sum([rank * weight for rank, weight in zip(ranks, tail + tail[3::-1], strict=True)])
-    constant = 0 if protocol.constant_window_is_zero else ranks[4] * (deviation == 0)
-    value = np.where(deviation > 0, value.astype(mean.dtype), constant)
-    return _pixels(np.where(mean > 0, value, 0), padded.shape)
-
-
-def _ranks(padded) -> list:
-    """The nine values of every window in ascending order, as nine planes [window]."""
-    columns = _sort([padded[:, row : padded.shape[1] - 2 + row] for row in range(3)], SORT_COLUMN)
-    columns = [column.reshape(-1) for column in columns]
-    count = len(columns[0]) - 2
-    return _sort([column[shift : shift + count] for shift in range(3) for column in columns], MERGE_COLUMNS)
-
-
-def _sort(planes: list, network: Sequence[tuple[int, int]]) -> list:
-    xp = _namespace(planes[0])
-    for low, high in network:
-        first, second = planes[low], planes[high]
-        planes[low], planes[high] = xp.minimum(first, second), xp.maximum(first, second)
-    return planes
-
-
-def _window_sums(padded):
-    """[window]"""
-    columns = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]).reshape(-1)
-    return columns[:-2] + columns[1:-1] + columns[2:]
-
-
-def _pairwise_sum(nine: list):
-    """In NumPy's order for nine."""
-    a, b, c, d, e, f, g, h, i = nine
-    return (((a + b) + (c + d)) + ((e + f) + (g + h))) + i
-
-
-def _pixels(windows, padded_shape: tuple[int, int, int]):
-    """[window] -> [map, row, column], without the windows between rows."""
-    xp = _namespace(windows)
-    maps, rows, columns = padded_shape
-    whole = xp.empty(maps * (rows - 2) * columns, dtype=windows.dtype, device=windows.device)
-    whole[:-2] = windows
-    return whole.reshape(maps, rows - 2, columns)[:, :, :-2]
-
-
-def _reflect(stack):
-    """[map, rows, columns] -> [map, rows + 2, columns + 2]; a single row or column is its own reflection."""
-    maps, rows, columns = stack.shape
-    padded = _namespace(stack).empty((maps, rows + 2, columns + 2), dtype=stack.dtype, device=stack.device)
-    padded[:, 1:-1, 1:-1] = stack
-    padded[:, 0], padded[:, -1] = padded[:, min(2, rows)], padded[:, max(rows - 1, 1)]
-    padded[:, :, 0], padded[:, :, -1] = padded[:, :, min(2, columns)], padded[:, :, max(columns - 1, 1)]
-    return padded
-
-
-def _blocks(shape: tuple[int, int, int], limit: int) -> Iterator[tuple[slice, int, int]]:
-    """Maps, first row and last row + 1 of blocks of at most ``limit`` pixels (or of one row)."""
-    maps, rows, columns = shape
-    height = max(1, min(rows, limit // columns))
-    depth = max(1, limit // (height * columns))
-    for first, top in itertools.product(range(0, maps, depth), range(0, rows, height)):
-        yield slice(first, first + depth), top, min(top + height, rows)
-
-
-def _filter_grids(maps, shapes: Sequence[tuple[int, int]], protocol: Protocol, exact: bool):
-    """Filter [token, vision] grid by grid; neighbours of one shape, such as a video's frames, at once."""
-    filtered, start = [], 0
-    for (rows, columns), group in itertools.groupby(map(tuple, shapes)):
-        count = len(list(group))
-        end = start + count * rows * columns
-        grids = maps[:, start:end].reshape(len(maps), count, rows, columns)
-        filtered.append(rank_gaussian_filter(grids, protocol=protocol, exact=exact).reshape(len(maps), end - start))
-        start = end
-    return _namespace(maps).concatenate(filtered, 1)
 
 
 # ---- who sees whom
@@ -350,7 +276,7 @@ def _sum_in_order(weights: np.ndarray, sources: np.ndarray) -> np.ndarray:
 
 
 def _check(image, text, pieces, prompt_count: int, shapes, protocol: Protocol, where: object) -> None:
-    xp = _namespace(image)
+    xp = namespace(image)
     tokens, vision = image.shape
     answer = tokens - prompt_count
     if len(text) != tokens or not 0 <= prompt_count <= tokens or text.shape[1] < max(answer, 1):
@@ -366,15 +292,3 @@ def _check(image, text, pieces, prompt_count: int, shapes, protocol: Protocol, w
         raise NotFiniteError(
             "a logit is NaN or infinite", where=where, cure="look for overflow in the model, as float16 may have it"
         )
-
-
-# ---- NumPy or torch
-
-
-def _namespace(array):
-    """The library of ``array``; torch is not imported for those who do not use it."""
-    return sys.modules["torch"] if type(array).__module__.partition(".")[0] == "torch" else np
-
-
-def _numpy(array) -> np.ndarray:
-    return np.asarray(array) if _namespace(array) is np else array.detach().cpu().numpy()

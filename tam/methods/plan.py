@@ -53,14 +53,14 @@ def plan(
     positions = [*prompt, *range(prompt[-1] + 1 if len(prompt) else answer, len(tokens))]
     steps = [(0, index) for index in range(count + 1)] + [(step, count + step) for step in range(1, rounds)]
     try:
-        explained = [explained(tokens, positions, answer, answer - 1, count, *step, protocol) for step in steps]
+        explained = [class_and_row(tokens, positions, answer, answer - 1, count, *step, protocol) for step in steps]
     except IndexError as error:
         raise InputError("more pieces than tokens", got=f"{count} pieces of the prompt") from error
     classes = [first_candidate if cls is None else int(cls) for cls, _ in explained]
     return Plan(classes, [int(row) for _, row in explained], said_in_prompt + said_in_answer, count)
 
 
-def explained(
+def class_and_row(
     tokens: Sequence[int],
     prompt: Sequence[int],
     answer: int,

@@ -1,163 +1,174 @@
-"""The methods by name: each maps every token of a cached sample, without the model.
+"""The methods by name, ours and those of one's own.
 
-A method is a function of a generation, a protocol and ``exact``. To add one, write that function and enter it in
-``METHODS``; the rows of its maps are the tokens of the prompt's words, then those of the answer. The paper's method is
-here, the controls are in ``controls.py``, the filters of the comparison in ``filters.py``.
+A method is a function of a cached answer (``Cached``): it gives ``Maps``, or an array [token, vision] of numbers in
+[0, 1], a row for each token of the user's words and then of the answer. One of one's own lies in a file or a package
+and is named by both, "my_methods.py:inverse" or "package.module:inverse"; that name is a function, or a ``Method``
+where a title is wanted.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+import difflib
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from tam.errors import InputError
 from tam.methods import controls
-from tam.methods.core import to_uint8, token_activation_maps
+from tam.methods.cached import Cached
+from tam.methods.core import to_uint8
 from tam.methods.filters import FILTERS, KERNELS, Filter
-from tam.methods.plan import Plan, plan
-from tam.protocol import Protocol
-from tam.records import Generation, Maps
+from tam.records import Maps
 
-Method = Callable[[Generation, Protocol, bool], Maps]
+Group = Literal["control", "filter", "component", "own"]
+Needs = Literal["logits"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def map_tokens(
-    generation: Generation, protocol: Protocol, exact: bool = False, *, interference: bool, rank_filter: bool,
-    eci_cap: float | None = None,
-) -> Maps:  # fmt: skip
-    """The paper's method, or what is left of it without one of its parts.
+@dataclass(frozen=True)
+class Method:
+    """One entry.
 
-    Args:
-        eci_cap: the most that the scale of interference may be; None: no limit.
-
-    Raises:
-        TamError: as ``token_activation_maps``; InputError, too, where a class's logits are not in the cache.
+    Attributes:
+        name: in the config, in files and tables.
+        title: what people read.
+        function: from an answer to maps.
+        group: what it is for: what a method must beat, a filter after ECI, a part of the paper's ablation.
+        capped: whether a cap on the scale of interference applies to it.
+        needs: what it is computed from.
     """
-    layout = generation.layout
-    steps = plan(
-        generation.tokens,
-        layout.prompt,
-        layout.answer,
-        generation.retokenised_prompt,
-        generation.retokenised_answer,
-        int(generation.candidates.ids[0, 0]),
-        protocol,
-    )
-    scores = np.take(generation.logits.T, _columns(generation, steps), axis=0)
-    maps = token_activation_maps(
-        scores[:, : len(layout.vision)],
-        scores[:, len(layout.vision) :],
-        steps.pieces,
-        steps.prompt_count,
-        [(grid.rows, grid.columns) for grid in layout.grids],
-        protocol=protocol,
-        interference=interference,
-        eci_cap=eci_cap,
-        rank_filter=rank_filter,
-        exact=exact,
-        where=generation.id,
-    )
-    return _one_a_token(maps, steps.prompt_count, len(layout.prompt))
+
+    name: str
+    title: str
+    function: Callable[[Cached], Maps | np.ndarray]
+    group: Group = "own"
+    capped: bool = True
+    needs: Needs = "logits"
+
+    def maps(self, cached: Cached) -> Maps:
+        """Map one answer.
+
+        Raises:
+            TamError: as the function; InputError: what it gave are no maps of this answer.
+        """
+        made = self.function(cached if self.capped else cached.uncapped)
+        generation = cached.generation
+        shape = generation.explained, len(generation.layout.vision)
+        if isinstance(made, np.ndarray):
+            if made.shape != shape or not ((made >= 0) & (made <= 1)).all():
+                got = f"{made.shape}, from {made.min(initial=0):g} to {made.max(initial=0):g}"
+                raise InputError(
+                    f"no maps of method {self.name}", where=generation.id, got=got, expected=f"{shape} in [0, 1]"
+                )
+            return Maps.plain(made, len(generation.logits) - shape[1])
+        return made
 
 
-def _columns(generation: Generation, steps: Plan) -> list[int]:
-    try:
-        return [generation.column(cls) for cls in steps.classes]
-    except KeyError as error:
-        cure = "use protocol fixed, which asks for the classes of the words themselves"
-        raise InputError("class not in the cache", where=generation.id, got=error, cure=cure) from error
+def _raw(cached: Cached, *, rank_filter: bool) -> Maps:
+    return cached.maps_of(cached.raw, rank_filter=rank_filter)
 
 
-def _one_a_token(maps: Maps, made: int, prompt: int) -> Maps:
-    """Where tokenising again changed how many maps the prompt has: leave out those too many, fill in empty ones."""
-    if made == prompt:
-        return maps
-    kept, answer = min(made, prompt), len(maps.maps) - made
-    empty = np.full(prompt - kept, -1)
-    rows = np.concatenate([np.arange(kept), empty, np.arange(made, made + answer)])
-    blank = (rows < 0)[:, None]
-    return Maps(
-        np.where(blank, 0, maps.maps[rows]),
-        np.where(blank, 0, maps.uint8[rows]),
-        np.where(blank, 0, maps.relevance[rows]),
-        np.where(blank[:, 0], np.nan, maps.scale[rows]),
-    )
-
-
-def permuted(generation: Generation, protocol: Protocol, exact: bool = False, *, eci_cap: float | None = None) -> Maps:
-    """TAM of another class of the same answer, see ``controls.other_classes``."""
-    return METHODS["tam"](controls.other_classes(generation), protocol, exact, eci_cap=eci_cap)
-
-
-def filtered(
-    generation: Generation, protocol: Protocol, exact: bool = False, *, smooth: Filter, kernel: int,
-    eci_cap: float | None = None,
-) -> Maps:  # fmt: skip
+def _filtered(cached: Cached, *, smooth: Filter, kernel: int) -> Maps:
     """Interference removed, then ``smooth`` instead of the rank Gaussian filter of 3x3, in float32."""
-    maps = METHODS["eci"](generation, protocol, exact, eci_cap=eci_cap)
+    maps = cached.eci
     parts = [
-        np.stack([smooth(map_, kernel, protocol) for map_ in grid]).reshape(len(grid), -1)
-        for grid in generation.layout.split(maps.maps.astype(np.float32))
+        np.stack([smooth(map_, kernel, cached.protocol) for map_ in grid]).reshape(len(grid), -1)
+        for grid in cached.generation.layout.split(maps.maps.astype(np.float32))
     ]
     smoothed = np.concatenate(parts, 1).clip(0, 1)
     return replace(maps, maps=smoothed, uint8=to_uint8(smoothed))
 
 
+def _filters() -> list[Method]:
+    return [
+        Method(
+            f"{name}-{kernel}", f"{title} {kernel}x{kernel}",
+            _tam if (name, kernel) == ("rgf", 3) else partial(_filtered, smooth=smooth, kernel=kernel), "filter",
+        )
+        for name, (title, smooth) in FILTERS.items()
+        for kernel in KERNELS
+    ]  # fmt: skip
+
+
+def _eci(cached: Cached) -> Maps:
+    return cached.eci
+
+
+def _tam(cached: Cached) -> Maps:
+    return cached.tam
+
+
 METHODS: dict[str, Method] = {
-    "random": lambda generation, protocol, exact: controls.random(generation),
-    "centre": lambda generation, protocol, exact: controls.centre(generation),
-    "permuted": permuted,
-    "activation": partial(map_tokens, interference=False, rank_filter=False),
-    "eci": partial(map_tokens, interference=True, rank_filter=False),
-    "rgf": partial(map_tokens, interference=False, rank_filter=True),
-    "tam": partial(map_tokens, interference=True, rank_filter=True),
-    **{
-        f"{name}-{kernel}": partial(filtered, smooth=smooth, kernel=kernel)
-        for name, (_, smooth) in FILTERS.items()
-        for kernel in KERNELS
-    },
+    method.name: method
+    for method in (
+        Method("random", "Random map", controls.random, "control", capped=False),
+        Method("centre", "Centre Gaussian", controls.centre, "control", capped=False),
+        Method("permuted", "TAM of another class", controls.permuted, "control"),
+        *_filters(),
+        Method("activation", "CAM (raw activation)", partial(_raw, rank_filter=False), "component", capped=False),
+        Method("eci", "+ ECI", _eci, "component"),
+        Method("rgf", "+ RGF", partial(_raw, rank_filter=True), "component", capped=False),
+        Method("tam", "TAM", _tam, "component"),
+    )
 }
-METHODS["rgf-3"] = METHODS["tam"]
-
-CAPPED = METHODS.keys() - {"random", "centre", "activation", "rgf"}
-"""Those that subtract interference, whose scale can be capped."""
-
-TITLES = {
-    "random": "Random map",
-    "centre": "Centre Gaussian",
-    "permuted": "TAM of another class",
-    **{
-        f"{name}-{kernel}": f"{filter_title} {kernel}x{kernel}"
-        for name, (filter_title, _) in FILTERS.items()
-        for kernel in KERNELS
-    },
-    "activation": "CAM (raw activation)",
-    "eci": "+ ECI",
-    "rgf": "+ RGF",
-    "tam": "TAM",
-}
-"""What people read, in the order of the tables: controls, filters after ECI, the paper's ablation. Another method goes
-by its own name."""
 
 
-def title(name: str) -> str:
-    """What people read."""
-    return TITLES.get(name, name)
+def find(name: str) -> Method:
+    """A method of ours by its name, or one's own by file or package.
 
-
-def rank(name: str) -> tuple[int, str]:
-    """Sorts methods as ``TITLES`` does, others behind them."""
-    order = list(TITLES)
-    return (order.index(name) if name in order else len(order), name)
-
-
-def method(name: str, eci_cap: float | None = None) -> Method:
-    """Look a method up by name; InputError lists the known ones.
-
-    Args:
-        eci_cap: as in ``map_tokens``, for those in ``CAPPED``; the others stay as they are.
+    Raises:
+        InputError: there is none of this name; says which there are.
     """
-    if name not in METHODS:
-        raise InputError("unknown method", got=repr(name), expected=" or ".join(METHODS))
-    return METHODS[name] if eci_cap is None or name not in CAPPED else partial(METHODS[name], eci_cap=eci_cap)
+    if name in METHODS:
+        return METHODS[name]
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, METHODS, 1)
+        expected = f"did you mean {near[0]}?" if near else " or ".join([*METHODS, "FILE.py:FUNCTION"])
+        raise InputError("unknown method", got=repr(name), expected=expected)
+    found = getattr(_module(place), attribute, None)
+    if not isinstance(found, Method) and not callable(found):
+        raise InputError(
+            "no such method", where=place, got=repr(attribute), expected="a function, or a tam.methods Method"
+        )
+    method = found if isinstance(found, Method) else Method(attribute, attribute, found)
+    if method.name in METHODS or not _NAME.fullmatch(method.name):
+        raise InputError(
+            "a name that a method of one's own cannot have",
+            where=name,
+            got=repr(method.name),
+            expected="another than ours, of letters and digits",
+        )
+    return method
+
+
+def find_all(names: Sequence[str]) -> list[Method]:
+    """``find`` for each; InputError: two of one name."""
+    methods = [find(name) for name in names]
+    for method in methods:
+        if sum(method.name == other.name for other in methods) > 1:
+            raise InputError("two methods of one name", got=repr(method.name), cure="give one of them another name")
+    return methods
+
+
+def _module(place: str):
+    """The module of a file or a package; InputError: there is none, or it cannot be imported."""
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        path = Path(place)
+        if not path.is_file():
+            raise InputError("no such file of methods", where=place)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody's own code raises
+        raise InputError("methods cannot be imported", where=place, got=f"{type(error).__name__}: {error}") from error
+    return module

@@ -61,15 +61,36 @@ def _temporary(path: Path, ending: str = "tmp") -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{ending}")
 
 
-def _remove_left_behind(path: Path) -> None:
-    """Remove what killed writers left: processes of this host that are gone, and others after a day."""
+@contextlib.contextmanager
+def at_work(path: Path) -> Iterator[bool]:
+    """A sign stands beside ``path`` while the block runs. Yields whether a process before died in such a block, or
+    while it wrote ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    died = bool(_left_behind(path))
+    sign = _temporary(path, "work")
+    sign.touch()
+    try:
+        yield died
+    finally:
+        sign.unlink(missing_ok=True)
+
+
+def _left_behind(path: Path) -> list[Path]:
+    """What killed writers of ``path`` left beside it: processes of this host that are gone, and others after a day."""
+    found = []
     for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.*"):
-        found = re.fullmatch(r"(.+)-(\d+)\.(tmp|old)", left.name[len(path.name) + 2 :])
-        if not found:
+        match = re.fullmatch(r"(.+)-(\d+)\.(tmp|old|work)", left.name[len(path.name) + 2 :])
+        if not match:
             continue
-        host, pid, _ = found.groups()
+        host, pid, _ = match.groups()
         with contextlib.suppress(OSError):  # another may remove it at the same time
             here = host == socket.gethostname()
-            if Path(f"/proc/{pid}").exists() if here else time.time() - left.stat().st_mtime < DAY:
-                continue
+            if not (Path(f"/proc/{pid}").exists() if here else time.time() - left.stat().st_mtime < DAY):
+                found.append(left)
+    return found
+
+
+def _remove_left_behind(path: Path) -> None:
+    for left in _left_behind(path):
+        with contextlib.suppress(OSError):
             shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from tam.errors import LayoutError, SchemaError
-from tam.system import stop
+from tam.system import seal, stop
 from tam.system.atomic import atomic
 
 # What h5py and the parsing raise when bytes are not what they should be.
@@ -34,9 +34,10 @@ DAMAGE = (
 )
 MOST_BYTES = 1 << 31  # of one array, or one chunk of it; the largest ones of a real sample take some 200 MB
 MOST_TEXT = 1 << 26
+SMALL = 1 << 13  # bytes
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}  # any other may load a plugin
 
-Value = TypeVar("Value", str, int)
+Value = TypeVar("Value", str, int, float, bool)
 
 
 class NewFile(h5py.File):
@@ -91,16 +92,23 @@ class _Disk(io.FileIO):
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[NewFile]:
+def written(path: Path, *, sealed: bool = False) -> Iterator[NewFile]:
     """A new file at ``path``, atomically. Signals wait for its ``check``, or for the end.
+
+    Args:
+        sealed: it holds its own digest, for ``opened``.
 
     Raises:
         DiskError: the disk is full.
     """
     with stop.held() as let_go, atomic(path) as temporary:
         with NewFile(temporary, let_go) as file:
+            if sealed:
+                file.attrs["digest"] = np.bytes_(seal.SLOT)
             yield file
         file.check()
+        if sealed:
+            seal.seal(temporary)
 
 
 @contextlib.contextmanager
@@ -113,13 +121,20 @@ def damage_in(where: object, cure: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: Path, kind: str, version: int, stage: str) -> Iterator[h5py.File]:
+def opened(path: Path, kind: str, version: int, stage: str, *, sealed: bool = False) -> Iterator[h5py.File]:
     """Open a file of ours, of format ``tam-KIND``; SchemaError: there is none, or it is damaged, foreign, of another
-    version."""
+    version.
+
+    Args:
+        sealed: it holds its own digest, which is checked before HDF5 reads a byte of it.
+    """
     if not path.is_file():
         raise SchemaError(f"no such {kind} file", where=path, cure=f"run `tam {stage}` first")
     foreign, expected = f"not a {kind} file", f"tam-{kind}"
     cure = f"give a file that `tam {stage}` wrote, of version {version}, or run it again"
+    intact = seal.intact(path) if sealed else True
+    if intact is False:
+        raise _damaged(path, "another checksum", cure)
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(h5py.File(path))
@@ -131,7 +146,21 @@ def opened(path: Path, kind: str, version: int, stage: str) -> Iterator[h5py.Fil
             raise SchemaError(foreign, where=path, got=repr(found), expected=repr(expected), cure=cure)
         if number != version:
             raise SchemaError(f"unknown version of a {kind} file", where=path, got=number, expected=version, cure=cure)
+        if intact is None:
+            raise _damaged(path, "no checksum", cure)
         yield file
+
+
+def _damaged(path: Path, got: str, cure: str) -> SchemaError:
+    error = SchemaError("damaged file", where=path, got=got, cure=cure)
+    error.__cause__ = ValueError(got)  # of the content, not of the system
+    return error
+
+
+def store(group: h5py.Group, name: str, array: np.ndarray) -> None:
+    """Write an array, compressed where that pays: a small one takes more time, and more room, as a compressed chunk."""
+    packed = {"chunks": array.shape, "compression": "gzip", "shuffle": True} if array.nbytes > SMALL else {}
+    group.create_dataset(name, data=array, **packed)
 
 
 def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:

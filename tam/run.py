@@ -1,0 +1,123 @@
+"""Where the files of a run lie, and how those that belong together are read together.
+
+    data/DATASET/manifest.jsonl
+    results/DATASET/MODEL/generate/SHARD.h5, maps/SHARD.h5, metrics/SHARD.parquet
+
+A run is one dataset and one model. Stages are given files; their names say which run they are of, as they are written:
+links are not followed.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tam import rows
+from tam.cache import read_generations, read_header
+from tam.errors import InputError, SchemaError
+from tam.maps import CURE, read_maps, read_maps_header
+from tam.records import Generation, SampleMaps
+from tam.system.damage import Reader
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one dataset and model that a stage was given; each kind in the order of the shards.
+
+    Attributes:
+        manifest: None where none was given.
+    """
+
+    dataset: str
+    model: str
+    manifest: Path | None
+    generation: tuple[Path, ...]
+    maps: tuple[Path, ...]
+    metrics: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}, {self.model}"
+
+
+def runs_of(
+    *,
+    manifests: Iterable[Path] = (),
+    generation: Iterable[Path] = (),
+    maps: Iterable[Path] = (),
+    metrics: Iterable[Path] = (),
+) -> list[RunFiles]:
+    """The runs that files belong to, in the order in which they are first named.
+
+    Raises:
+        InputError: a file does not lie in a folder DATASET/MODEL/STAGE; manifests are given, and a run has none.
+    """
+    kinds = {"generation": list(generation), "maps": list(maps), "metrics": list(metrics)}
+    known = {path.absolute().parent.name: path for path in manifests}
+    found: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    for kind, paths in kinds.items():
+        for path in paths:
+            found.setdefault(_run(path), {kind: [] for kind in kinds})[kind].append(path)
+    if known and (without := [dataset for dataset, _ in found if dataset not in known]):
+        raise InputError(
+            "a dataset without a manifest", got=repr(without[0]), expected=f"data/{without[0]}/manifest.jsonl"
+        )
+    return [
+        RunFiles(dataset, model, known.get(dataset), **{kind: tuple(paths) for kind, paths in files.items()})
+        for (dataset, model), files in found.items()
+    ]
+
+
+def inputs(
+    *, generation: Iterable[Path] = (), maps: Iterable[Path] = (), metrics: Iterable[Path] = ()
+) -> dict[Path, Reader]:
+    """Files of earlier stages with what reads all of one, for ``damage.set_aside``."""
+    return {
+        **dict.fromkeys(generation, lambda path: deque(read_generations(path), 0)),
+        **dict.fromkeys(maps, lambda path: deque(read_maps(path), 0)),
+        **dict.fromkeys(metrics, _read_rows),
+    }
+
+
+def _read_rows(path: Path) -> None:
+    with rows.opened(path) as (_, file):
+        file.read()
+
+
+def _run(path: Path) -> tuple[str, str]:
+    """Dataset and model of a file of a stage."""
+    *_, dataset, model, _, _ = ("", "", *path.absolute().parts)
+    if not dataset.strip("/"):
+        raise InputError("not a file of a run", where=path, expected="DATASET/MODEL/STAGE/SHARD")
+    return dataset, model
+
+
+def read_pairs(
+    generation_path: Path, maps_path: Path, methods: Sequence[str] | None = None
+) -> Iterator[tuple[Generation, dict[str, SampleMaps]]]:
+    """Each answer with its maps by method.
+
+    Args:
+        methods: as ``maps.read_maps``.
+
+    Raises:
+        InputError: as ``maps.read_maps``. SchemaError: they do not belong together, or as the two readers.
+    """
+    known, header = read_header(generation_path), read_maps_header(maps_path)
+    for key, what in (("fingerprint", "maps of another generation"), ("samples", "samples are missing")):
+        if getattr(header, key) != known[key]:
+            raise SchemaError(what, where=maps_path, got=getattr(header, key), expected=known[key], cure=CURE)
+    for generation, maps in itertools.zip_longest(read_generations(generation_path), read_maps(maps_path, methods)):
+        if generation is None or maps is None:
+            raise SchemaError(
+                "samples are missing", where=generation_path if generation is None else maps_path, cure=CURE
+            )
+        shape = generation.explained, len(generation.layout.vision)
+        for one in maps.values():
+            if generation.id != one.id or not (one.failed or one.maps.shape == shape):
+                raise SchemaError(
+                    "maps of another generation", where=maps_path, got=f"{one.id!r}, {one.maps.shape}",
+                    expected=f"{generation.id!r}, {shape}", cure=CURE,
+                )  # fmt: skip
+        yield generation, maps
