@@ -47,7 +47,7 @@ class Layout:
     grids: tuple[Grid, ...]
     sizes: tuple[tuple[int, int], ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         cells = sum(grid.cells for grid in self.grids)
         if cells != len(self.vision):
             shapes = " + ".join(f"{grid.rows}x{grid.columns}" for grid in self.grids)
