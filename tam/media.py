@@ -76,7 +76,7 @@ def two_a_second(film: Film) -> list[int]:
     """
     wanted = film.total / film.rate * FRAMES_A_SECOND if film.rate > 0 else film.total
     count = int(min(max(wanted, FEWEST_FRAMES), MOST_FRAMES, film.total)) // 2 * 2
-    return [int(number) for number in np.linspace(0, film.total - 1, max(count, 1)).round()]
+    return np.linspace(0, film.total - 1, max(count, 1)).round().astype(int).tolist()
 
 
 def open_media(sample: Sample, folder: Path, sampling: Sampling = two_a_second) -> Media:
@@ -160,8 +160,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise InputError("no such picture", where=path)
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            size: tuple[int, int] = picture.size
-            return size
+            return picture.size
     except PICTURE_ERRORS as error:
         raise InputError("not a picture that can be read", where=path, got=error) from error
 

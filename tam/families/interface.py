@@ -69,11 +69,11 @@ class Family:
     answer_type: int = 0
 
 
-def image_id(config) -> set[int]:
+def image_id(config: Any) -> set[int]:
     return {config.image_token_id}
 
 
-def image_and_video_id(config) -> set[int]:
+def image_and_video_id(config: Any) -> set[int]:
     return {config.image_token_id, config.video_token_id}
 
 

@@ -11,6 +11,7 @@ spread evenly over its canvas all the same, which is off by less than half a pat
 
 from collections.abc import Iterator
 from math import ceil, sqrt
+from typing import Any
 
 from transformers.image_processing_utils import select_best_resolution
 
@@ -48,7 +49,7 @@ def blocks(asked: Asked) -> Iterator[Block]:
             yield Block(base.grid, end=rows)
 
 
-def joined(config, size: tuple[int, int]) -> tuple[int, int, Box]:
+def joined(config: Any, size: tuple[int, int]) -> tuple[int, int, Box]:
     """Rows, columns and box of all the tiles' patches on a picture of ``size`` (width, height)."""
     tile = config.vision_config.image_size
     side = tile // config.vision_config.patch_size

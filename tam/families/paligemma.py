@@ -5,6 +5,7 @@ All of the prompt sees all of it; the answer has a token type of its own, becaus
 
 from collections.abc import Iterator
 from math import isqrt
+from typing import Any
 
 from tam.families.interface import Asked, Block, Family, image_id, whole
 
@@ -15,7 +16,7 @@ def blocks(asked: Asked) -> Iterator[Block]:
         yield whole(asked, medium, side, side)
 
 
-def template(processor, pictures: int, words: str) -> str:
+def template(processor: Any, pictures: int, words: str) -> str:
     return processor.image_token * pictures + words
 
 
