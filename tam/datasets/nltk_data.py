@@ -23,7 +23,9 @@ def write(out: Path, source: Path | None = None) -> list[Path]:
         InputError: the source lacks one of them, or the download failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    return [find(name, out) or (_download(name, out) if source is None else _copy(name, source, out)) for name in WANTED]
+    return [
+        find(name, out) or (_download(name, out) if source is None else _copy(name, source, out)) for name in WANTED
+    ]
 
 
 def find(name: str, folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from PIL import Image
 from tqdm import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
 
 from tam.datasets.emoji import grammar
 from tam.datasets.emoji import scenes as emoji
@@ -25,7 +26,7 @@ PAIRS, CLIPS = range(2)  # branches of the seed tree
 Values = Iterator[tuple[str, float]]
 
 
-def pair(model, processor, rng: np.random.Generator) -> Values:
+def pair(model: PreTrainedModel, processor: ProcessorMixin, rng: np.random.Generator) -> Values:
     """Two pictures of one object each: what was said, and where the words for the objects point."""
     scenes = [emoji.draw(rng, SIZE, ONE) for _ in range(2)]
     names = [scene.names[0] for scene in scenes]
@@ -48,7 +49,7 @@ def pair(model, processor, rng: np.random.Generator) -> Values:
             yield "by chance", held.mean()
 
 
-def clip(model, processor, rng: np.random.Generator) -> Values:
+def clip(model: PreTrainedModel, processor: ProcessorMixin, rng: np.random.Generator) -> Values:
     """Four frames in which one object moves."""
     frames, masks, caption = emoji.clip(rng, size=SIZE)
     video = [Image.fromarray(frame) for frame in frames]
@@ -104,7 +105,7 @@ def main(
 ) -> None:
     model, processor, _ = load(str(CHECKPOINT), device="cpu")
     for title, measure, branch in (("two pictures", pair, PAIRS), ("clips", clip, CLIPS)):
-        values = []
+        values: list[tuple[str, float]] = []
         for index in tqdm(range(count), desc=title, unit="sample"):
             values += measure(model, processor, emoji.generator(seed, emoji.EVALUATION, index, branch))
         print(f"\n| {title}, {count} of seed {seed} | % | of |\n|---|---|---|", *table(values), sep="\n")
