@@ -30,6 +30,7 @@ test:
 	@bash envs/setup.sh chromium chromium-driver
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest

@@ -156,5 +156,9 @@ class Shard:
         return f"{self.index}-of-{self.count}"
 
     def rows(self, total: int) -> range:
-        """Row numbers of this shard in a manifest of ``total`` rows; all shards together cover each row once."""
+        """Row numbers of this shard in a manifest of ``total`` rows; all shards together cover each row once.
+
+        >>> [list(Shard(index, 3).rows(7)) for index in range(3)]
+        [[0, 1], [2, 3], [4, 5, 6]]
+        """
         return range(total * self.index // self.count, total * (self.index + 1) // self.count)

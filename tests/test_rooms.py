@@ -35,7 +35,7 @@ ROOMS = {
     "__main__": {"cli"},
 }
 ROOMS["cli"] = ROOMS.keys() - {"__main__"}
-"""Room -> the rooms that it may import; every module knows ``tam`` itself for its version."""
+"""Room -> the rooms that it may import."""
 
 LIBRARIES = {
     "snakemake": set(),
@@ -66,8 +66,8 @@ def _broken(room: str, name: str, root: Path) -> str | None:
         only = LIBRARIES.get(top)
         return None if only is None or room in only else f"{top} is for {_listed(only)}"
     other = rest.partition(".")[0]
-    if other == room or not (root / other).is_dir() and not (root / f"{other}.py").is_file():
-        return None  # its own, or a name of ``tam/__init__.py``
+    if other == room or other not in {_room(path, root) for path in root.rglob("*.py")}:
+        return None  # its own, or the package itself, for its version
     return None if other in ROOMS[room] else f"{room} may know {_listed(ROOMS[room])}"
 
 
