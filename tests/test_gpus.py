@@ -44,7 +44,7 @@ def test_with_one_gpu_or_none_nothing_is_claimed(monkeypatch, tmp_path):
 
 def test_a_killed_process_gives_its_gpu_back(tmp_path):
     code = (
-        "import sys, tempfile, contextlib, os, signal; from tam import gpus; tempfile.tempdir = sys.argv[1];"
+        "import sys, tempfile, contextlib, os, signal; from tam.system import gpus; tempfile.tempdir = sys.argv[1];"
         "held = contextlib.ExitStack(); assert gpus._lock('0', held); print(flush=True); input()"
     )
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -105,27 +105,33 @@ def written(path: Path) -> Iterator[NewFile]:
 
 @contextlib.contextmanager
 def damage_in(where: object, cure: str) -> Iterator[None]:
-    """What the block raises because of damaged bytes becomes a SchemaError."""
+    """What the block raises because of damaged bytes becomes a SchemaError; an error of the system stays an OSError."""
     try:
         yield
     except DAMAGE as error:
+        _raise_if_systems(error)
         raise SchemaError("damaged file", where=where, got=_first_line(error), cure=cure) from error
 
 
 @contextlib.contextmanager
 def opened(path: Path, kind: str, version: int, stage: str) -> Iterator[h5py.File]:
-    """Open a file of ours, of format ``tam-KIND``; SchemaError: there is none, or it is damaged, foreign, of another
-    version."""
+    """Open a file of ours, of format ``tam-KIND``.
+
+    Raises:
+        SchemaError: there is none, or it is damaged, foreign, of another version.
+        OSError: it cannot be opened just now.
+    """
     if not path.is_file():
         raise SchemaError(f"no such {kind} file", where=path, cure=f"run `tam {stage}` first")
     foreign, expected = f"not a {kind} file", f"tam-{kind}"
     cure = f"give a file that `tam {stage}` wrote, of version {version}, or run it again"
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(h5py.File(path))
+            file = stack.enter_context(h5py.File(path, locking=False))
             found = attribute(file, "format", str) if "format" in file.attrs else None
             number = attribute(file, "version", int) if found == expected else None
         except DAMAGE as error:
+            _raise_if_systems(error)
             raise SchemaError(f"{foreign}, or damaged", where=path, got=_first_line(error), cure=cure) from error
         if found != expected:
             raise SchemaError(foreign, where=path, got=repr(found), expected=repr(expected), cure=cure)
@@ -206,6 +212,11 @@ def _check_size(path: str, what: str, shape: tuple[int, ...], itemsize: int) -> 
     size = math.prod(shape) * itemsize
     if size > MOST_BYTES:
         raise ValueError(f"{path}: {what}{size} bytes, more than {MOST_BYTES}")
+
+
+def _raise_if_systems(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno:
+        raise error
 
 
 def _first_line(error: BaseException) -> str:
