@@ -45,7 +45,7 @@ def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint:
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         for part in parts:
-            with h5py.File(part) as source:
+            with h5py.File(part, locking=False) as source:
                 for name in source:
                     if name not in file:  # two processes may have worked on it
                         source.copy(name, file)

@@ -367,9 +367,9 @@ def explain(
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
     if missing := [path for path in picture if not path.is_file()]:  # before the model is loaded
         raise InputError("no such picture", where=missing[0])
-    loaded, processor, _ = load(_checkpoint(model), revision, device, dtype)
+    loaded = load(_checkpoint(model), revision, device, dtype)
     explained = explain(
-        loaded, processor, () if videos else picture, prompt, video=videos[0] if videos else None,
+        loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))

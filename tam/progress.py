@@ -169,14 +169,14 @@ def _costs(folder: Path) -> list[Cost]:
 def _statuses(path: Path) -> Counter[str]:
     """Samples of a finished shard by kind of status."""
     counts: Counter[str] = Counter()
-    with contextlib.suppress(*UNREADABLE), h5py.File(path) as file:
+    with contextlib.suppress(*UNREADABLE), h5py.File(path, locking=False) as file:
         for group in file.values():
             counts[json.loads(group["meta"].asstr()[()])["status"].partition(":")[0]] += 1
     return counts
 
 
 def _length(path: Path) -> int:
-    with contextlib.suppress(*UNREADABLE), h5py.File(path) as file:
+    with contextlib.suppress(*UNREADABLE), h5py.File(path, locking=False) as file:
         return len(file)
     return 0
 
