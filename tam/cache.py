@@ -42,7 +42,7 @@ def merge(parts: list[Path], path: Path, run: dict, fingerprint: str, rows: Set[
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         for part in parts:
-            with h5py.File(part) as source:
+            with h5py.File(part, locking=False) as source:
                 for name in source:
                     if name not in file:  # two processes may have worked on it
                         source.copy(name, file)
