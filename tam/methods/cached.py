@@ -1,6 +1,6 @@
 """What a method is given: one cached answer, and what methods share of it, made once, when it is first asked for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -56,11 +56,6 @@ class Cached:
             protocol=self.protocol, exact=self.exact, where=made.id,
         )  # fmt: skip
 
-    @cached_property
-    def uncapped(self) -> "Cached":
-        """The same answer for a method to which no cap applies."""
-        return self if self.eci_cap is None else replace(self, eci_cap=None)
-
     @property
     def raw(self) -> Causal:
         """With the interference of earlier tokens."""
@@ -69,7 +64,7 @@ class Cached:
     @cached_property
     def causal(self) -> Causal:
         """Without the interference of earlier tokens."""
-        return core.without_interference(self.activations, cap=self.eci_cap, exact=self.exact)
+        return core.without_interference(self.activations, cap=self.eci_cap)
 
     @cached_property
     def eci(self) -> Maps:
@@ -83,7 +78,7 @@ class Cached:
 
     def maps_of(self, causal: Causal, *, rank_filter: bool) -> Maps:
         """Normalised, filtered if ``rank_filter``: one map a token of the prompt's words, then of the answer."""
-        made = core.maps_of(causal, self.activations, rank_filter=rank_filter, protocol=self.protocol, exact=self.exact)
+        made = core.maps_of(causal, self.activations, rank_filter=rank_filter)
         return _one_a_token(made, self.plan.prompt_count, len(self.generation.layout.prompt))
 
 
