@@ -1,6 +1,7 @@
 """The stage that maps a shard by all methods, and the file that it writes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ def made(id="a", row=0, classes=(6, 10, 11, 20, 21, 7, 30), **changes) -> Genera
     return replace(generation, **changes)
 
 
-def _write(path, *generations):
+def written(path: Path, *generations: Generation) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_generations(path, {one.row: one for one in generations}, {"model": "none"}, "f" * 8)
     return path
 
@@ -56,7 +58,7 @@ def test_what_is_written_is_read_and_failures_do_not_stop_the_others(tmp_path):
     samples = [
         made("b", 2), Generation.failure("gone", "w", "no picture", 3), nan, made("c", 12, status="truncated")
     ]  # fmt: skip
-    generation, out = _write(tmp_path / "g.h5", *samples), tmp_path / "maps" / "0-of-1.h5"
+    generation, out = written(tmp_path / "g.h5", *samples), tmp_path / "maps" / "0-of-1.h5"
     assert write_maps(generation, out, ["tam", "centre"], FIXED) == ({"ok": 2, "failed": 1, "truncated": 1}, {"tam": 1})
     found = list(read_maps(out))
     assert [(one["tam"].id, one["tam"].failed, one["centre"].failed) for one in found] == [
@@ -78,7 +80,7 @@ def test_what_is_written_is_read_and_failures_do_not_stop_the_others(tmp_path):
 
 
 def test_methods_are_read_in_the_order_that_is_asked_for_and_no_others(tmp_path):
-    write_maps(_write(tmp_path / "g.h5", made()), tmp_path / "m.h5", ["tam", "random", "eci"], FIXED)
+    write_maps(written(tmp_path / "g.h5", made()), tmp_path / "m.h5", ["tam", "random", "eci"], FIXED)
     assert list(next(read_maps(tmp_path / "m.h5"))) == ["tam", "random", "eci"]
     assert list(next(read_maps(tmp_path / "m.h5", ["eci", "tam"]))) == ["eci", "tam"]
     with pytest.raises(
@@ -89,7 +91,7 @@ def test_methods_are_read_in_the_order_that_is_asked_for_and_no_others(tmp_path)
 
 def test_maps_are_those_of_one_method_alone(tmp_path):
     """What methods share is computed once, and none sees another."""
-    generation = _write(tmp_path / "g.h5", made())
+    generation = written(tmp_path / "g.h5", made())
     write_maps(generation, tmp_path / "all.h5", list(METHODS), FIXED)
     (all_,) = read_maps(tmp_path / "all.h5")
     for name in METHODS:
@@ -99,7 +101,7 @@ def test_maps_are_those_of_one_method_alone(tmp_path):
 
 
 def test_a_cap_is_recorded_and_applies_where_interference_is_subtracted(tmp_path):
-    generation, sample = _write(tmp_path / "g.h5", made()), made()
+    generation, sample = written(tmp_path / "g.h5", made()), made()
     write_maps(generation, tmp_path / "m.h5", ["tam", "activation"], FIXED, eci_cap=0.0)
     (found,) = read_maps(tmp_path / "m.h5")
     assert np.array_equal(found["tam"].uint8, mapped("rgf", sample).uint8)
@@ -113,13 +115,13 @@ def test_a_cap_is_recorded_and_applies_where_interference_is_subtracted(tmp_path
 
 def test_the_published_error_of_a_sample_becomes_its_status(tmp_path):
     same = made("same", retokenised_prompt=np.array([8, 8], np.int32))
-    write_maps(_write(tmp_path / "g.h5", same), tmp_path / "m.h5", ["tam"], REFERENCE, exact=True)
+    write_maps(written(tmp_path / "g.h5", same), tmp_path / "m.h5", ["tam"], REFERENCE, exact=True)
     (found,) = read_maps(tmp_path / "m.h5")
     assert found["tam"].status.startswith("failed: same: no earlier token differs from token 1; the published code")
 
 
 def test_a_stage_that_is_stopped_leaves_nothing(tmp_path):
-    generation = _write(tmp_path / "g.h5", made())
+    generation = written(tmp_path / "g.h5", made())
     for methods in (["none"], ["tam", "tam"]):
         with pytest.raises(InputError):
             write_maps(generation, tmp_path / "m.h5", methods, FIXED)
@@ -127,7 +129,7 @@ def test_a_stage_that_is_stopped_leaves_nothing(tmp_path):
 
 
 def test_a_file_that_is_not_ours_is_refused(tmp_path):
-    generation = _write(tmp_path / "g.h5", made())
+    generation = written(tmp_path / "g.h5", made())
     (tmp_path / "empty.h5").touch()
     for path in (generation, tmp_path / "empty.h5", tmp_path / "absent.h5"):
         with pytest.raises(SchemaError, match=path.name):
@@ -136,7 +138,7 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path):
 
 def test_the_command_says_how_samples_fared_and_strictly_fails_with_them(tmp_path, capsys, monkeypatch):
     one = made("one", 1, tokens=np.array([*TOKENS[:10], 20, 20, 20], np.int32))  # one class: none to permute with
-    generation = _write(tmp_path / "g.h5", made("b", 2), one, Generation.failure("gone", "w", "no picture", 3))
+    generation = written(tmp_path / "g.h5", made("b", 2), one, Generation.failure("gone", "w", "no picture", 3))
     command = ["tam", "maps", "--generation", generation, "--method", "tam", "--method", "permuted"]
     command += ["--out", tmp_path / "m.h5"]
     monkeypatch.setattr("sys.argv", list(map(str, command)))

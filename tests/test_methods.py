@@ -1,16 +1,10 @@
 """The methods: what ours compute, and how ours and those of one's own are found."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import tam
 from tam.errors import InputError
-from tam.methods.cached import Cached
-from tam.methods.method import Method
-from tam.methods.registry import METHODS, find, find_all
+from tam.methods.registry import METHODS
 from tam.protocol import FIXED, REFERENCE
 from tests.test_maps import PROMPT, made, mapped
 

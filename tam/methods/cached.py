@@ -15,7 +15,7 @@ from tam.records import Generation, Maps
 
 @dataclass(frozen=True)
 class Cached:
-    """A cached answer and how its maps are wanted.
+    """A cached answer and how its maps are wanted. Its arrays are read-only: other methods are given the same.
 
     Attributes:
         exact: rounded as the published code rounds, in float64.
@@ -26,6 +26,9 @@ class Cached:
     protocol: Protocol = FIXED
     exact: bool = False
     eci_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        _lock(self.generation.logits)
 
     @cached_property
     def plan(self) -> Plan:
@@ -50,11 +53,13 @@ class Cached:
             cure = "use protocol fixed, which asks for the classes of the words themselves"
             raise InputError("class not in the cache", where=made.id, got=error, cure=cure) from error
         scores, vision = np.take(made.logits.T, columns, axis=0), len(made.layout.vision)
-        return core.activations(
+        known = core.activations(
             scores[:, :vision], scores[:, vision:], self.plan.pieces, self.plan.prompt_count,
             [(grid.rows, grid.columns) for grid in made.layout.grids],
             protocol=self.protocol, exact=self.exact, where=made.id,
         )  # fmt: skip
+        _lock(known.image, known.text)
+        return known
 
     @property
     def raw(self) -> Causal:
@@ -64,7 +69,9 @@ class Cached:
     @cached_property
     def causal(self) -> Causal:
         """Without the interference of earlier tokens."""
-        return core.without_interference(self.activations, cap=self.eci_cap)
+        causal = core.without_interference(self.activations, cap=self.eci_cap)
+        _lock(causal.image, causal.removed, causal.scale)
+        return causal
 
     @cached_property
     def eci(self) -> Maps:
@@ -79,7 +86,14 @@ class Cached:
     def maps_of(self, causal: Causal, *, rank_filter: bool) -> Maps:
         """Normalised, filtered if ``rank_filter``: one map a token of the prompt's words, then of the answer."""
         made = core.maps_of(causal, self.activations, rank_filter=rank_filter)
-        return _one_a_token(made, self.plan.prompt_count, len(self.generation.layout.prompt))
+        made = _one_a_token(made, self.plan.prompt_count, len(self.generation.layout.prompt))
+        _lock(made.maps, made.uint8, made.relevance, made.scale)
+        return made
+
+
+def _lock(*arrays: np.ndarray) -> None:
+    for array in arrays:
+        array.flags.writeable = False
 
 
 def _one_a_token(maps: Maps, made: int, prompt: int) -> Maps:

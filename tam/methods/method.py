@@ -57,7 +57,7 @@ class Method:
         maps = made.maps if isinstance(made, Maps) else made
         numbers = maps.dtype.kind in "bfiu"
         if not numbers or maps.shape != shape or not ((maps >= 0) & (maps <= 1)).all():
-            span = f", from {maps.min(initial=0):g} to {maps.max(initial=0):g}" if numbers else ""
+            span = f", from {maps.min():g} to {maps.max():g}" if numbers and maps.size else ""
             raise InputError(
                 f"method {self.name} gave no maps", where=generation.id, got=f"{maps.dtype} {maps.shape}{span}",
                 expected=f"{shape} in [0, 1]",
