@@ -191,20 +191,32 @@ def generate(
 def maps(
     generation: GenerationFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
-    method: Annotated[str, typer.Option(help="'tam', 'eci', 'activation', ...: see docs/evaluation.md.")] = "tam",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="'tam', 'eci', 'activation', ... (docs/evaluation.md), FILE.py:FUNCTION; once per method."),
+    ] = None,
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
     eci_cap: EciCap = None,
-    strict: Strict = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
+    ] = False,
 ):
-    """Compute the map of every token from the cache, without the model."""
-    from tam.maps import write_maps
+    """Compute the maps of every token from the cache by all methods ('tam' without any), without the model."""
+    from tam.methods.stage import write_maps
     from tam.protocol import protocol as named
+    from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside([generation]):
-        counts = write_maps(generation, out, method, named(protocol), exact, eci_cap)
-    _report(counts, out, strict)
+    with set_aside(out, inputs(generation=[generation])):
+        statuses, failures = write_maps(
+            generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap
+        )
+    said = [", ".join(f"{number} {status}" for status, number in statuses.items()) or "no samples"]
+    said += [f"{name} failed on {number}" for name, number in failures.items()]
+    print(f"{out}: {'; '.join(said)}")
+    if strict and ("failed" in statuses or failures):
+        raise InputError("samples failed", where=out, got="; ".join(said))
 
 
 @app.command()

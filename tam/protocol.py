@@ -15,8 +15,6 @@ class Protocol:
 
     name: str
     # which token, which class
-    markers_searched_in_answer: bool
-    missing_markers_ignored: bool
     retokenised_pieces: bool
     first_answer_class_is_last_prompt_token: bool
     first_prompt_class_is_argmax: bool
