@@ -63,7 +63,7 @@ def run_table(summary: Summary) -> Table:
     panels = []
     for group, metrics in GROUPS.items():
         titles = [CATALOGUE[metric].title for metric in metrics]
-        rows = [
+        rows: list[list[Cell | str]] = [
             [method.title, *(Cell(percent(method.means[m]), interval(method.intervals[m])) for m in metrics)]
             for method in summary.methods.values()
         ]
@@ -78,8 +78,11 @@ def _difference_panels(summary: Summary) -> list[Panel]:
     found = differences(summary)
     if not found:
         return []
-    rows = [
-        [CATALOGUE[metric].title, *(Cell(signed(of[metric][0]), signed_interval(of[metric][1])) for of in found.values())]
+    rows: list[list[Cell | str]] = [
+        [
+            CATALOGUE[metric].title,
+            *(Cell(signed(of[metric][0]), signed_interval(of[metric][1])) for of in found.values()),
+        ]
         for metric in CATALOGUE
         if metric not in ANSWER
     ]
@@ -96,7 +99,7 @@ def _ablation(summary: Summary) -> str:
         columns += [metric, f"{metric}_low", f"{metric}_high", *([f"{metric}_n"] if metric in POOLED else [])]
     rows = []
     for name, method in summary.methods.items():
-        row = [summary.dataset, summary.model, name, method.title, len(summary.answers)]
+        row: list[str | float] = [summary.dataset, summary.model, name, method.title, len(summary.answers)]
         for metric, mean in method.means.items():
             row += map(rounded, (mean, *method.intervals[metric]))
             row += [method.values[metric]] if metric in POOLED else []
@@ -148,7 +151,5 @@ def _samples(summary: Summary) -> str:
         own = zip(*(values.tolist() for values in method.own_means.values()), strict=True)
         each = zip(summary.answers.items(), method.samples, objects, own, strict=True)
         for (id, answer), status, number, means in each:
-            rows.append(
-                [summary.dataset, summary.model, name, id, status, answer.text, answer.tokens, number, *means]
-            )
+            rows.append([summary.dataset, summary.model, name, id, status, answer.text, answer.tokens, number, *means])
     return to_csv([*RUN, "sample", "status", "answer", "tokens", "objects", *CATALOGUE], rows)

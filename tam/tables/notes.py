@@ -17,7 +17,7 @@ HOW_TO_READ = (
 
 
 def notes(summary: Summary, methods: Iterable[str], metrics: Iterable[str]) -> list[str]:
-    """Of some methods of a run: how many images and values of ``metrics``, what has no value and why, how it was done."""
+    """Of methods of a run: how many images and values of ``metrics``, what has no value and why, how it was done."""
     alike, wanted = defaultdict(list), set(metrics)
     for method in methods:
         alike[_numbers(summary.methods[method], wanted)].append(summary.methods[method].title)

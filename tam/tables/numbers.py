@@ -37,7 +37,7 @@ def rounded(value: float) -> float:
     return round(100 * value, 2)
 
 
-def to_csv(columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
+def to_csv(columns: Sequence[str], rows: Iterable[Iterable[str | float | None]]) -> str:
     """Lines under a head; NaN and None are empty cells."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

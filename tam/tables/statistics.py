@@ -55,5 +55,6 @@ def harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
+    """``empty`` where the denominator is 0."""
     out = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), empty)
     return np.divide(numerator, denominator, out=out, where=np.asarray(denominator) != 0)

@@ -77,12 +77,16 @@ def read_totals(run: RunFiles, methods: Sequence[str] | None = None) -> Totals:
         with opened(path) as (header, file):
             how = _how(header, path, methods)
             if parts and how != parts[0].how:
-                raise InputError("metrics made in different ways", where=path, got=tuple(how),
-                                 expected=f"{tuple(parts[0].how)} ({run.metrics[0]})", cure=f"{CURE} for all shards")  # fmt: skip
+                raise InputError(
+                    "metrics made in different ways", where=path, got=tuple(how),
+                    expected=f"{tuple(parts[0].how)} ({run.metrics[0]})", cure=f"{CURE} for all shards",
+                )  # fmt: skip
             part = _read(file, how, header.samples)
         if twice := seen & part.answers.keys():
-            raise InputError("sample occurs twice", where=path, got=repr(min(twice)),
-                             cure="keep the files of one split into shards only")  # fmt: skip
+            raise InputError(
+                "sample occurs twice", where=path, got=repr(min(twice)),
+                cure="keep the files of one split into shards only",
+            )  # fmt: skip
         seen |= part.answers.keys()
         parts.append(part)
     if not seen:
@@ -98,8 +102,10 @@ def kind(status: str) -> str:
 def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
     for name in methods or ():
         if name not in header.methods:
-            raise InputError("no metrics of this method", where=path, got=repr(name),
-                             expected=" or ".join(header.methods), cure="run `tam maps` and `tam metrics` with it")  # fmt: skip
+            raise InputError(
+                "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
+                cure="run `tam maps` and `tam metrics` with it",
+            )  # fmt: skip
     names = header.methods if methods is None else methods
     return How({name: header.methods[name] for name in names}, header.protocol, header.tagger)
 
