@@ -16,10 +16,7 @@ from tam.system.atomic import atomic
 from tam.tables.formats import Cell, Panel, Table, latex, markdown
 from tam.tables.notes import HOW_TO_READ, counted, direction, notes
 from tam.tables.numbers import interval, percent, rounded, signed, signed_interval, to_csv
-from tam.tables.summary import Limits, Summary, difference, summarise
-
-BASE = "tam"
-"""What the other methods are compared with."""
+from tam.tables.summary import BASE, Summary, summarise
 
 RUN = ["dataset", "model", "method"]
 
@@ -49,12 +46,6 @@ def write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def differences(summary: Summary) -> dict[str, dict[str, tuple[float, Limits]]]:
-    """TAM minus each other method, by method and metric; none where there is no TAM."""
-    base = summary.methods.get(BASE)
-    return {name: difference(base, other) for name, other in summary.methods.items() if base and other is not base}
-
-
 # ---- for people
 
 
@@ -75,19 +66,18 @@ def run_table(summary: Summary) -> Table:
 
 
 def _difference_panels(summary: Summary) -> list[Panel]:
-    found = differences(summary)
-    if not found:
+    if not summary.differences:
         return []
     rows: list[list[Cell | str]] = [
         [
             CATALOGUE[metric].title,
-            *(Cell(signed(of[metric][0]), signed_interval(of[metric][1])) for of in found.values()),
+            *(Cell(signed(of[metric][0]), signed_interval(of[metric][1])) for of in summary.differences.values()),
         ]
         for metric in CATALOGUE
         if metric not in ANSWER
     ]
     heading = f"{summary.methods[BASE].title} minus the other, percentage points, paired 95 % intervals"
-    return [Panel(heading, ["", *(summary.methods[name].title for name in found)], rows)]
+    return [Panel(heading, ["", *(summary.methods[name].title for name in summary.differences)], rows)]
 
 
 # ---- for programs
@@ -113,7 +103,7 @@ def _differences(summary: Summary) -> str:
         columns,
         (
             [summary.dataset, summary.model, BASE, name, metric, *map(rounded, (mean, *limits)), len(summary.answers)]
-            for name, by_metric in differences(summary).items()
+            for name, by_metric in summary.differences.items()
             for metric, (mean, limits) in by_metric.items()
             if metric not in ANSWER
         ),

@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tam.methods.registry import METHODS, Group
-from tam.tables.ablation import BASE
 from tam.tables.published import Published, Source
-from tam.tables.summary import Limits, Summary
+from tam.tables.summary import BASE, Limits, Summary
 
 Run = tuple[str, str]
 """Dataset and model."""

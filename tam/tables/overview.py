@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
-from tam.tables.ablation import BASE, run_table, write
+from tam.tables.ablation import run_table, write
 from tam.tables.compared import Compared, Numbers, Run, group, title
 from tam.tables.formats import Cell, Panel, Table, html, latex, markdown
 from tam.tables.notes import HOW_TO_READ, direction, notes
 from tam.tables.numbers import NO_VALUE, interval, percent, rounded, signed, to_csv
 from tam.tables.published import Published, Source, read_published
-from tam.tables.summary import summarise
+from tam.tables.summary import BASE, summarise
 
 MAIN = ("obj_iou", "func_iou", "f1_iou")
 PLAIN = "activation"

@@ -45,7 +45,8 @@ def interval(means: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
     tail = (1 - confidence) / 2
     known = ~np.isnan(means).all(axis=0)
     limits = np.full((2, *means.shape[1:]), np.nan)
-    limits[:, known] = np.nanquantile(means[:, known], [tail, 1 - tail], axis=0)
+    quantile = np.nanquantile if np.isnan(means[:, known]).any() else np.quantile  # which is faster
+    limits[:, known] = quantile(means[:, known], [tail, 1 - tail], axis=0)
     return limits
 
 

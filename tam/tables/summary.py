@@ -13,6 +13,8 @@ from tam.tables import statistics
 from tam.tables.totals import OF_ANSWER, Answer, Totals, kind, read_totals
 
 SEED = 0
+BASE = "tam"
+"""What the other methods are compared with."""
 
 Limits = tuple[float, float]
 """Low and high of an interval; NaN where there is none."""
@@ -62,7 +64,7 @@ class MethodSummary:
     def intervals(self) -> dict[str, Limits]:
         return _limits(self.draws(self.counts))
 
-    @property
+    @cached_property
     def values(self) -> dict[str, int]:
         """The number of values; not of what is joined from other means."""
         return dict(zip(POOLED, self.counts.sum(0).astype(int).tolist(), strict=True))
@@ -105,6 +107,12 @@ class Summary:
     @property
     def name(self) -> str:
         return f"{self.dataset}, {self.model}"
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, tuple[float, Limits]]]:
+        """TAM minus each other method, by method and metric; none where there is no TAM."""
+        base = self.methods.get(BASE)
+        return {name: difference(base, other) for name, other in self.methods.items() if base and other is not base}
 
 
 def summarise(run: RunFiles, methods: Sequence[str] | None = None) -> Summary:
