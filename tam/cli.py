@@ -28,6 +28,8 @@ Hub = Annotated[str | None, typer.Option(help="Dataset of the hub that holds it,
 Downloads = Annotated[Path, typer.Option(help="Folder for what comes from the hub.")]
 ManifestFile = Annotated[Path, typer.Option(help="The manifest that `tam dataset` wrote.")]
 GenerationFile = Annotated[Path, typer.Option(help="A cache that `tam generate` wrote.")]
+MetricsFiles = Annotated[list[Path], typer.Option(help="Files that `tam metrics` wrote, all shards; once per file.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="Which, in this order; all without it.")]
 ProtocolName = Annotated[str, typer.Option(help="'fixed': what the paper means; 'reference': the published code.")]
 Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the hub.")]
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
@@ -242,27 +244,37 @@ def metrics(
 
 @app.command()
 def tables(
-    metrics: Annotated[Path, typer.Option(help="Folder METHOD/SHARD.parquet of one dataset and model.")],
+    metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    method: Methods = None,
 ):
-    """Pool the metrics of all shards into the ablation table: CSV, Markdown and LaTeX."""
+    """Pool the metrics of all shards of a run into the ablation table: CSV, Markdown and LaTeX."""
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
     from tam.tables.ablation import write_tables
 
-    write_tables(metrics, out)
+    run, *others = runs_of(metrics=metrics)
+    if others:
+        raise InputError("files of several runs", got=f"{run.name} and {others[0].name}", cure="use `tam overview`")
+    with set_aside(out, inputs(metrics=metrics)):
+        write_tables(run, out, method)
     print((out / "ablation.md").read_text(encoding="utf-8"))
 
 
 @app.command()
 def overview(
-    run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
+    metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    method: Methods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
 ):
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
     from tam.tables.overview import write_overview
-    from tam.tables.summary import find_runs
 
-    write_overview([found for folder in run for found in find_runs(folder)], published, out)
+    with set_aside(out, inputs(metrics=metrics)):
+        write_overview(runs_of(metrics=metrics), published, out, method)
     print(out / "index.html")
 
 
