@@ -16,8 +16,7 @@ setup:
 	@bash envs/setup.sh
 
 run: setup
-	$(SNAKEMAKE)
-	$(SNAKEMAKE) --report results/snakemake.html
+	$(SNAKEMAKE) --report results/snakemake.html --report-after-run
 	@echo
 	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
 	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"

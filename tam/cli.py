@@ -353,7 +353,8 @@ def status(
     """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
     import time
 
-    from tam.progress import describe, survey
+    from tam.progress import survey
+    from tam.status import describe
 
     print(describe(survey(results)))
     while watch:
