@@ -218,7 +218,7 @@ def metrics(
     strict: Strict = False,
 ):
     """Score maps against masks, and answers against captions."""
-    from tam.metrics import write_metrics
+    from tam.metrics.stage import write_metrics
     from tam.protocol import protocol as named
     from tam.system.damage import set_aside
 

@@ -1,5 +1,1 @@
-"""Metrics of maps and answers: pure functions from a sample to rows, and the stage that writes them."""
-
-from tam.metrics.stage import write_metrics
-
-__all__ = ["write_metrics"]
+"""Metrics of maps and answers: the catalogue of them, pure functions from a sample to rows, the stage that writes them."""

@@ -115,7 +115,7 @@ def stage(name: str, folder: Path) -> None:
 
         write_maps(folder / "generation.h5", folder / "maps.h5", "tam", FIXED)
     elif name == "metrics":
-        from tam.metrics import write_metrics
+        from tam.metrics.stage import write_metrics
         from tam.protocol import FIXED
 
         files = (folder / file for file in ("generation.h5", "maps.h5", "manifest.jsonl", "metrics.parquet"))
