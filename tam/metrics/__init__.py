@@ -1,1 +1,1 @@
-"""Metrics of maps and answers: the catalogue of them, pure functions from a sample to rows, the stage that writes them."""
+"""Metrics of maps and answers: the catalogue, pure functions from a sample to rows, and the stage that writes them."""
