@@ -225,12 +225,13 @@ def metrics(
     sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
     strict: Strict = False,
 ):
-    """Score maps against masks, and answers against captions."""
+    """Score maps against label maps, and answers against captions."""
     from tam.metrics.stage import write_metrics
     from tam.protocol import protocol as named
+    from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside([generation], [maps]):
+    with set_aside(out, inputs(generation=[generation], maps=[maps])):
         counts = write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences)
     _report(counts, out, strict)
 

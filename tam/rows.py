@@ -156,4 +156,8 @@ def _header(file: pq.ParquetFile, path: Path, intact: bool | None) -> RowsHeader
     rows = file.metadata.num_rows  # before its values take memory
     if not file.schema_arrow.equals(SCHEMA) or rows > MOST_ROWS or not intact:
         raise ValueError(f"{rows} rows of {', '.join(file.schema_arrow.names)}")
-    return RowsHeader(**about)
+    header = RowsHeader(**about)
+    texts = header.fingerprint, header.protocol, header.tagger, *header.methods, *header.methods.values()
+    if not all(isinstance(text, str) for text in texts) or type(header.samples) is not int:
+        raise TypeError(f"not how rows were made: {about!r:.200}")
+    return header

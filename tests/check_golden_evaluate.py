@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from tam import tagging
 from tam.metrics.language import language
 from tam.metrics.localisation import localise
-from tam.metrics.rows import OK
 from tam.protocol import REFERENCE
+from tam.rows import OK
 from tam.words import FUNCTION, NO_CATEGORY, read_words
 
 TOLERANCE = 1e-6

@@ -25,14 +25,13 @@ from tam import manifest
 from tam.cache import read_generations, read_header, write_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError, SchemaError
-from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps, read_pairs, write_maps
 from tam.media import open_media, open_picture, picture_size, read_video
-from tam.metrics.stage import SCHEMA, read_mask
 from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
 from tam.render.stage import safe_id
+from tam.rows import SCHEMA
 from tam.tables.summary import Run, summarise
 from tests import tiny
 from tests.fuzz import sign
@@ -487,14 +486,6 @@ def test_a_video_of_more_pixels_than_are_read(tmp_path, monkeypatch):
             patch.setattr(f"tam.media.{name}", 64 * 48 * (1 if name == "MOST_PIXELS" else 4) - 1)
             with pytest.raises(InputError, match=r"a\.avi: more pixels than are read"):
                 read_video(tmp_path / "a.avi")
-
-
-@pytest.mark.parametrize("data", [_png(200_000, 200_000), b"no picture", b""])
-def test_a_mask_that_is_none_costs_its_scores_only(tmp_path, data):
-    (tmp_path / "m.png").write_bytes(data)
-    layout = Layout(np.arange(1), np.arange(0), 1, (Grid(0, (0,), 1, 1, (0, 0, 9, 9)),), ((9, 9),))
-    sample = Sample("s", ["a.png"], "", mask="m.png")
-    assert read_mask(sample, layout, tmp_path / "m.jsonl", FIXED) == (None, "unreadable mask")
 
 
 # ---- names

@@ -1,14 +1,11 @@
 """Metrics: exact numbers on tiny maps, a status wherever there is no number, and the stage."""
 
 import dataclasses
-import json
 import math
 
 import cv2
-import h5py
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +15,9 @@ from tam import manifest, tagging
 from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
+from tam.maps import MapsHeader, MapsWriter
 from tam.metrics import stage
+from tam.metrics.catalogue import ANSWER, POOLED
 from tam.metrics.counts import (
     count,
     pixel_average_precision,
@@ -27,10 +26,13 @@ from tam.metrics.counts import (
 )
 from tam.metrics.focus import FOCUS_METRICS, entropy, focus, gini, top_mass
 from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
-from tam.metrics.localisation import OBJECT_METRICS, localise, names, score
+from tam.metrics.localisation import OBJECT_METRICS, localise, score
+from tam.metrics.names import names
 from tam.metrics.pointing import object_boxes, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
-from tam.records import Candidates, Generation, Piece
+from tam.records import Candidates, Generation, Maps, Piece
+from tam.rows import RowsHeader, opened
+from tam.system import hdf5
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
 from tests.check_golden_evaluate import check_evaluate
 from tests.shared import shared
@@ -435,21 +437,29 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
     )
 
 
-def _write_maps(path, generations, protocol, fingerprint):
-    """A maps file by its documented layout; prompt maps point right, answer maps left."""
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"format": "tam-maps", "version": 1, "method": "tam", "protocol": protocol.name})
-        file.attrs["fingerprint"] = fingerprint
+def _left(generation):
+    """Maps of every token: those of the prompt point right, those of the answer left."""
+    grids, rows = len(generation.layout.grids), generation.explained
+    uint8 = np.stack([np.tile((RIGHT if t < 2 else LEFT).ravel(), grids) for t in range(rows)])
+    return Maps(uint8 / 255, uint8, np.zeros((rows, rows)), np.full(rows, np.nan))
+
+
+def _flat(generation):
+    """Nothing in any map."""
+    left = _left(generation)
+    return dataclasses.replace(left, maps=left.maps * 0, uint8=left.uint8 * 0)
+
+
+METHODS = {"tam": _left}
+
+
+def _write_maps(path, generations, methods, protocol, fingerprint):
+    titles = {name: name.upper() for name in methods}
+    with hdf5.written(path, sealed=True) as file:
+        writer = MapsWriter(file, MapsHeader(fingerprint, len(generations), titles, protocol.name, False, None))
         for row, generation in enumerate(generations):
-            group = file.create_group(f"{row:08d}")
-            group["meta"] = json.dumps({"id": generation.id, "status": generation.status})
-            if generation.failed:
-                continue
-            grids = len(generation.layout.grids)
-            count = 2 + len(generation.answer_ids)
-            uint8 = np.stack([np.tile((RIGHT if t < 2 else LEFT).ravel(), grids) for t in range(count)])
-            group["uint8"], group["maps"] = uint8, (uint8 / 255).astype(np.float16)
-            group["relevance"], group["scale"] = np.zeros((count, count), np.float32), np.zeros(count)
+            made = {} if generation.failed else {name: method(generation) for name, method in methods.items()}
+            writer.add(row, generation.id, generation.status, made)
 
 
 @pytest.fixture
@@ -457,7 +467,9 @@ def run(tmp_path, monkeypatch):
     """Run the stage on generations; ``samples`` replaces fields of manifest rows by id."""
     monkeypatch.setattr(tagging, "choose", lambda **_: JUDGE)
 
-    def do(generations, protocol=FIXED, samples=None, maps_protocol=None, fingerprint="f", mapped=None):
+    def do(
+        generations, protocol=FIXED, samples=None, maps_protocol=None, fingerprint="f", mapped=None, methods=METHODS
+    ):
         cv2.imwrite(str(tmp_path / "mask.png"), _mask())
         rows = [
             manifest.Sample(
@@ -468,12 +480,16 @@ def run(tmp_path, monkeypatch):
         rows = [dataclasses.replace(row, **(samples or {}).get(row.id, {})) for row in rows]
         manifest.write(rows, tmp_path / "manifest.jsonl")
         write_generations(tmp_path / "g.h5", dict(enumerate(generations)), {}, "f")
-        _write_maps(tmp_path / "m.h5", generations[:mapped], maps_protocol or protocol, fingerprint)
-        out = tmp_path / "out" / "0-of-1.parquet"
-        counts = stage.write_metrics(tmp_path / "g.h5", tmp_path / "m.h5", tmp_path / "manifest.jsonl", out, protocol)
-        return counts, pd.read_parquet(out)
+        _write_maps(tmp_path / "m.h5", generations[:mapped], methods, maps_protocol or protocol, fingerprint)
+        return do.again(protocol)
 
-    do.folder = tmp_path
+    def again(protocol, **more):
+        files = [tmp_path / name for name in ("g.h5", "m.h5", "manifest.jsonl", "out.parquet")]
+        counts = stage.write_metrics(*files, protocol, **more)
+        with opened(files[-1]) as (do.header, file):
+            return counts, file.read().to_pandas()
+
+    do.folder, do.again = tmp_path, again
     return do
 
 
@@ -485,14 +501,37 @@ def _of(table, sample, metric):
 def test_the_table_is_tidy_and_says_how_it_was_made(run):
     counts, table = run([_generation("a")])
     assert counts == {"ok": 1}
-    assert list(table.columns) == ["sample", "token", "word", "label", "metric", "value", "status"]
+    assert list(table.columns) == ["sample", "method", "token", "word", "label", "metric", "value", "status"]
     assert _of(table, "a", "answer") == [4] and table.word[0] == "A cat."
     assert _of(table, "a", "obj_iou") == [6 / 15]
     assert _of(table, "a", "func_iou") == [6 / 9]  # the map of "A" is LEFT, 6 of 9 cells below 60
     assert _of(table, "a", "name_precision") == _of(table, "a", "name_recall") == [1.0]
     assert table[table.metric == "obj_iou"][["token", "word", "label"]].values.tolist() == [[1, "cat", 17]]
-    how = json.loads(pq.read_schema(run.folder / "out" / "0-of-1.parquet").metadata[b"tam"])
-    assert how == {"protocol": "fixed", "method": "tam", "tagger": "a fake tagger"}
+    assert run.header == RowsHeader("f", 1, {"tam": "TAM"}, "fixed", "a fake tagger")
+
+
+def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_method(run):
+    counts, table = run([_generation("a")], methods={"flat": _flat, "tam": _left})
+    assert counts == {"ok": 1} and list(run.header.methods) == ["flat", "tam"]
+    answer = ["answer", *ANSWER]
+    assert sorted(table[table.method == ""].metric) == sorted(answer)
+    by_method = {name: table[table.method == name] for name in ("flat", "tam")}
+    for rows in by_method.values():
+        assert set(rows.metric) == set(POOLED) - set(ANSWER)
+    assert [_of(rows, "a", "obj_iou") for rows in by_method.values()] == [[0.0], [6 / 15]]
+    assert [_of(rows, "a", "entropy")[0] == "zero map" for rows in by_method.values()] == [True, False]
+    _, alone = run([_generation("a")])
+    pd.testing.assert_frame_equal(table[table.method != "flat"].reset_index(drop=True), alone)
+
+
+def test_where_a_method_failed_it_has_a_status_and_the_others_have_values(run):
+    counts, table = run([_generation("a"), _generation("b")], methods={"mine": lambda _: "failed: why", "tam": _left})
+    assert counts == {"ok": 2, "failed mine": 2}
+    mine = table[table.method == "mine"]
+    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(set(POOLED) - set(ANSWER))
+    assert set(mine.status) == {"failed: why"} and mine.value.isna().all()
+    assert _of(table[table.method == "tam"], "b", "obj_iou") == [6 / 15]
+    assert _of(table, "b", "answer") == [4] and len(_of(table, "b", "rouge_l")) == 1
 
 
 def test_the_published_protocol_gives_the_first_word_the_first_prompt_map_and_joins_the_end_token(run):
@@ -521,7 +560,7 @@ def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(r
                       "not a single image": 2, "ok": 1}  # fmt: skip
     assert _of(table, "none", "obj_iou") == ["no mask"]
     assert _of(table, "missing", "obj_iou") == ["no mask: the file is missing"]
-    assert _of(table, "colour", "obj_iou") == ["unreadable mask: not 8-bit grey"]
+    assert _of(table, "colour", "obj_iou") == ["unreadable mask: 8-bit colour, not 8-bit grey"]
     assert _of(table, "small", "obj_iou") == ["mask of another size: 4x5, picture 6x6"]
     assert _of(table, "small", "func_iou") == [6 / 9]
     assert _of(table, "two", "func_iou") == _of(table, "video", "obj_iou") == ["not a single image"]
@@ -551,9 +590,7 @@ def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status
 def test_the_published_protocol_tags_words_alone(run):
     run([_generation("a")], REFERENCE)
     with pytest.raises(InputError, match="tags each word alone"):
-        stage.write_metrics(
-            *(run.folder / name for name in ("g.h5", "m.h5", "manifest.jsonl", "o.parquet")), REFERENCE, sentences=True
-        )
+        run.again(REFERENCE, sentences=True)
 
 
 def test_files_that_do_not_belong_together_are_refused(run):
@@ -565,6 +602,6 @@ def test_files_that_do_not_belong_together_are_refused(run):
         run([_generation("a")], maps_protocol=REFERENCE)
     (run.folder / "m.h5").write_text("no maps")
     with pytest.raises(SchemaError, match="not a maps file"):
-        stage.write_metrics(*(run.folder / name for name in ("g.h5", "m.h5", "manifest.jsonl", "o.parquet")), FIXED)
+        run.again(FIXED)
     with pytest.raises(InputError, match="category id out of range"):
         run([_generation("a")], samples={"a": {"categories": {"cat": 256}}})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tam.metrics.rows import Row, missing
+from tam.rows import Row, missing
 from tam.words import Word
 
 FOCUS_METRICS = ("entropy", "gini", "top20_mass")

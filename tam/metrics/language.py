@@ -14,7 +14,7 @@ from nltk.stem import PorterStemmer
 from nltk.translate.meteor_score import meteor_score
 from rouge import Rouge
 
-from tam.metrics.rows import Row, whole
+from tam.rows import Row, whole
 from tam.tagging import CACHED_WORDS
 
 LANGUAGE_METRICS = ("rouge_l", "rouge_l_standard", "meteor")

@@ -20,8 +20,8 @@ from tam.metrics.counts import (
     relevance_rank_accuracy,
 )
 from tam.metrics.pointing import Box, object_boxes, pointing, pointing_box
-from tam.metrics.rows import Row, missing, whole
 from tam.protocol import Protocol
+from tam.rows import Row, missing
 from tam.words import FUNCTION, NO_CATEGORY, Word
 
 OBJECT_METRICS = (
@@ -197,21 +197,3 @@ def score(counts: Counts, threshold: float) -> Scores:
 def func_iou(uint8: np.ndarray, threshold: float) -> float:
     """Share of cells below ``threshold``, mean over the word's maps, uint8 [token, rows, columns]."""
     return float((uint8 < threshold).mean())
-
-
-def names(words: Sequence[Word], mask: np.ndarray | None, categories: set[int], missing: str = "no mask") -> list[Row]:
-    """Does the answer name what is in the image? Two rows over the set of categories that its nouns name.
-
-    name_precision: share of the named categories that occur in the mask; name_recall: share of those in the mask
-    that are named.
-    """
-    if mask is None:
-        return [whole("name_precision", missing), whole("name_recall", missing)]
-    named = {word.label for word in words if word.label > 0}
-    flat = mask.ravel()  # what occurs occurs first, or after something else; a histogram of long runs is slow
-    seen = {*flat[:1].tolist(), *flat[1:][flat[1:] != flat[:-1]].tolist()} & categories
-    right = len(named & seen)
-    return [
-        whole("name_precision", right / len(named) if named else "no category named"),
-        whole("name_recall", right / len(seen) if seen else "no category in image"),
-    ]

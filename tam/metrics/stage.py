@@ -1,57 +1,50 @@
-"""The stage: one shard's generation, maps and manifest -> one parquet table of rows, a sample at a time."""
+"""The stage: one shard's generation, maps and manifest -> the metrics file of all methods, a sample at a time."""
 
-import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from tam import cache, manifest, tagging
-from tam.errors import InputError, SchemaError
+from tam import manifest, rows, tagging
+from tam.errors import InputError
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.maps import SampleMaps, read_maps_header, read_pairs
-from tam.media import picture_size
-from tam.metrics.focus import FOCUS_METRICS, focus
+from tam.maps import read_maps_header
+from tam.metrics.catalogue import CATALOGUE
+from tam.metrics.focus import focus
 from tam.metrics.language import LANGUAGE_METRICS, language
-from tam.metrics.localisation import OBJECT_METRICS, localise, names
+from tam.metrics.localisation import localise
+from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.pointing import Box
-from tam.metrics.rows import Row, whole
 from tam.protocol import Protocol
-from tam.records import FAILED, Generation
-from tam.system.atomic import atomic
+from tam.records import Generation, SampleMaps
+from tam.rows import Row, RowsHeader, whole
+from tam.run import read_label_map, read_pairs
 from tam.words import Word, read_words
 
-SCHEMA = pa.schema(
-    [
-        ("sample", pa.string()),
-        ("token", pa.int32()),
-        ("word", pa.string()),
-        ("label", pa.int32()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("status", pa.string()),
-    ]
-)
-ROWS_AT_A_TIME = 1 << 14
-MAP_METRICS = (*OBJECT_METRICS, "func_iou", *FOCUS_METRICS)
-NAME_METRICS = ("name_precision", "name_recall")
+MAP_METRICS = [metric.name for metric in CATALOGUE.values() if metric.of in ("noun", "function word", "word")]
+ANSWER = ""
+"""Stands for the method in rows about the answer itself."""
 
 
 def write_metrics(
-    generation: Path, maps: Path, manifest_path: Path, out: Path, protocol: Protocol, *, sentences: bool = False
+    generation_path: Path,
+    maps_path: Path,
+    manifest_path: Path,
+    out_path: Path,
+    protocol: Protocol,
+    *,
+    sentences: bool = False,
 ) -> dict[str, int]:
-    """Score every sample of ``generation`` with its maps and write ``out`` (parquet, columns as in ``SCHEMA``).
+    """Score every sample with the maps of all methods and write ``out_path`` (``tam.rows``), atomically.
 
-    The file's metadata, key ``tam``, say how: protocol, method, tagger. With ``sentences`` words are tagged in the
-    context of their sentence.
+    With ``sentences`` words are tagged in the context of their sentence.
 
     Returns:
-        the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...
+        the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...;
+        and of those on which a method failed, by "failed NAME".
 
     Raises:
         InputError: the manifest lacks a sample, has a category id outside 1..255, the maps follow another protocol, or
@@ -59,74 +52,92 @@ def write_metrics(
         SchemaError: the files do not belong together.
     """
     samples = {sample.id: sample for sample in manifest.read(manifest_path)}
-    _check_categories(samples, manifest_path)
-    method, count = _check_headers(generation, maps, protocol)
+    _check_categories(samples.values(), manifest_path)
+    header = read_maps_header(maps_path)
+    if header.protocol != protocol.name:
+        raise InputError("maps of another protocol", where=maps_path, got=header.protocol, expected=protocol.name)
     if sentences and protocol.words_tagged_alone:
         raise InputError("this protocol tags each word alone", got="sentences", cure="use protocol fixed")
     judge = tagging.choose(sentences=sentences)
-    how = json.dumps({"protocol": protocol.name, "method": method, "tagger": judge.name})
+    about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
     counts: Counter[str] = Counter()
-    columns: list[tuple] = []
-    with (
-        atomic(out) as temporary,
-        pq.ParquetWriter(temporary, SCHEMA.with_metadata({"tam": how})) as writer,
-        tqdm(total=count, desc="metrics", unit="sample") as progress,
-    ):
-        for answer, sample_maps in read_pairs(generation, maps):
-            if answer.id not in samples:
-                raise InputError("sample is not in the manifest", where=manifest_path, got=repr(answer.id))
-            status, rows = score_sample(samples[answer.id], answer, sample_maps, manifest_path, judge, protocol)
+    with rows.written(out_path, about) as writer:
+        pairs = tqdm(read_pairs(generation_path, maps_path), total=header.samples, desc="metrics", unit="sample")
+        for generation, maps in pairs:
+            if generation.id not in samples:
+                raise InputError("sample is not in the manifest", where=manifest_path, got=repr(generation.id))
+            status, scored = score_sample(samples[generation.id], generation, maps, manifest_path, judge, protocol)
             counts[status.partition(":")[0]] += 1
-            columns += [(answer.id, *row) for row in rows]
-            if len(columns) >= ROWS_AT_A_TIME:
-                _flush(writer, columns)
-            progress.update()
-        _flush(writer, columns)
+            if not generation.failed:
+                counts.update(f"failed {method}" for method, one in maps.items() if one.failed)
+            for method, found in scored.items():
+                writer.add(generation.id, method, found)
     return dict(counts)
 
 
 def score_sample(
     sample: Sample,
     generation: Generation,
-    maps: SampleMaps,
+    maps: Mapping[str, SampleMaps],
     manifest_path: Path,
     judge: tagging.Language,
     protocol: Protocol,
-) -> tuple[str, list[Row]]:
-    """Rows of one sample, the first of them about the answer itself, and the sample's status."""
-    failure = next((status for status in (generation.status, maps.status) if status.startswith(FAILED)), None)
-    if failure:
-        return failure, [Row(-1, "", 0, "answer", np.nan, failure)]
-    status = generation.status
-    count = len(generation.answer_ids)
-    rows = [Row(-1, generation.answer, 0, "answer", count, status)]
+) -> tuple[str, dict[str, list[Row]]]:
+    """The sample's status, and its rows by method; first those about the answer itself, by ANSWER.
 
+    Where all methods lack maps that can be scored, or one does, it has one row a metric of maps, which says why.
+    """
+    count = len(generation.answer_ids)
+    if generation.failed:
+        return generation.status, {ANSWER: [Row(-1, "", 0, "answer", np.nan, generation.status)]}
+    about = [Row(-1, generation.answer, 0, "answer", count, generation.status)]
     ids = generation.retokenised_answer if protocol.retokenised_pieces else generation.answer_ids
     if len(ids) != count:
         problem = f"pieces differ: {len(ids)} after decoding and tokenising again, {count} maps"
-        dropped = (*MAP_METRICS, *NAME_METRICS)
+        about += [whole(metric, problem) for metric in NAME_METRICS]
         if protocol.unequal_lengths_dropped_silently:
-            dropped += LANGUAGE_METRICS
+            about += [whole(metric, problem) for metric in LANGUAGE_METRICS]
         else:
-            rows += language(generation.answer, sample.references, judge.wordnet)
-        return problem, rows + [whole(metric, problem) for metric in dropped]
+            about += language(generation.answer, sample.references, judge.wordnet)
+        return problem, {ANSWER: about} | {method: _unscored(problem) for method in maps}
 
     words = answer_words(generation, ids, sample.categories, judge, protocol)
-    mask, problem = read_mask(sample, generation.layout, manifest_path, protocol)
+    size = generation.layout.sizes[0]
+    label_map, problem = read_label_map(sample, size, manifest_path, any_size=protocol.mask_of_any_size)
     single = sample.kind == "images" and len(generation.layout.grids) == 1
-    if single:
-        uint8, floats = (answer_maps(values, generation, protocol) for values in (maps.uint8, maps.maps))
-        unmasked = None if protocol.missing_mask_has_map_size else generation.layout.sizes[0]
-        size = unmasked if mask is None else mask.shape[::-1]
-        box = None if size is None or protocol.map_stretched_over_picture else _box(generation.layout, size)
-        rows += localise(words, uint8, floats, mask, protocol, size=size, box=box, missing_mask=problem).rows
-        rows += focus(words, floats)
-    else:
-        problem = "not a single image"
-        rows += [whole(metric, problem) for metric in MAP_METRICS]
-    rows += names(words, mask, set(sample.categories.values()), problem)
-    rows += language(generation.answer, sample.references, judge.wordnet)
-    return (problem or status), rows
+    problem = problem if single else "not a single image"
+    about += names(words, label_map, sample.categories.values(), problem)
+    about += language(generation.answer, sample.references, judge.wordnet)
+    scored = {ANSWER: about}
+    for method, one in maps.items():
+        if one.failed:
+            scored[method] = _unscored(one.status)
+        elif not single:
+            scored[method] = _unscored(problem)
+        else:
+            scored[method] = _score(words, generation, one, label_map, problem, protocol)
+    return problem or generation.status, scored
+
+
+def _unscored(why: str) -> list[Row]:
+    return [whole(metric, why) for metric in MAP_METRICS]
+
+
+def _score(
+    words: list[Word],
+    generation: Generation,
+    maps: SampleMaps,
+    label_map: np.ndarray | None,
+    problem: str,
+    protocol: Protocol,
+) -> list[Row]:
+    """Rows of one method."""
+    uint8, floats = (answer_maps(values, generation, protocol) for values in (maps.uint8, maps.maps))
+    unmasked = None if protocol.missing_mask_has_map_size else generation.layout.sizes[0]
+    size = unmasked if label_map is None else label_map.shape[::-1]
+    box = None if size is None or protocol.map_stretched_over_picture else _box(generation.layout, size)
+    placed = localise(words, uint8, floats, label_map, protocol, size=size, box=box, missing_mask=problem)
+    return placed.rows + focus(words, floats)
 
 
 def answer_words(
@@ -158,29 +169,6 @@ def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) ->
     return generation.layout.split(answer)[0]
 
 
-def read_mask(sample: Sample, layout: Layout, manifest_path: Path, protocol: Protocol) -> tuple[np.ndarray | None, str]:
-    """uint8 [height, width] of category ids and "", or None and why there is none."""
-    if sample.mask is None:
-        return None, "no mask"
-    path = manifest.resolve(sample.mask, manifest_path)
-    if not path.is_file():
-        return None, "no mask: the file is missing"
-    try:
-        picture_size(path)  # before its pixels take memory
-    except InputError:
-        return None, "unreadable mask"
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if mask is None:
-        return None, "unreadable mask"
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        return None, "unreadable mask: not 8-bit grey"
-    expected = layout.sizes[0]
-    if mask.shape[::-1] != tuple(expected) and not protocol.mask_of_any_size:
-        return None, f"mask of another size: {mask.shape[1]}x{mask.shape[0]}, picture {expected[0]}x{expected[1]}"
-    return mask, ""
-
-
 def _box(layout: Layout, size: tuple[int, int]) -> Box:
     """The part of a mask of ``size`` (width, height) that the only grid covers, in whole pixels."""
     (width, height), (left, top, right, bottom) = layout.sizes[0], layout.grids[0].box
@@ -188,25 +176,8 @@ def _box(layout: Layout, size: tuple[int, int]) -> Box:
     return round(left * x), round(top * y), round(right * x), round(bottom * y)
 
 
-def _flush(writer: pq.ParquetWriter, columns: list[tuple]) -> None:
-    if columns:
-        writer.write_table(pa.table([list(column) for column in zip(*columns, strict=True)], schema=writer.schema))
-        columns.clear()
-
-
-def _check_categories(samples: dict[str, Sample], path: Path) -> None:
-    for sample in samples.values():
+def _check_categories(samples: Iterable[Sample], path: Path) -> None:
+    for sample in samples:
         wrong = {name: id for name, id in sample.categories.items() if not 1 <= id <= 255}
         if wrong:
             raise InputError("category id out of range", where=f"{path}, {sample.id}", got=wrong, expected="1..255")
-
-
-def _check_headers(generation: Path, maps: Path, protocol: Protocol) -> tuple[str, int]:
-    """The maps' method and the number of samples."""
-    known, header = cache.read_header(generation), read_maps_header(maps)
-    for key, what in (("fingerprint", "maps of another generation"), ("samples", "samples are missing")):
-        if header[key] != known[key]:
-            raise SchemaError(what, where=maps, got=header[key], expected=known[key], cure="run `tam maps` again")
-    if header["protocol"] != protocol.name:
-        raise InputError("maps of another protocol", where=maps, got=header["protocol"], expected=protocol.name)
-    return header["method"], header["samples"]
