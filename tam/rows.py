@@ -23,20 +23,15 @@ from tam.words import Word
 VERSION = 2
 CURE = "run `tam metrics` again"
 OK = "ok"
-SCHEMA = pa.schema(
-    [
-        ("sample", pa.string()),
-        ("method", pa.string()),
-        ("token", pa.int32()),
-        ("word", pa.string()),
-        ("label", pa.int32()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("status", pa.string()),
-    ]
-)
-MOST_ROWS = 1 << 26  # of one file; a shard of 1,000 samples and seven methods has some 800,000
+COLUMNS = {
+    "sample": pa.string(), "method": pa.string(), "token": pa.int32(), "word": pa.string(), "label": pa.int32(),
+    "metric": pa.string(), "value": pa.float64(), "status": pa.string(),
+}  # fmt: skip
+SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in COLUMNS.items()])
+MOST_ROWS = 1 << 26  # of one file; a shard of 1,000 samples and seven methods has some 700,000
 ROWS_AT_A_TIME = 1 << 14
+# What Arrow and the parsing raise when bytes are not what they should be, besides OSError.
+DAMAGE = (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -63,10 +58,11 @@ class Row(NamedTuple):
         token: index of the word's first token in the answer, -1 for a whole sample.
         word: the word; for the metric "answer" the whole answer; else "".
         label: category id, or a label of tam.words; 0 for a whole sample.
-        metric: a key of the catalogue of metrics but f1_iou; or word (only with a status), answer (its number of
-            tokens, with the status of the generation).
+        metric: one of ``metrics.catalogue.POOLED``; or word (only with a status), answer (its number of tokens, with
+            the status of the generation).
         value: from 0 to 1, NaN where there is none.
-        status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means.
+        status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means. Where a
+            method failed on a sample, that is the status of a row a metric, about the whole sample.
     """
 
     token: int
@@ -90,14 +86,14 @@ def missing(word: Word, metric: str, status: str) -> Row:
 
 
 class RowsWriter:
-    """A metrics file under way, see ``written``."""
+    """A metrics file under way; ``written`` makes it appear whole."""
 
     def __init__(self, writer: pq.ParquetWriter):
         self._writer = writer
         self._waiting: list[tuple] = []
 
     def add(self, sample: str, method: str, rows: Iterable[Row]) -> None:
-        """Rows of one sample. Args: method: its name, or "" for rows about the answer itself."""
+        """Rows of one sample and method; ``method`` is "" for rows about the answer itself."""
         self._waiting += [(sample, method, *row) for row in rows]
         if len(self._waiting) >= ROWS_AT_A_TIME:
             self.flush()
@@ -141,7 +137,7 @@ def opened(path: Path) -> Iterator[tuple[RowsHeader, pq.ParquetFile]]:
         if error.errno is not None:  # the system's, not the content's
             raise
         raise SchemaError("not a metrics file, or damaged", where=path, got=error, cure=CURE) from error
-    except (pa.ArrowException, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
+    except DAMAGE as error:
         raise SchemaError("not a metrics file, or damaged", where=path, got=error, cure=CURE) from error
 
 
