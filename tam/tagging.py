@@ -4,21 +4,20 @@ Nothing is ever downloaded. What was chosen has a name, which goes into the metr
 """
 
 import importlib.resources
-import io
 import json
 import string
-import warnings
+import zipfile
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-
-import nltk
-from nltk.corpus import wordnet as nltk_wordnet
-from nltk.corpus.reader.wordnet import WordNetCorpusReader
-from nltk.tag.perceptron import PerceptronTagger
+from typing import TYPE_CHECKING
 
 from tam.errors import InputError
+from tam.wordnet import WordNet
+
+if TYPE_CHECKING:  # NLTK takes a quarter of a second to import
+    from nltk.tag.perceptron import PerceptronTagger
 
 Tagger = Callable[[str], str]
 """Word on its own -> Penn Treebank tag; "" where the tagger does not know the word."""
@@ -49,14 +48,14 @@ class Language:
 
     Attributes:
         tag, lemmatise: see Tagger and Lemmatiser.
-        wordnet: NLTK's reader of WordNet, which METEOR needs; None where there is no WordNet.
+        wordnet: which METEOR needs; None where there is none.
         name: what they are, for people.
         tag_sentence: tags words by their neighbours; None where each word is tagged alone.
     """
 
     tag: Tagger
     lemmatise: Lemmatiser
-    wordnet: WordNetCorpusReader | None
+    wordnet: WordNet | None
     name: str
     tag_sentence: SentenceTagger | None = None
 
@@ -71,14 +70,16 @@ def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences:
     else from ``debian`` (the folder of Debian's wordnet-base), else rules.
 
     Raises:
-        InputError: neither the tagger nor the lexicon is there.
+        InputError: neither the tagger nor the lexicon is there, or WordNet's archive is damaged.
     """
-    reader, source = _wordnet(debian)
+    from nltk.tag.perceptron import PerceptronTagger
+
+    wordnet, source = _wordnet(debian)
     words = json.loads(lexicon.read_text(encoding="utf-8")) if lexicon.is_file() else {}
-    if reader is None:
+    if wordnet is None:
         lemmatise, lemmas = lambda word: rule_lemma(word, words), "lemmas by rules, no WordNet"
     else:
-        lemmatise, lemmas = lambda word: wordnet_lemma(word, reader), f"WordNet {reader.get_version()} of {source}"
+        lemmatise, lemmas = wordnet.lemma, f"WordNet {wordnet.version} of {source}"
     try:
         perceptron = PerceptronTagger()
     except LookupError:
@@ -98,10 +99,10 @@ def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences:
         if sentences:
             tags += " in sentence context"
     cached = lru_cache(CACHED_WORDS)
-    return Language(cached(tag), cached(lemmatise), reader, f"{tags}; {lemmas}", tag_sentence)
+    return Language(cached(tag), cached(lemmatise), wordnet, f"{tags}; {lemmas}", tag_sentence)
 
 
-def tag_sentences(words: Sequence[str], tagger: PerceptronTagger) -> list[str]:
+def tag_sentences(words: Sequence[str], tagger: "PerceptronTagger") -> list[str]:
     """Tags of the words of an answer, sentence by sentence; a word of full stops, "!" or "?" ends one."""
     tags, sentence = [], []
     for word in words:
@@ -112,43 +113,22 @@ def tag_sentences(words: Sequence[str], tagger: PerceptronTagger) -> list[str]:
     return [tag for _, tag in tags + (tagger.tag(sentence) if sentence else [])]
 
 
-def _wordnet(debian: Path) -> tuple[WordNetCorpusReader | None, str]:
-    try:
-        nltk_wordnet.ensure_loaded()
-    except LookupError:
-        if not (debian / "data.noun").is_file():
-            return None, ""
-        return DebianWordNet(debian), "Debian"
-    return nltk_wordnet, "NLTK's data"
+def _wordnet(debian: Path) -> tuple[WordNet | None, str]:
+    """The first of the places where NLTK looks for its data, else ``debian``; and whose it is."""
+    import nltk.data
 
-
-class DebianWordNet(WordNetCorpusReader):
-    """Reads the database files of Debian's wordnet-base, which come without ``lexnames`` and ``index.sense``.
-
-    Neither is used for lemmas or METEOR: the first names the 45 topics of synsets, the second maps between versions.
-    """
-
-    TOPICS = 45
-
-    def __init__(self, root: Path):
-        if str(root) not in nltk.data.path:
-            nltk.data.path.append(str(root))  # NLTK opens nothing outside its data path
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The multilingual functions are not available")
-            super().__init__(str(root), None)
-
-    def open(self, file):
-        if file == "lexnames":
-            return io.StringIO("".join(f"{index:02d} topic{index} 0\n" for index in range(self.TOPICS)))
-        return super().open(file)
-
-    def map_wn(self, version="wordnet"):
-        return None
-
-
-def wordnet_lemma(word: str, reader: WordNetCorpusReader) -> str:
-    """The shortest noun lemma, as NLTK's WordNetLemmatizer has it; that class is bound to NLTK's own data."""
-    return min(reader._morphy(word, "n"), key=len, default=word)
+    for root in nltk.data.path:
+        folder = Path(root, "corpora", "wordnet")
+        archive = folder.with_name("wordnet.zip")
+        if (folder / "data.noun").is_file():
+            return WordNet(folder), "NLTK's data"
+        if archive.is_file():
+            try:
+                return WordNet(zipfile.Path(archive, "wordnet/")), "NLTK's data"
+            except zipfile.BadZipFile as error:
+                cure = "remove it, and run `tam dataset nltk` again"
+                raise InputError("a damaged archive", where=archive, got=error, cure=cure) from error
+    return (WordNet(debian), "Debian") if (debian / "data.noun").is_file() else (None, "")
 
 
 def rule_lemma(word: str, known: Container[str] = ()) -> str:

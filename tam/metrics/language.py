@@ -5,24 +5,23 @@ ROUGE-L exists in two kinds with other numbers, so it has two names: ``rouge_l``
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
 
-from nltk.corpus.reader.wordnet import WordNetCorpusReader
-from nltk.stem import PorterStemmer
-from nltk.translate.meteor_score import meteor_score
 from rouge import Rouge
 
 from tam.rows import Row, whole
 from tam.tagging import CACHED_WORDS
+from tam.wordnet import WordNet
 
 LANGUAGE_METRICS = ("rouge_l", "rouge_l_standard", "meteor")
 NO_WORDNET = "unavailable: no WordNet"
 _ROUGE = Rouge(metrics=["rouge-l"], stats=["f"])
 
 
-def language(answer: str, references: Sequence[str], wordnet: WordNetCorpusReader | None) -> list[Row]:
+def language(answer: str, references: Sequence[str], wordnet: WordNet | None) -> list[Row]:
     """Three rows about an answer without special tokens; a status where the published code raises."""
     problem = ""
     if not references:
@@ -78,28 +77,41 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
     return lengths[-1]
 
 
-def meteor(answer: str, references: Sequence[str], wordnet: WordNetCorpusReader) -> float:
+def meteor(answer: str, references: Sequence[str], wordnet: WordNet) -> float:
     """METEOR of NLTK over lower-case words split at white space, so punctuation stays attached."""
-    return meteor_score(
-        [reference.lower().split() for reference in references],
-        answer.lower().split(),
-        stemmer=_STEMMER,
-        wordnet=_remembering(wordnet),
-    )
-
-
-class _RememberingStemmer(PorterStemmer):
-    """The captions of a dataset share their words."""
-
-    @lru_cache(CACHED_WORDS)  # noqa: B019, there is one stemmer
-    def stem(self, word: str) -> str:
-        return super().stem(word)
-
-
-_STEMMER = _RememberingStemmer()
+    score, tools = _nltk_meteor(wordnet)
+    return score([reference.lower().split() for reference in references], answer.lower().split(), **tools)
 
 
 @lru_cache(1)
-def _remembering(wordnet: WordNetCorpusReader) -> SimpleNamespace:
-    """What METEOR asks of WordNet, each word once."""
-    return SimpleNamespace(synsets=lru_cache(CACHED_WORDS)(wordnet.synsets))
+def _nltk_meteor(wordnet: WordNet) -> tuple[Callable[..., float], dict[str, object]]:
+    """NLTK's function, and what it asks for stems and synonyms, each word once: captions share their words."""
+    from nltk.stem.porter import PorterStemmer
+    from nltk.translate.meteor_score import meteor_score
+
+    cached = lru_cache(CACHED_WORDS)
+    synsets = cached(lambda word: [_Synset([_Lemma(name) for name in names]) for names in wordnet.synonyms(word)])
+    return meteor_score, {
+        "stemmer": SimpleNamespace(stem=cached(PorterStemmer().stem)),
+        "wordnet": SimpleNamespace(synsets=synsets),
+    }
+
+
+@dataclass(frozen=True)
+class _Lemma:
+    """What METEOR asks of NLTK's."""
+
+    text: str
+
+    def name(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class _Synset:
+    """What METEOR asks of NLTK's."""
+
+    words: list[_Lemma]
+
+    def lemmas(self) -> list[_Lemma]:
+        return self.words
