@@ -15,7 +15,7 @@ from tam.errors import InputError
 from tam.generation import generate
 from tam.manifest import Sample, Shard
 from tam.methods.stage import write_maps
-from tam.metrics import write_metrics
+from tam.metrics.stage import write_metrics
 from tam.protocol import FIXED
 from tests.shared import shared
 
