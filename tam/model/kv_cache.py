@@ -16,6 +16,8 @@ BLOCK = 32  # tokens: all is copied once in so many steps, and so many are held 
 class GrowingLayer(DynamicLayer):
     """``DynamicLayer`` for greedy decoding, in which tokens are only ever added. The values are the same."""
 
+    _buffers: list[torch.Tensor]
+
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Add keys and values [batch, heads, new tokens, width]; all of them, as views of longer buffers."""
         if not self.is_initialized:

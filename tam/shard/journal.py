@@ -78,9 +78,9 @@ class Journal(Generic[Record]):
         arrays: Arrays = load(stored[DIGEST:])
         own: dict[str, Arrays] = {}
         batch: dict[int, Record | Failed] = {}
-        for name, array in arrays.items():
-            row, _, rest = name.partition("/")
-            own.setdefault(row, {})[rest] = array
+        for path, array in arrays.items():
+            key, _, name = path.partition("/")
+            own.setdefault(key, {})[name] = array
         for key, meta in json.loads(arrays["meta"].tobytes()).items():
             row = int(key)
             if row not in rows:
