@@ -176,7 +176,8 @@ def sign(group: h5py.Group, **meta) -> None:
     names: list[str] = []
     group.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     arrays = {name: group[name][()] for name in names if name != "meta"}
-    group.attrs["digest"] = cache._digest(group, text, arrays)
+    dtype = group["logits"].attrs.get("dtype") if "logits" in arrays else None
+    group.attrs["digest"] = cache._digest(group, text, arrays, dtype)
 
 
 # ---- readers
