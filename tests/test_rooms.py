@@ -23,7 +23,7 @@ ROOMS = {
     "datasets": BASE,
     "methods": BASE,
     "metrics": BASE,
-    "tables": BASE | {"metrics"},
+    "tables": BASE | {"methods", "metrics"},
     "render": BASE,
     "figures": BASE | {"metrics", "render"},
     "page": BASE | {"metrics", "render", "tables"},
