@@ -27,7 +27,7 @@ ROOMS = {
     "render": BASE,
     "figures": BASE | {"metrics", "render"},
     "page": BASE | {"metrics", "render", "tables"},
-    "progress": BASE,
+    "progress": BASE | {"shard"},
     # doors
     "explanation": BASE | {"families", "generation", "methods", "model", "page", "render", "shard"},
     "embedded": BASE | {"datasets", "explanation", "model"},
