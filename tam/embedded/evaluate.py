@@ -11,7 +11,6 @@ import numpy as np
 import typer
 from PIL import Image
 from tqdm import tqdm
-from transformers import PreTrainedModel, ProcessorMixin
 
 from tam.datasets.emoji import grammar
 from tam.datasets.emoji import scenes as emoji

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import h5py
 import numpy as np
@@ -22,6 +22,9 @@ import numpy as np
 from tam.errors import LayoutError, SchemaError
 from tam.system import seal, stop
 from tam.system.atomic import atomic
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 # What h5py and the parsing raise when bytes are not what they should be.
 DAMAGE = (
@@ -73,25 +76,25 @@ class _Disk(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, content) -> int:
-        left = memoryview(content)
+    def write(self, content: "ReadableBuffer") -> int:
+        left = whole = memoryview(content)
         try:
             while left and self.error is None:
                 left = left[super().write(left) :]
         except OSError as error:
             self.error = error
-        return len(content)
+        return len(whole)
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
-            return size
+            return size or 0
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
-        found = super().readinto(view)
+        found = super().readinto(view) or 0
         view[found:] = bytes(len(view) - found)
         return len(view)
 
@@ -191,12 +194,12 @@ def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
     """What lies in a group, by hard links only: soft ones may be broken, external ones lead to other files."""
     for name in path.split("/"):
         # The low level of h5py, here and in ``array``, costs a third of its groups and datasets.
-        links, name = group.id.links, name.encode()
-        if not links.exists(name):
+        links, key = group.id.links, name.encode()
+        if not links.exists(key):
             raise KeyError(f"no {path}")
-        if links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        if links.get_info(key).type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{path}: a link that leads elsewhere")
-        found = h5py.h5o.open(group.id, name)
+        found = h5py.h5o.open(group.id, key)
         if isinstance(found, h5py.h5t.TypeID):
             raise TypeError(f"{path}: a type, no values")
         group = h5py.Dataset(found, readonly=True) if isinstance(found, h5py.h5d.DatasetID) else h5py.Group(found)
