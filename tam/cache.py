@@ -7,7 +7,7 @@ vision tokens, the user's words and the states that predict the answer.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,18 @@ def read_header(path: Path) -> dict[str, Any]:
         }
 
 
-def read_generations(path: Path) -> Iterator[Generation]:
+def read_generations(path: Path, rows: Container[int] | None = None) -> Iterator[Generation]:
     """Read a cache file, one sample at a time, in the manifest's order.
+
+    Args:
+        rows: only the samples in these rows of the manifest; None: all.
 
     Raises:
         SchemaError: not a cache file, of an unknown version, or damaged.
     """
     with hdf5.opened(path, KIND, VERSION, "generate") as file:
         with hdf5.damage_in(path, CURE):
-            names = list(file)
+            names = [name for name in file if rows is None or int(name) in rows]
         for name in names:
             with hdf5.damage_in(f"{path}, sample {name}", CURE):
                 generation = _read(hdf5.member(file, name), int(name))

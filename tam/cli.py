@@ -28,8 +28,14 @@ Hub = Annotated[str | None, typer.Option(help="Dataset of the hub that holds it,
 Downloads = Annotated[Path, typer.Option(help="Folder for what comes from the hub.")]
 ManifestFile = Annotated[Path, typer.Option(help="The manifest that `tam dataset` wrote.")]
 GenerationFile = Annotated[Path, typer.Option(help="A cache that `tam generate` wrote.")]
-MetricsFiles = Annotated[list[Path], typer.Option(help="Files that `tam metrics` wrote, all shards; once per file.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="Which, in this order; all without it.")]
+GenerationFiles = Annotated[
+    list[Path], typer.Option("--generation", help="Caches that `tam generate` wrote; once per shard of each run.")
+]
+MapsFiles = Annotated[list[Path], typer.Option("--maps", help="Their maps, in the same order.")]
+MetricsFiles = Annotated[list[Path], typer.Option("--metrics", help="Their metrics, in the same order.")]
+ShownMethods = Annotated[
+    list[str] | None, typer.Option("--method", help="Only these methods, in this order; all without it.")
+]
 ProtocolName = Annotated[str, typer.Option(help="'fixed': what the paper means; 'reference': the published code.")]
 Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the hub.")]
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
@@ -246,7 +252,7 @@ def metrics(
 def tables(
     metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
-    method: Methods = None,
+    method: ShownMethods = None,
 ):
     """Pool the metrics of all shards of a run into the ablation table: CSV, Markdown and LaTeX."""
     from tam.run import inputs, runs_of
@@ -265,7 +271,7 @@ def tables(
 def overview(
     metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
-    method: Methods = None,
+    method: ShownMethods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
 ):
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
@@ -280,9 +286,10 @@ def overview(
 
 @app.command()
 def render(
-    generation: Annotated[list[Path], typer.Option(help="Caches that `tam generate` wrote; once per shard.")],
-    maps: Annotated[list[Path], typer.Option(help="Their maps, in the same order.")],
+    generation: GenerationFiles,
+    maps: MapsFiles,
     manifest: ManifestFile,
+    method: Annotated[str, typer.Option(help="Whose maps are drawn.")],
     out: Annotated[Path, typer.Option(help="Folder; a folder per sample appears in it.")],
     sample: Annotated[list[str] | None, typer.Option(help="Sample id, once per sample; all without it.")] = None,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
@@ -291,57 +298,72 @@ def render(
 ):
     """Draw overlays and token text of chosen samples."""
     from tam.render import Look, render
+    from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside(generation, maps):
-        counts = render(generation, maps, manifest, sample, out, Look(colormap, outline))
+    with set_aside(out, inputs(generation=generation, maps=maps)):
+        counts = render(generation, maps, method, manifest, sample, out, Look(colormap, outline))
     _report(counts, out, strict)
 
 
 @app.command()
 def figures(
-    run: Annotated[Path, typer.Option(help="Folder of a run: generate/, maps/, metrics/.")],
+    generation: GenerationFiles,
+    maps: MapsFiles,
+    metrics: MetricsFiles,
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
+    method: ShownMethods = None,
 ):
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
     from tam.figures import write_figures
+    from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
-    with set_aside(*_files([run])):
-        write_figures(run, manifest, out)
+    files = {"generation": generation, "maps": maps, "metrics": metrics}
+    first, *others = runs_of(manifests=[manifest], **files)
+    if others:
+        raise InputError("figures are of one run", got=" and ".join(run.name for run in (first, *others)))
+    with set_aside(out, inputs(**files)):
+        write_figures(first, out, method)
 
 
 @app.command()
 def compare(
-    run: Annotated[list[Path], typer.Option(help="Folder of a run, named after its model; once per model.")],
+    generation: GenerationFiles,
+    maps: MapsFiles,
+    metrics: MetricsFiles,
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder for the figure.")],
 ):
     """Draw one sample with the maps of several models, a row a model."""
     from tam.figures import write_comparison
+    from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
-    with set_aside(*_files(run)):
-        write_comparison(run, manifest, out)
+    files = {"generation": generation, "maps": maps, "metrics": metrics}
+    with set_aside(out, inputs(**files)):
+        write_comparison(runs_of(manifests=[manifest], **files), out)
 
 
 @app.command()
 def page(
-    run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
-    manifest: Annotated[list[Path], typer.Option(help="The manifests of the runs, in the same order.")],
+    generation: GenerationFiles,
+    maps: MapsFiles,
+    metrics: MetricsFiles,
+    manifest: Annotated[list[Path], typer.Option(help="The manifest DATASET/manifest.jsonl of each dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.")],
+    method: ShownMethods = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
-    from tam.page import RunFiles, write_page
+    from tam.page import write_page
+    from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
-    if len(run) != len(manifest):
-        raise InputError("every run needs its manifest", got=f"{len(run)} runs, {len(manifest)} manifests")
-    runs = [RunFiles(*pair) for pair in zip(run, manifest, strict=True)]
-    with set_aside(*_files(run)):
-        counts = write_page(runs, out, samples)
+    files = {"generation": generation, "maps": maps, "metrics": metrics}
+    with set_aside(out / "page", inputs(**files)):
+        counts = write_page(runs_of(manifests=manifest, **files), out, methods=method, most=samples)
     _report(counts, out / "index.html", strict=False)
 
 
@@ -431,11 +453,6 @@ def _checkpoint(model: str) -> str:
     from tam.embedded import CHECKPOINT
 
     return str(CHECKPOINT) if model == "embedded" else model
-
-
-def _files(runs: list[Path]) -> list[list[Path]]:
-    """Answers and maps of runs."""
-    return [[path for run in runs for path in run.glob(below)] for below in ("generate/*.h5", "maps/*/*.h5")]
 
 
 def _wrote(count: int, path: Path) -> None:

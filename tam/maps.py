@@ -4,7 +4,7 @@ Its digest is checked before HDF5 reads a byte of it (``system/seal.py``).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +74,14 @@ def read_maps_header(path: Path) -> MapsHeader:
         return _header(file, path)
 
 
-def read_maps(path: Path, methods: Sequence[str] | None = None) -> Iterator[dict[str, SampleMaps]]:
+def read_maps(
+    path: Path, methods: Sequence[str] | None = None, rows: Container[int] | None = None
+) -> Iterator[dict[str, SampleMaps]]:
     """Read a maps file, one sample at a time, in the manifest's order: method -> its maps.
 
     Args:
         methods: only these, in this order; None: all.
+        rows: only the samples in these rows of the manifest; None: all.
 
     Raises:
         InputError: the file has no such method.
@@ -91,7 +94,7 @@ def read_maps(path: Path, methods: Sequence[str] | None = None) -> Iterator[dict
             expected = " or ".join(known)
             raise InputError("no maps of this method", where=path, got=unknown[0], expected=expected, cure=CURE)
         with hdf5.damage_in(path, CURE):
-            names = list(file)
+            names = [name for name in file if rows is None or int(name) in rows]
         for name in names:
             with hdf5.damage_in(f"{path}, sample {name}", CURE):
                 maps = _read(hdf5.member(file, name), wanted)

@@ -29,6 +29,7 @@ class Protocol:
     map_stretched_over_picture: bool
     mask_of_any_size: bool
     missing_mask_has_map_size: bool
+    last_category_with_the_word: bool
     merge_across_absent_labels: bool
     undefined_precision_in_means: bool
     unequal_lengths_dropped_silently: bool

@@ -9,7 +9,7 @@ links are not followed.
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tam.maps import CURE, read_maps, read_maps_header
 from tam.records import Generation, SampleMaps
 from tam.system.damage import Reader
 
+MAIN = "tam"
 ORIENTATION = 0x0112  # EXIF: how a picture is to be turned
 PNG_COLORS = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
 
@@ -46,6 +47,13 @@ class RunFiles:
     @property
     def name(self) -> str:
         return f"{self.dataset}, {self.model}"
+
+    @property
+    def samples_file(self) -> Path:
+        """The manifest; InputError: none was given."""
+        if self.manifest is None:
+            raise InputError("a run without a manifest", where=self.name)
+        return self.manifest
 
 
 def runs_of(
@@ -92,6 +100,63 @@ def _read_rows(path: Path) -> None:
         file.read()
 
 
+def titles(run: RunFiles, methods: Sequence[str] | None = None) -> dict[str, str]:
+    """Name -> title of the methods of a run, in the order of its config.
+
+    Args:
+        methods: only these, in this order; None: all.
+
+    Raises:
+        InputError: the files of the shards are not complete, were made in different ways, or lack a method.
+        SchemaError: metrics of another generation, or as the readers.
+    """
+    counts = [len(paths) for paths in (run.generation, run.maps, run.metrics)]
+    if not all(counts) or len(set(counts)) > 1:
+        raise InputError(
+            "answers, maps and metrics of each shard are needed", where=run.name,
+            got="{} generation, {} maps and {} metrics files".format(*counts), cure="name the files of all shards",
+        )  # fmt: skip
+    found = {path: _about(generation, path) for generation, path in zip(run.generation, run.metrics, strict=True)}
+    ways = {path: (about.protocol, about.tagger, *about.methods.items()) for path, about in found.items()}
+    first, way = next(iter(ways.items()))
+    if other := next((path for path in ways if ways[path] != way), None):
+        raise InputError(
+            "metrics made in different ways", where=other, got=ways[other], expected=f"{way}, as {first}",
+            cure="run `tam metrics` again for all shards",
+        )  # fmt: skip
+    known = found[first].methods
+    if unknown := [name for name in methods or () if name not in known]:
+        raise InputError("no such method", where=run.name, got=unknown[0], expected=" or ".join(known),
+                         cure="name it in `tam maps`, and run `tam metrics` again")  # fmt: skip
+    return {name: known[name] for name in methods or known}
+
+
+def sample_of(generation: Generation, listed: Sequence[Sample], manifest: Path) -> Sample:
+    """The entry of an answer in its manifest; InputError: another one stands there now."""
+    found = listed[generation.row] if generation.row < len(listed) else None
+    if found is None or found.id != generation.id:
+        raise InputError(
+            "sample is not in the manifest", where=f"{manifest}, sample {generation.row + 1}",
+            got=repr(generation.id), cure="give the manifest that `tam generate` read, or run it again",
+        )  # fmt: skip
+    return found
+
+
+def main_method(methods: Collection[str]) -> str:
+    """The method that is shown where there is room for one: TAM, else the last."""
+    return MAIN if MAIN in methods else [*methods][-1]
+
+
+def _about(generation: Path, metrics: Path) -> rows.RowsHeader:
+    """How metrics were made; SchemaError: of another generation."""
+    with rows.opened(metrics) as (about, _):
+        if about.fingerprint != (known := read_header(generation)["fingerprint"]):
+            raise SchemaError(
+                "metrics of another generation", where=metrics, got=about.fingerprint, expected=known, cure=rows.CURE
+            )
+        return about
+
+
 def _run(path: Path) -> tuple[str, str]:
     """Dataset and model of a file of a stage."""
     *_, dataset, model, _, _ = ("", "", *path.absolute().parts)
@@ -101,12 +166,15 @@ def _run(path: Path) -> tuple[str, str]:
 
 
 def read_pairs(
-    generation_path: Path, maps_path: Path, methods: Sequence[str] | None = None
+    generation_path: Path,
+    maps_path: Path,
+    methods: Sequence[str] | None = None,
+    wanted: Container[int] | None = None,
 ) -> Iterator[tuple[Generation, dict[str, SampleMaps]]]:
     """Each answer with its maps by method.
 
     Args:
-        methods: as ``maps.read_maps``.
+        methods: as ``maps.read_maps``. wanted: only the samples in these rows of the manifest; None: all.
 
     Raises:
         InputError: as ``maps.read_maps``. SchemaError: they do not belong together, or as the two readers.
@@ -115,7 +183,9 @@ def read_pairs(
     for key, what in (("fingerprint", "maps of another generation"), ("samples", "samples are missing")):
         if getattr(header, key) != known[key]:
             raise SchemaError(what, where=maps_path, got=getattr(header, key), expected=known[key], cure=CURE)
-    for generation, maps in itertools.zip_longest(read_generations(generation_path), read_maps(maps_path, methods)):
+    for generation, maps in itertools.zip_longest(
+        read_generations(generation_path, wanted), read_maps(maps_path, methods, wanted)
+    ):
         if generation is None or maps is None:
             raise SchemaError(
                 "samples are missing", where=generation_path if generation is None else maps_path, cure=CURE

@@ -20,10 +20,10 @@ from tam.errors import InputError, ModelError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.media import Media
+from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.model.checkpoint import load
 from tam.model.loaded import Loaded
-from tam.protocol import FIXED
 from tam.records import Candidates, Generation, Maps, Piece
 from tests import tiny
 from tests.browser import Browser
@@ -78,7 +78,7 @@ def test_tokens_words_and_maps_belong_together(said):
     count, vision = len(said.tokens), len(said.layout.vision)
     assert said.maps.shape == (count, vision) and said.relevance.shape == (count, count) == (*said.scale.shape * 2,)
     assert [grid.shape for grid in said.grids] == [(count, 3, 4), (count, 5, 2)] and said.status == "ok"
-    assert np.array_equal(said.maps, METHODS["tam"](said.generation, FIXED).maps)
+    assert np.array_equal(said.maps, METHODS["tam"].maps(Cached(said.generation)).maps)
     assert len(said.candidates) == count and said.media.sizes == ((112, 84), (56, 140))
 
 
@@ -133,7 +133,7 @@ def test_a_layer_and_a_cap_change_maps_but_not_what_was_said(model, processor):
         assert np.allclose([token.probability for token in other.tokens[-LIMIT:]], plain.chances, rtol=1e-4)
         assert np.abs(other.maps - plain.maps).max() > 1e-3
     assert np.nanmax(plain.scale) > 0.2 and np.nanmax(capped.scale) == np.float32(0.1)
-    assert np.array_equal(none.maps, METHODS["rgf"](none.generation, FIXED).maps)
+    assert np.array_equal(none.maps, METHODS["rgf"].maps(Cached(none.generation)).maps)
 
 
 # ---- the model is left as it was

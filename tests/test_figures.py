@@ -1,6 +1,7 @@
 """Figures of a run: what they choose, that they are the same each time, and that odd words do not break them."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -11,98 +12,118 @@ from PIL import Image
 
 from tam import figures, manifest
 from tam.cache import write_generations
-from tam.errors import InputError
+from tam.errors import InputError, SchemaError
 from tam.figures import data
 from tam.layout import Grid
-from tam.maps import write_maps
-from tam.methods.registry import rank
-from tam.metrics import write_metrics
+from tam.methods.stage import write_maps
 from tam.protocol import FIXED
+from tam.records import Generation
+from tam.rows import SCHEMA, Row, RowsHeader, opened, written
+from tam.run import RunFiles, main_method, runs_of, titles
 from tests.answers import END, generation, picture, sample
 
-METHODS = ("activation", "tam")
+TITLES = {"activation": "CAM (raw activation)", "tam": "TAM"}
 WORDS = ((0, "A", -2), (1, "dog", 2), (2, "$x_1$", 3), (3, "中国", -1))
 ANSWER = [b"A", b" dog", b" $x_1$", " 中国".encode(), END]
-COLUMNS = ("sample", "token", "word", "label", "metric", "value", "status")
 KINDS = (".pdf", ".png", ".svg")
 
 
-def rows(sample_id: str, score: float) -> list[dict]:
-    def row(token, word, label, metric, value, status="ok"):
-        values = (sample_id, token, word, label, metric, value, status)
-        return dict(zip(COLUMNS, values, strict=True))
-
-    made = [row(-1, "A dog", 0, "answer", 5.0)]
+def rows(sample_id: str, method: str, score: float) -> list[tuple]:
+    """(sample, method, *Row), as in a metrics file."""
+    made = [(sample_id, "", *Row(-1, "A dog", 0, "answer", 5.0))]
     for token, word, label in WORDS:
         if label > 0:
-            made += [row(token, word, label, metric, score / token) for metric in ("obj_iou", "precision", "recall")]
+            scored = [Row(token, word, label, metric, score / token) for metric in ("obj_iou", "precision", "recall")]
         elif label == -2:
-            made.append(row(token, word, label, "func_iou", 0.9))
+            scored = [Row(token, word, label, "func_iou", 0.9)]
         else:
-            made.append(row(token, word, label, "obj_iou", np.nan, "no category"))
+            scored = [Row(token, word, label, "obj_iou", np.nan, "no category")]
+        made += [(sample_id, method, *row) for row in scored]
     return made
 
 
+def table(*parts: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame([row for part in parts for row in part], columns=SCHEMA.names)
+
+
+def store_rows(path: Path, fingerprint: str, found: pd.DataFrame, titles=TITLES) -> None:
+    """The metrics file of a shard with one sample."""
+    with written(path, RowsHeader(fingerprint, 1, titles, "fixed", "none")) as writer:
+        for (sample_id, method), part in found.groupby(["sample", "method"], sort=False):
+            writer.add(sample_id, method, map(Row._make, part[[*Row._fields]].itertuples(index=False)))
+
+
+def files_of(folder: Path, manifest_path: Path) -> RunFiles:
+    kinds = {"generation": "generate", "maps": "maps", "metrics": "metrics"}
+    files = {kind: sorted((folder / stage).iterdir()) for kind, stage in kinds.items()}
+    return runs_of(manifests=[manifest_path], **files)[0]
+
+
 @pytest.fixture
-def run(tmp_path) -> Path:
+def run(tmp_path) -> RunFiles:
     """Two samples in two shards, two methods; the second sample scores lower."""
-    picture(tmp_path / "a.png")
+    data, results = tmp_path / "data/things", tmp_path / "results/things/tiny"
+    picture(data / "a.png")
     mask = np.zeros((30, 40), np.uint8)
     mask[5:20, 5:20], mask[20:28, 20:38] = 2, 3
-    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(mask).save(data / "mask.png")
     ids = ("high", "low$id$")
     samples = [sample(id, ["a.png"], mask="mask.png", categories={"dog": 2, "x": 3}) for id in ids]
-    manifest.write(samples, tmp_path / "manifest.jsonl")
+    manifest.write(samples, data / "manifest.jsonl")
     for row, (id, score) in enumerate(zip(ids, (0.8, 0.2), strict=True)):
-        shard = f"{row}-of-2"
-        (tmp_path / "generate").mkdir(exist_ok=True)
-        write_generations(
-            tmp_path / f"generate/{shard}.h5", {row: generation(id, [b"What", b"?"], ANSWER)}, {}, str(row)
-        )
-        for method in METHODS:
-            write_maps(tmp_path / f"generate/{shard}.h5", tmp_path / f"maps/{method}/{shard}.h5", method, FIXED)
-            (tmp_path / "metrics" / method).mkdir(parents=True, exist_ok=True)
-            better = score + 0.1 * (method == "tam")
-            pd.DataFrame(rows(id, better)).to_parquet(tmp_path / f"metrics/{method}/{shard}.parquet")
-    return tmp_path
+        answers = results / f"generate/{row}-of-2.h5"
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        write_generations(answers, {row: generation(id, [b"What", b"?"], ANSWER, row=row)}, {}, str(row))
+        write_maps(answers, results / f"maps/{row}-of-2.h5", [*TITLES], FIXED)
+        found = table(rows(id, "activation", score), rows(id, "tam", score + 0.1)[1:])
+        store_rows(results / f"metrics/{row}-of-2.parquet", str(row), found)
+    return files_of(results, data / "manifest.jsonl")
 
 
-def test_all_figures_in_three_formats_and_the_same_bytes_each_time(run):
-    written = figures.write_figures(run, run / "manifest.jsonl", run / "figures")
-    assert sorted(path.name for path in written) == sorted(
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "figures"
+
+
+def test_all_figures_in_three_formats_and_the_same_bytes_each_time(run, out):
+    made = figures.write_figures(run, out)
+    assert sorted(path.name for path in made) == sorted(
         name + kind for name in ("correlation", "failures", "methods", "scores", "tokens") for kind in KINDS
     )
-    first = {path: path.read_bytes() for path in written}
-    figures.write_figures(run, run / "manifest.jsonl", run / "figures")
-    assert first == {path: path.read_bytes() for path in written}
+    first = {path: path.read_bytes() for path in made}
+    figures.write_figures(run, out)
+    assert first == {path: path.read_bytes() for path in made}
     assert not any(b"CreationDate" in data or b"<dc:date>" in data for data in first.values())
 
 
-def test_no_text_is_cut_off_at_the_edge(run):
-    figures.write_figures(run, run / "manifest.jsonl", run / "figures")
-    for path in (run / "figures").glob("*.png"):
+def test_no_text_is_cut_off_at_the_edge(run, out):
+    figures.write_figures(run, out)
+    for path in out.glob("*.png"):
         pixels = matplotlib.image.imread(path)[..., :3]
         edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
         assert all((edge == 1).all() for edge in edges), path.name
 
 
 def test_samples_of_the_lowest_mean_come_first_with_their_lowest_word():
-    words = data.scored_words(pd.DataFrame(rows("a", 0.6) + rows("b", 0.2)))
+    words = data.scored_words(table(rows("a", "tam", 0.6), rows("b", "tam", 0.2)), ["tam"])
     found = data.lowest(words)
     assert found["sample"].tolist() == ["b", "a"] and found.word.tolist() == ["$x_1$"] * 2
     assert found["mean"].tolist() == pytest.approx([0.15, 0.45]) and found.value.tolist() == pytest.approx([0.1, 0.3])
 
 
 def test_nouns_of_a_category_are_chosen_first_then_other_nouns_then_function_words():
-    chosen = data.chosen_words(pd.DataFrame(rows("a", 0.5)), 4)
+    chosen = data.chosen_words(table(rows("a", "tam", 0.5)), 4)
     assert chosen.word.tolist() == ["dog", "$x_1$", "中国", "A"]
-    assert data.chosen_words(pd.DataFrame(rows("a", 0.5)), 2).word.tolist() == ["dog", "$x_1$"]
+    assert data.chosen_words(table(rows("a", "tam", 0.5)), 2).word.tolist() == ["dog", "$x_1$"]
+
+
+EXAMPLES = (("good", 0.9, 2), ("rich", 0.1, 99), ("also rich", 0.9, 99))
 
 
 def test_the_example_is_the_sample_with_the_most_nouns_whatever_its_score():
-    table = pd.DataFrame(rows("good", 0.9)[:2] + rows("rich", 0.1) + rows("also rich", 0.9))
+    found = table(*(rows(id, "tam", score)[:many] for id, score, many in EXAMPLES))
     samples = {id: sample(id, []) for id in ("good", "rich", "also rich")}
-    assert data.example(table, samples) == "rich"
+    assert data.example(found, samples) == "rich"
 
 
 def test_correlations_are_pearsons_and_a_flat_map_has_none():
@@ -112,63 +133,74 @@ def test_correlations_are_pearsons_and_a_flat_map_has_none():
 
 
 def test_tam_is_the_main_method_wherever_it_stands():
-    assert data.main_method(["activation", "tam", "random"]) == "tam"
-    assert (data.main_method(["activation", "eci"]), data.main_method([])) == ("eci", "")
+    assert main_method(["activation", "tam", "random"]) == "tam"
+    assert main_method(["activation", "eci"]) == "eci"
 
 
-def test_a_video_and_several_pictures_have_a_figure_with_a_column_each(tmp_path):
+def test_a_video_and_several_pictures_have_a_figure_with_a_column_each(tmp_path, out):
+    """Their words have no scores: the answer's rows alone say that there is one."""
+    folder, results = tmp_path / "data/things", tmp_path / "results/things/tiny"
     for number in range(4):
-        picture(tmp_path / f"{number}.png", color=(60 * number, 90, 120))
+        picture(folder / f"{number}.png", color=(60 * number, 90, 120))
     names = [f"{number}.png" for number in range(4)]
     samples = [sample("film", names, "video"), sample("pair", names[:2]), sample("gone", ["no.png"], "video")]
-    manifest.write(samples, tmp_path / "manifest.jsonl")
+    manifest.write(samples, folder / "manifest.jsonl")
     film = tuple(Grid(0, (2 * i, 2 * i + 1), 3, 4, (0, 0, 40, 30)) for i in range(2))
     pair = tuple(Grid(i, (0,), 3, 4, (0, 0, 40, 30)) for i in range(2))
     made = [generation("film", [b"What"], ANSWER, film), generation("pair", [b"What"], ANSWER, pair, ((40, 30),) * 2)]
-    answers = tmp_path / "generate/0-of-1.h5"
+    answers = results / "generate/0-of-1.h5"
+    answers.parent.mkdir(parents=True)
     write_generations(answers, dict(enumerate(made)), {}, "x")
-    write_maps(answers, tmp_path / "maps/tam/0-of-1.h5", "tam", FIXED)
-    write_metrics(
-        answers, tmp_path / "maps/tam/0-of-1.h5", tmp_path / "manifest.jsonl",
-        tmp_path / "metrics/tam/0-of-1.parquet", FIXED,
-    )  # fmt: skip
-    written = figures.write_figures(tmp_path, tmp_path / "manifest.jsonl", tmp_path / "figures")
-    names = {path.stem for path in written}
-    assert {"video", "images", "correlation"} <= names
-    text = (tmp_path / "figures/video.svg").read_text()
+    write_maps(answers, results / "maps/0-of-1.h5", ["tam"], FIXED)
+    found = table(*(rows(one.id, "tam", 0.5)[:1] for one in made))
+    store_rows(results / "metrics/0-of-1.parquet", "x", found, {"tam": "TAM"})
+    made = figures.write_figures(files_of(results, folder / "manifest.jsonl"), out)
+    assert {"video", "images", "correlation"} <= {path.stem for path in made}
+    text = (out / "video.svg").read_text()
     assert "frame 0" in text and "frame 2" in text and "frame 1" not in text
 
 
-def test_models_are_compared_on_a_sample_that_all_name_alike(run, caplog):
-    other = run.parent / "other"
-    shutil.copytree(run, other)
-    written = figures.write_comparison([run, other], run / "manifest.jsonl", run / "comparison")
-    assert sorted(path.name for path in written) == ["models.pdf", "models.png", "models.svg"]
-    first = [path.read_bytes() for path in written]
-    again = figures.write_comparison([run, other], run / "manifest.jsonl", run / "comparison")
-    assert [path.read_bytes() for path in again] == first
-    text = (run / "comparison/models.svg").read_text()
-    assert all(name in text for name in (run.name, "other", "dog"))
-    shutil.rmtree(other / "maps")
-    assert figures.write_comparison([run, other], run / "manifest.jsonl", run / "comparison") == []
+def test_models_are_compared_on_a_sample_that_all_name_alike(run, out, caplog):
+    (folder,) = {path.parents[1] for path in run.generation}
+    shutil.copytree(folder, folder.with_name("other"))
+    other = files_of(folder.with_name("other"), run.manifest)
+    made = figures.write_comparison([run, other], out)
+    assert sorted(path.name for path in made) == ["models.pdf", "models.png", "models.svg"]
+    first = [path.read_bytes() for path in made]
+    assert [path.read_bytes() for path in figures.write_comparison([run, other], out)] == first
+    text = (out / "models.svg").read_text()
+    assert all(name in text for name in ("tiny", "other", "dog"))
+    for row, (answers, maps) in enumerate(zip(other.generation, other.maps, strict=True)):
+        write_generations(
+            answers, {row: Generation.failure(("high", "low$id$")[row], "What?", "lost", row)}, {}, str(row)
+        )
+        write_maps(answers, maps, [*TITLES], FIXED)
+    assert figures.write_comparison([run, other], out) == []
     assert "no sample has maps from all models" in caplog.text
+    with pytest.raises(InputError, match="of one dataset"):
+        figures.write_comparison([run, replace(other, dataset="another")], out)
 
 
-def test_methods_stand_in_the_order_of_the_ablation():
-    assert sorted(["tam", "zz", "rgf", "activation", "eci", "aa"], key=rank) == [
-        "activation", "eci", "rgf", "tam", "aa", "zz",
-    ]  # fmt: skip
+def test_methods_and_their_order_are_those_of_the_files_or_those_that_are_wanted(run):
+    assert titles(run) == TITLES and [*titles(run, ["tam", "activation"])] == ["tam", "activation"]
+    with pytest.raises(InputError, match="things, tiny: no such method; got eci; expected activation or tam; cure"):
+        titles(run, ["tam", "eci"])
 
 
-def test_without_scored_words_the_rest_is_still_drawn_and_it_is_said(run, caplog):
-    for path in (run / "metrics").rglob("*.parquet"):
-        table = pd.read_parquet(path)
-        table[table.token < 0].to_parquet(path)
-    figures.write_figures(run, run / "manifest.jsonl", run / "figures")
+def test_files_of_a_run_that_do_not_belong_together_are_refused(run):
+    with pytest.raises(InputError, match="got 2 generation, 1 maps and 2 metrics files"):
+        titles(replace(run, maps=run.maps[:1]))
+    with pytest.raises(SchemaError, match="metrics of another generation"):
+        titles(replace(run, metrics=run.metrics[::-1]))
+    store_rows(run.metrics[1], "1", table(rows("low$id$", "tam", 0.2)), {"tam": "TAM"})
+    with pytest.raises(InputError, match="metrics made in different ways"):
+        titles(run)
+
+
+def test_without_scored_words_the_rest_is_still_drawn_and_it_is_said(run, out, caplog):
+    for row, path in enumerate(run.metrics):
+        with opened(path) as (_, file):
+            found = file.read().to_pandas()
+        store_rows(path, str(row), found[found.token < 0])
+    figures.write_figures(run, out)
     assert "no figure 'scores': there is no scored word for it" in [record.message for record in caplog.records]
-
-
-def test_a_run_without_metrics_is_an_error(tmp_path):
-    manifest.write([], tmp_path / "manifest.jsonl")
-    with pytest.raises(InputError, match="no metrics"):
-        figures.write_figures(tmp_path, tmp_path / "manifest.jsonl", tmp_path / "figures")

@@ -1,5 +1,7 @@
 """From cache and maps files to a folder of pictures for each sample."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,15 +12,19 @@ from PIL import Image
 
 from tam import manifest
 from tam.cache import write_generations
-from tam.errors import InputError, RenderError
+from tam.errors import DiskError, InputError, RenderError, SchemaError
 from tam.layout import Grid
-from tam.maps import write_maps
 from tam.media import open_media
+from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
+from tam.methods.stage import write_maps
 from tam.protocol import FIXED
-from tam.records import Generation
+from tam.records import Generation, Maps
 from tam.render import Look, draw, render, stage, xelatex
 from tam.render.colors import table
+from tam.render.names import safe_id, safe_word
+from tam.render.sample import MOVING, UNKNOWN
+from tam.render.sheet import CAPTION, SCALE
 from tests.answers import END, generation, needs_tex, picture, sample
 
 PROMPT = [b"What", b" is", b" it", b"?"]
@@ -35,8 +41,13 @@ def run(folder: Path, generations: list[Generation], **media: list[str]) -> dict
     samples = [sample(made.id, media.get(made.id, ["a.png"])) for made in generations]
     manifest.write(samples, folder / "manifest.jsonl")
     write_generations(folder / "g.h5", dict(enumerate(generations)), {}, "f")
-    write_maps(folder / "g.h5", folder / "m.h5", "tam", FIXED)
-    return {"generation": [folder / "g.h5"], "maps": [folder / "m.h5"], "manifest_path": folder / "manifest.jsonl"}
+    write_maps(folder / "g.h5", folder / "m.h5", ["activation", "tam"], FIXED)
+    files = {"generation": [folder / "g.h5"], "maps": [folder / "m.h5"]}
+    return files | {"method": "tam", "manifest_path": folder / "manifest.jsonl"}
+
+
+def maps_of(made: Generation) -> Maps:
+    return METHODS["tam"].maps(Cached(made))
 
 
 def rendered(folder: Path, files: dict, samples=None) -> dict[str, int]:
@@ -67,7 +78,7 @@ def test_with_tex_there_is_also_a_pdf_of_the_same_pages(tmp_path):
 def test_an_overlay_stands_above_the_text(tmp_path, without_tex):
     rendered(tmp_path, run(tmp_path, [generation("one", PROMPT, ANSWER)]))
     shown = cv2.imread(str(tmp_path / "out/one/006_ccoli.png"))
-    assert shown.shape[1] == 500 + stage.SCALE and shown.shape[0] > 375
+    assert shown.shape[1] == 500 + SCALE and shown.shape[0] > 375
     assert (shown[376:383] == 255).all()  # the margin of the text
 
 
@@ -111,13 +122,74 @@ def test_only_the_chosen_samples_are_drawn_and_unknown_ones_refused(tmp_path, wi
         rendered(tmp_path, files, ["three"])
 
 
+def test_the_method_that_is_named_is_drawn(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    shown = {}
+    for method in ("tam", "activation"):
+        render(**files | {"method": method}, samples=None, out=tmp_path / method)
+        shown[method] = cv2.imread(str(tmp_path / method / "one/004_A.png"))
+    assert (shown["tam"] != shown["activation"]).any()
+    with pytest.raises(InputError, match="no maps of this method; got eci; expected activation or tam"):
+        render(**files | {"method": "eci"}, samples=None, out=tmp_path / "eci")
+
+
+def test_maps_of_another_generation_are_refused(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    write_generations(tmp_path / "g.h5", {0: generation("one", PROMPT, ANSWER)}, {}, "another")
+    with pytest.raises(SchemaError, match="maps of another generation"):
+        rendered(tmp_path, files)
+
+
+def test_a_manifest_with_another_sample_in_the_row_is_refused(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
+    manifest.write([sample("two", ["a.png"])], tmp_path / "manifest.jsonl")
+    with pytest.raises(InputError, match="sample 1: sample is not in the manifest; got 'one'"):
+        rendered(tmp_path, files)
+
+
+OF_DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [*(("open_shown", number) for number in OF_DISK), *(("_write", number) for number in (*OF_DISK, errno.EACCES))],
+)
+def test_an_error_of_the_disk_is_no_samples_failure(tmp_path, without_tex, monkeypatch, place, number):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+
+    def fail(*_):
+        raise OSError(number, "of the disk")
+
+    monkeypatch.setattr(stage, place, fail)
+    with pytest.raises(OSError, match="of the disk"):
+        rendered(tmp_path, files)
+
+
+def test_a_full_disk_ends_the_stage_and_is_said(small_disk, tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 100_000))
+    with pytest.raises(DiskError, match="disk full; cure: make room"):
+        render(**files, samples=None, out=small_disk / "out")
+    assert not any((small_disk / "out").iterdir())
+
+
+def test_media_that_cannot_be_read_are_their_samples_failure(tmp_path, without_tex, monkeypatch):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
+
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "not yours")
+
+    monkeypatch.setattr(stage, "open_shown", fail)
+    assert rendered(tmp_path, files) == {"failed": 1}
+
+
 def test_hostile_ids_and_words_stay_in_their_folder(tmp_path, without_tex):
     ids = ["../up", "a/b", "a_b", ".hidden", "x" * 300, "\n", "", "CON con", "a\x00b"]
     made = [generation(id, [b"?"], [b"../../x", b"\x00", b" /", b"."]) for id in ids]
     assert rendered(tmp_path, run(tmp_path, made)) == {"ok": len(ids)}
     folders = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert len(folders) == len(ids) and not any(name.startswith(".") for name in folders)
-    names = {path.name for path in (tmp_path / "out" / stage.safe_id("../up")).iterdir()}
+    names = {path.name for path in (tmp_path / "out" / safe_id("../up")).iterdir()}
     assert names == {
         "000_question_mark.png",
         "001_x.png",
@@ -137,11 +209,11 @@ def test_hostile_ids_and_words_stay_in_their_folder(tmp_path, without_tex):
     ],
 )  # fmt: skip
 def test_safe_words(word, name):
-    assert stage.safe_word(word) == name
+    assert safe_word(word) == name
 
 
 def test_plain_ids_stay_as_they_are():
-    assert stage.safe_id("COCO_val2014_000000000042.jpg") == "COCO_val2014_000000000042.jpg"
+    assert safe_id("COCO_val2014_000000000042.jpg") == "COCO_val2014_000000000042.jpg"
 
 
 def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
@@ -165,7 +237,7 @@ def test_one_explanation_in_memory(tmp_path, without_tex):
     made = generation("two pictures", PROMPT, ANSWER, grids, ((40, 30), (20, 20)))
     media = [str(picture(tmp_path / "a.png")), str(picture(tmp_path / "b.png", (20, 20)))]
     shown = open_media(sample("two pictures", media), tmp_path)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), shown, tmp_path / "out")
+    folder = draw(made, maps_of(made), shown, tmp_path / "out")
     assert folder.parent == tmp_path / "out" and (folder / "sheet.png").is_file()
     assert len(list(folder.iterdir())) == len(NAMES)
 
@@ -175,9 +247,9 @@ def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
     frames = [str(picture(tmp_path / f"{i}.png")) for i in range(6)]
     media = open_media(sample("clip", frames, "video"), tmp_path)
     made = generation("clip", PROMPT, ANSWER, grids)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), media, tmp_path / "out")
+    folder = draw(made, maps_of(made), media, tmp_path / "out")
     shown = cv2.imread(str(folder / "004_A.png"))
-    assert shown.shape[1] == 3 * 260 + 2 * 6 + stage.SCALE  # two rows of three
+    assert shown.shape[1] == 3 * 260 + 2 * 6 + SCALE  # two rows of three
     assert (np.ptp(shown[100, 260:266], axis=0) == 0).all()  # the white gap
 
 
@@ -187,13 +259,13 @@ def test_each_token_of_an_answer_about_a_video_is_also_animated(tmp_path, withou
     frames = [str(picture(tmp_path / f"{i}.png", color=(40 * i, 20, 50))) for i in range(6)]
     made = generation("clip", PROMPT, ANSWER, grids)
     media = open_media(sample("clip", frames, "video"), tmp_path)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), media, tmp_path / "out")
+    folder = draw(made, maps_of(made), media, tmp_path / "out")
     assert sorted(path.stem for path in folder.glob("*.webp")) == [name[:-4] for name in NAMES[4:-1]]
     with Image.open(folder / "004_A.webp") as moving:
         assert (moving.n_frames, moving.info["loop"]) == (6, 0)
         moving.load()
-        assert moving.info["duration"] == stage.UNKNOWN
-        assert moving.size == (500 + stage.SCALE, 375 + stage.CAPTION)
+        assert moving.info["duration"] == UNKNOWN
+        assert moving.size == (500 + SCALE, 375 + CAPTION)
 
 
 def test_a_long_video_is_thinned_evenly(tmp_path, without_tex):
@@ -201,11 +273,11 @@ def test_a_long_video_is_thinned_evenly(tmp_path, without_tex):
     frames = [str(picture(tmp_path / f"{i}.png")) for i in range(60)]
     made = generation("clip", [b"?"], [b"A"], grids)
     media = open_media(sample("clip", frames, "video"), tmp_path)
-    folder = draw(made, METHODS["tam"](made, FIXED, exact=False), media, tmp_path / "out")
+    folder = draw(made, maps_of(made), media, tmp_path / "out")
     strip = cv2.imread(str(folder / "001_A.png"))
-    assert strip.shape[1] == 4 * 260 + 3 * 6 + stage.SCALE and strip.shape[0] < 4 * 201 + 200
+    assert strip.shape[1] == 4 * 260 + 3 * 6 + SCALE and strip.shape[0] < 4 * 201 + 200
     with Image.open(folder / "001_A.webp") as moving:
-        assert moving.n_frames <= stage.MOVING
+        assert moving.n_frames <= MOVING
 
 
 @pytest.mark.parametrize("colormap", ["viridis", "magma", "cividis"])
@@ -260,6 +332,6 @@ def test_a_page_that_tex_refuses_is_drawn_by_pillow_and_the_others_of_its_sample
 
 def test_maps_of_another_number_of_tokens_are_refused(tmp_path):
     made = generation("one", PROMPT, ANSWER)
-    maps = METHODS["tam"](generation("one", PROMPT, ANSWER[:3]), FIXED, exact=False)
+    maps = maps_of(generation("one", PROMPT, ANSWER[:3]))
     with pytest.raises(RenderError, match="maps and tokens differ"):
         draw(made, maps, open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path), tmp_path)

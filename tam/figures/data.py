@@ -1,39 +1,34 @@
 """What the figures show: metrics of a run, samples with their maps, and the rules by which both are chosen."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tam.cache import read_generations
-from tam.errors import InputError
 from tam.manifest import Sample
-from tam.maps import SampleMaps, read_maps
 from tam.media import open_shown
-from tam.methods.registry import rank
-from tam.metrics.stage import answer_words
 from tam.protocol import FIXED
-from tam.records import Generation
+from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels, read_mask
-from tam.tagging import choose
+from tam.rows import opened
+from tam.run import RunFiles, read_pairs, sample_of
 from tam.words import FUNCTION, NO_CATEGORY, OTHER
 
-METRICS = {"obj_iou": "Obj-IoU", "precision": "Precision", "recall": "Recall", "func_iou": "Func-IoU"}
+METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
 WORST, SIDE = 6, 360  # failures; width of a picture
-MAIN = "tam"
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One sample with the maps of each method."""
+    """One sample with the maps of each method, whose titles are ``titles``."""
 
     sample: Sample
     generation: Generation
     panels: list[Panel]
+    titles: Mapping[str, str]
     maps: dict[str, SampleMaps]
     mask: np.ndarray | None
 
@@ -68,26 +63,19 @@ class Drawn:
         return picture if self.mask is None or label <= 0 else outlined(picture, self.mask == label)
 
 
-def read_metrics(folder: Path) -> pd.DataFrame:
-    """All metrics of a run, with columns ``method`` and ``shard``, methods in the order of the ablation."""
-    parts = [
-        pd.read_parquet(path).assign(method=method, shard=path.stem)
-        for method in sorted((path.name for path in folder.glob("*") if path.is_dir()), key=rank)
-        for path in sorted((folder / method).glob("*.parquet"))
-    ]
-    if not parts:
-        raise InputError("no metrics", where=folder, cure="run `tam metrics` first")
+def read_metrics(run: RunFiles) -> pd.DataFrame:
+    """All rows of a run, with a column ``shard``: the place of their file among those of the run."""
+    parts = []
+    for shard, path in enumerate(run.metrics):
+        with opened(path) as (_, file):
+            parts.append(file.read().to_pandas().assign(shard=shard))
     return pd.concat(parts, ignore_index=True)
 
 
-def main_method(methods: Sequence[str]) -> str:
-    """The method that figures of one method show: TAM, else the last; "" without any."""
-    return MAIN if MAIN in methods else next(reversed(methods), "")
-
-
-def scored_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of single words that have a value."""
-    return table[(table.token >= 0) & (table.status == "ok") & table.metric.isin(METRICS)]
+def scored_words(table: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
+    """Rows of single words that have a value by one of the methods."""
+    scored = (table.token >= 0) & (table.status == "ok") & table.metric.isin(METRICS)
+    return table[scored & table.method.isin([*methods])]
 
 
 def lowest(words: pd.DataFrame) -> pd.DataFrame:
@@ -108,6 +96,9 @@ def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def unscored_words(drawn: Drawn, count: int) -> list[int]:
     """First tokens of the words to show of an answer without scored ones: by the same rule, each once, in its order."""
+    from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
+    from tam.tagging import choose
+
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
     rows = pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
     return sorted(chosen_words(rows.drop_duplicates("word"), count).token)
@@ -152,21 +143,20 @@ def shared_samples(tables: Sequence[pd.DataFrame], samples: dict[str, Sample]) -
 
 
 def load(
-    run: Path, manifest_path: Path, wanted: dict[str, Sample], methods: Sequence[str], shards: Iterable[str]
-) -> Iterator[tuple[str, Drawn]]:
-    """Read some samples with their maps; failed ones are left out."""
+    run: RunFiles, listed: Sequence[Sample], wanted: Collection[str], titles: Mapping[str, str], shards: Iterable[int]
+) -> Iterator[Drawn]:
+    """Read some samples with their maps; failed ones are left out.
+
+    Args:
+        listed: the manifest. wanted: ids of the samples. titles: of the methods whose maps are read.
+    """
+    rows = {row for row, sample in enumerate(listed) if sample.id in wanted}
     for shard in shards:
-        maps: dict[str, dict[str, SampleMaps]] = {}
-        for method in methods:
-            for made in read_maps(run / "maps" / method / f"{shard}.h5"):
-                if made.id in wanted and not made.failed:
-                    maps.setdefault(made.id, {})[method] = made
-        for generation in read_generations(run / "generate" / f"{shard}.h5"):
-            if len(maps.get(generation.id, ())) == len(methods):
-                sample = wanted[generation.id]
-                shown = panels(generation.layout, open_shown(sample, manifest_path.parent, generation.layout), SIDE)
-                mask = read_mask(sample, manifest_path)
-                yield sample.id, Drawn(sample, generation, shown, maps[sample.id], mask)
+        for generation, maps in read_pairs(run.generation[shard], run.maps[shard], [*titles], rows):
+            sample, layout = sample_of(generation, listed, run.samples_file), generation.layout
+            if not generation.failed and not any(one.failed for one in maps.values()):
+                shown = panels(layout, open_shown(sample, run.samples_file.parent, layout), SIDE)
+                yield Drawn(sample, generation, shown, titles, maps, read_mask(sample, run.samples_file))
 
 
 def correlations(maps: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The figures themselves, from samples and scores to matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,8 +12,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 
-from tam.figures.data import MAIN, METRICS, Drawn, correlations, unscored_words
-from tam.methods.registry import rank, title
+from tam.figures.data import METRICS, Drawn, correlations, unscored_words
+from tam.metrics.catalogue import CATALOGUE
 from tam.render.colors import JET
 from tam.render.overlay import evenly, mosaic
 from tam.render.tokens import shape
@@ -108,7 +108,7 @@ def methods_grid(drawn: Drawn, words: pd.DataFrame, scores: pd.DataFrame) -> Fig
             score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
             if len(score):
                 _corner(place, f"{score.value.iloc[0]:.2f}")
-    for place, name in zip(axes[0], ["picture", *(title(method) for method in methods)], strict=True):
+    for place, name in zip(axes[0], ["picture", *drawn.titles.values()], strict=True):
         place.set_title(name, fontsize=10, pad=4)
     _scale(figure, axes[0, -1])
     return figure
@@ -180,7 +180,7 @@ def correlation(drawn: Drawn) -> Figure:
             shown = np.ma.masked_invalid(values)
             mesh = place.pcolormesh(shown, cmap=SIGNED, vmin=-1, vmax=1, edgecolor="face", linewidth=0.1)
             place.invert_yaxis()
-            place.set_title(title(method), fontsize=10, pad=4)
+            place.set_title(drawn.titles[method], fontsize=10, pad=4)
             place.tick_params(length=0, pad=2, labelsize=6.5)
             below = number + columns >= len(drawn.maps)
             for axis, wanted in ((place.xaxis, below), (place.yaxis, number % columns == 0)):
@@ -238,25 +238,28 @@ def _named(table: pd.DataFrame, labels: Sequence[int]) -> list[int | None]:
     return [int(found[label]) if label in found.index else None for label in labels]
 
 
-def distributions(words: pd.DataFrame) -> Figure:
-    """Every word's score as a dot, with the box of its quartiles and the mean as a diamond; a panel a metric."""
+def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> Figure:
+    """Every word's score as a dot, with the box of its quartiles and the mean as a diamond; a panel a metric.
+
+    Args:
+        titles: method -> title, in order. main: the method that stands out.
+    """
     metrics = [metric for metric in METRICS if (words.metric == metric).any()]
-    methods = sorted(words.method.unique(), key=rank)
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(methods) + 0.95), layout="constrained")
+        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 0.95), layout="constrained")
         panels_ = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for place, metric in zip(panels_, metrics, strict=True):
-            for y, method in enumerate(methods):
+            for y, method in enumerate(titles):
                 values = words[(words.metric == metric) & (words.method == method)].value.to_numpy()
-                _distribution(place, y, values, OURS if method == MAIN else OTHERS)
-            number = (words.metric == metric).sum() // len(methods)
-            place.set_title(f"{METRICS[metric]}  (n = {number})", fontsize=9)
+                _distribution(place, y, values, OURS if method == main else OTHERS)
+            number = (words.metric == metric).sum() // len(titles)
+            place.set_title(f"{CATALOGUE[metric].title}  (n = {number})", fontsize=9)
             place.set_xlim(-0.02, 1.02)
             place.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             place.spines[["top", "right", "left"]].set_visible(False)
             place.tick_params(axis="y", length=0)
-        panels_[0].set_ylim(len(methods) - 0.45, -0.55)
-        panels_[0].set_yticks(range(len(methods)), [title(method) for method in methods])
+        panels_[0].set_ylim(len(titles) - 0.45, -0.55)
+        panels_[0].set_yticks(range(len(titles)), [*titles.values()])
     return figure
 
 

@@ -4,40 +4,42 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from tam import manifest
 from tam.errors import InputError
 from tam.figures import data, drawing
 from tam.figures.drawing import save
+from tam.run import RunFiles, main_method
+from tam.run import titles as run_titles
 
 log = logging.getLogger(__name__)
 ROWS, STRIP, TRIED = 4, 9, 20  # words of a grid, of a strip; samples tried for a comparison
 
 
-def write_figures(run: Path, manifest_path: Path, out: Path) -> list[Path]:
+def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None) -> list[Path]:
     """Draw all figures of a run that its data allow.
 
     Args:
-        run: folder with generate/SHARD.h5, maps/METHOD/SHARD.h5 and metrics/METHOD/SHARD.parquet.
+        methods: these, in this order; None: all of the run's files.
 
     Returns:
         the files written. What could not be drawn is logged.
 
     Raises:
-        InputError: there are no metrics.
+        InputError, SchemaError: as ``run.titles``.
     """
+    titles = run_titles(run, methods)
+    main = main_method(titles)
     out.mkdir(parents=True, exist_ok=True)
-    samples = {sample.id: sample for sample in manifest.read(manifest_path)}
-    table = data.read_metrics(run / "metrics")
-    methods = _methods(run, table)
-    words, main = data.scored_words(table), data.main_method(methods)
+    listed = manifest.read(run.samples_file)
+    samples = {sample.id: sample for sample in listed}
+    table = data.read_metrics(run)
+    words = data.scored_words(table, titles)
     worst = data.lowest(words[words.method == main])
     shown = data.example(table, samples)
     several = {kind: data.first_of(samples, table, kind) for kind in ("video", "images")}
     wanted = {id for id in (shown, *several.values(), *worst["sample"]) if id is not None}
     shards = sorted(set(table[table["sample"].isin(wanted)].shard))
-    drawn = dict(data.load(run, manifest_path, {id: samples[id] for id in wanted}, methods, shards))
+    drawn = {one.sample.id: one for one in data.load(run, listed, wanted, titles, shards)}
 
     written: list[Path] = []
     if shown in drawn:
@@ -53,7 +55,7 @@ def write_figures(run: Path, manifest_path: Path, out: Path) -> list[Path]:
         if id in drawn and (tokens := data.unscored_words(drawn[id], ROWS)):
             written += save(drawing.panel_grid(drawn[id], main, tokens), out / kind)
     if not words.empty:
-        written += save(drawing.distributions(words), out / "scores")
+        written += save(drawing.distributions(words, titles, main), out / "scores")
     failures = [row for row in worst.itertuples() if row.sample in drawn]
     if failures:
         written += save(drawing.failure_cases([(drawn[row.sample], row) for row in failures], main), out / "failures")
@@ -63,39 +65,39 @@ def write_figures(run: Path, manifest_path: Path, out: Path) -> list[Path]:
     return written
 
 
-def write_comparison(runs: Sequence[Path], manifest_path: Path, out: Path) -> list[Path]:
+def write_comparison(runs: Sequence[RunFiles], out: Path) -> list[Path]:
     """Draw ``models``: one sample with the maps of several models, a row a model.
 
     Args:
-        runs: folders of runs on the same dataset, named after their models.
+        runs: of one dataset.
 
     Returns:
         the files written; none, with a line in the log, where no sample has maps from all models.
 
     Raises:
-        InputError: no runs, or one without metrics.
+        InputError: no runs, or of several datasets. InputError, SchemaError: as ``run.titles``.
     """
-    if not runs:
-        raise InputError("no runs to compare")
+    if len({run.dataset for run in runs}) != 1:
+        got = " and ".join(dict.fromkeys(run.dataset for run in runs)) or "none"
+        raise InputError("models of one dataset are compared", got=got)
+    titles = [run_titles(run) for run in runs]
+    shared = {method: title for method, title in titles[0].items() if all(method in others for others in titles)}
+    if not shared:
+        raise InputError("models without a method in common", where=out, got=[[*each] for each in titles])
+    main = main_method(shared)
     out.mkdir(parents=True, exist_ok=True)
-    samples = {sample.id: sample for sample in manifest.read(manifest_path)}
-    tables = [data.read_metrics(run / "metrics") for run in runs]
-    methods = [_methods(run, table) for run, table in zip(runs, tables, strict=True)]
-    main = data.main_method([method for method in methods[0] if all(method in others for others in methods)])
-    for id in data.shared_samples(tables, samples)[:TRIED] if main else ():
+    listed = manifest.read(runs[0].samples_file)
+    tables = [data.read_metrics(run) for run in runs]
+    for id in data.shared_samples(tables, {sample.id: sample for sample in listed})[:TRIED]:
         found = []
         for run, table in zip(runs, tables, strict=True):
             shards = sorted(set(table[table["sample"] == id].shard))
-            found += [drawn for _, drawn in data.load(run, manifest_path, {id: samples[id]}, [main], shards)]
+            found += data.load(run, listed, {id}, {main: shared[main]}, shards)
         if len(found) == len(runs):
             models = {
-                run.name: (drawn, table[(table["sample"] == id) & (table.method == main)])
+                run.model: (drawn, table[(table["sample"] == id) & (table.method == main)])
                 for run, drawn, table in zip(runs, found, tables, strict=True)
             }
             return save(drawing.comparison(models, main, ROWS), out / "models")
     log.warning("no figure 'models': no sample has maps from all models")
     return []
-
-
-def _methods(run: Path, table: pd.DataFrame) -> list[str]:
-    return [method for method in table.method.unique() if (run / "maps" / method).is_dir()]

@@ -14,6 +14,7 @@ from pathlib import Path
 from tam.errors import DiskError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+OF_DISK = (*FULL, errno.EROFS, errno.EIO)
 DAY = 86_400  # seconds
 
 
@@ -28,14 +29,11 @@ def atomic(path: Path) -> Iterator[Path]:
     _remove_left_behind(path)
     temporary = _temporary(path)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in FULL:
-            raise DiskError("disk full", where=path, cure="make room and run it again") from error
-        raise
+        with _full_is_said(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,15 +44,31 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     _remove_left_behind(folder)
     temporary, old = (_temporary(folder, ending) for ending in ("tmp", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
+        with _full_is_said(folder):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
     finally:
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def of_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk is full, read-only or broken: what no single sample has brought about."""
+    return isinstance(error, DiskError) or (isinstance(error, OSError) and error.errno in OF_DISK)
+
+
+@contextlib.contextmanager
+def _full_is_said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskError("disk full", where=path, cure="make room and run it again") from error
+        raise
 
 
 def _temporary(path: Path, ending: str = "tmp") -> Path:

@@ -52,7 +52,7 @@ function scoreTable(rows) {
   const body = sameReasonOnce(rows).map(({ metrics, values }) => {
     const name = element("th", { scope: "row" }, metrics.map((metric) => names.get(metric) ?? metric).join(", "));
     const cells = isSame({ values })
-      ? [element("td", { colSpan: values.length, className: "all" }, cell(values[0]))]
+      ? [element("td", { colSpan: titles.length, className: "all" }, cell(values[0]))]
       : values.map((value, method) => element("td", { className: shown.includes(method) ? "shown" : "" }, cell(value)));
     return element("tr", {}, name, ...cells);
   });

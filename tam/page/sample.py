@@ -1,0 +1,143 @@
+"""What the page shows of one sample: its text, its maps, its pictures."""
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tam.errors import TamError
+from tam.media import Media
+from tam.page.scripts import packed
+from tam.records import Generation, SampleMaps
+from tam.render import answer
+from tam.render.overlay import Panel, panels
+from tam.render.tokens import Shaped, Token, Unit, shape, units
+from tam.system.atomic import of_disk
+
+ONE, SEVERAL, QUALITY = 480, 320, 75  # largest mean width of one picture, and of several, in pixels; of WebP
+DIGITS = 4
+STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 256, and which take a quarter less
+
+
+def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[dict]) -> dict:
+    """All that the page shows of a sample but its pictures; ``maps`` of each method.
+
+    ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
+    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
+    [token, token] from 0 to 255.
+    """
+    ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
+    start = len(generation.prompt_ids)
+    shown = units([answer.token(generation, id) for id in ids], [start] if 0 < start < len(ids) else [])
+    rows = generation.candidates
+    place = {id: number for number, id in enumerate(dict.fromkeys([*ids, *rows.ids.ravel().tolist()]))}
+    return {
+        "prompt": start,
+        "units": [_unit(unit) for unit in shown],
+        "words": by_word(shown, answer.word_tokens(generation)),
+        "tokens": [place[id] for id in ids],
+        "pieces": [_piece(answer.token(generation, id)) for id in place],
+        "candidates": [
+            [[place[id], round(chance, DIGITS)] for id, chance in zip(*row, strict=True)]
+            for row in zip(rows.ids.tolist(), rows.probabilities.tolist(), strict=True)
+        ],
+        "methods": [
+            {"status": one.status}
+            | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
+            for one in maps
+        ],
+        "scores": scores,
+    }
+
+
+def by_word(shown: Sequence[Unit], words: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of units, a list a word. A unit belongs to the word of its first token; one in no word stands alone."""
+    owner = {token: number for number, tokens in enumerate(words) for token in tokens}
+    keys = [owner.get(unit.tokens[0], -1 - index) for index, unit in enumerate(shown)]
+    return [list(members) for _, members in itertools.groupby(range(len(shown)), keys.__getitem__)]
+
+
+def _unit(unit: Unit) -> dict:
+    flags = {name: True for name in ("space", "newline") if getattr(unit.shaped, name)}
+    return {"tokens": unit.tokens, "runs": runs(unit.shaped)} | flags
+
+
+def _piece(token: Token) -> dict:
+    if token.label is not None:
+        return {"runs": [[token.label]]}
+    shaped = shape(token.bytes.decode("utf-8", "surrogateescape"))
+    return {"runs": runs(shaped)} | ({"space": True} if shaped.space else {})
+
+
+def runs(shaped: Shaped) -> list[str | list[str]]:
+    """Visible text: a string is text, a list of one string a boxed label.
+
+    Characters that no font of this machine has are given as they are: the browser has fonts of its own.
+    """
+    restored = {f"{ord(character):X}": character for character in shaped.lost}
+    flat = [
+        restored.get(run.text, [run.text]) if run.face is None else run.text
+        for run in itertools.chain.from_iterable(shaped.clusters)
+    ]
+    joined: list[str | list[str]] = []
+    for run in flat:
+        if isinstance(run, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += run
+        else:
+            joined.append(run)
+    return joined
+
+
+def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -> tuple[dict, list[bytes]]:
+    """Sizes of the pictures, and where the grids lie on them in pixels; and each picture as the bytes of a WebP."""
+    nothing = {"video": video, "panels": [], "grids": []}
+    if generation.failed:
+        return nothing, []
+    layout = generation.layout
+    several = len({(grid.medium, frame) for grid in layout.grids for frame in grid.frames}) > 1
+    width = min(SEVERAL if several else ONE, round(np.mean([width for width, _ in layout.sizes])))
+    try:
+        shown = panels(layout, opened(), width)
+    except (TamError, OSError, ValueError, cv2.error) as error:
+        if of_disk(error):
+            raise
+        return nothing | {"problem": " ".join(str(error).split())}, []
+    starts = [0, *np.cumsum([grid.cells for grid in layout.grids]).tolist()]
+    grids = [
+        {
+            "panel": number, "box": box, "start": starts[index],
+            "rows": layout.grids[index].rows, "columns": layout.grids[index].columns,
+        }
+        for number, panel in enumerate(shown)
+        for index, box in panel.grids
+    ]  # fmt: skip
+    described = nothing | {"panels": [_panel(panel) for panel in shown], "grids": grids}
+    return described, [_webp(panel.picture) for panel in shown]
+
+
+def _webp(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=6)
+    return file.getvalue()
+
+
+def _panel(panel: Panel) -> dict:
+    height, width = panel.picture.shape[:2]
+    return {"width": width, "height": height, "frame": panel.frame}
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """uint8 values from 0 to 255 in even steps from 0 to STEPS."""
+    return np.rint(values.astype(np.float32) * (STEPS / 255)).astype(np.uint8)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
+
+
+def kind(status: str) -> str:
+    """A status without its details."""
+    return status.partition(":")[0]
