@@ -78,7 +78,7 @@ def _check_index(folder: Path) -> None:
         raise ModelError("no safetensors weights", where=path, got=wrong[0], expected="a file of the checkpoint")
 
 
-def _be_patient(request) -> None:
+def _be_patient(request: Any) -> None:
     """The hub's client waits for ever for some of its answers; not so here."""
     limits = request.extensions.get("timeout", {})
     request.extensions["timeout"] = {name: PATIENCE if limit is None else limit for name, limit in limits.items()}
@@ -128,7 +128,7 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
     return loaded
 
 
-def config_of(folder: Path, trust_remote_code: bool = False):
+def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
     """A checkpoint's config; ModelError if it has none, a broken one, one of a kind that transformers does not know, or
     one that wants to run code which is not trusted."""
     path = folder / "config.json"
@@ -158,7 +158,7 @@ def device_of(name: str) -> torch.device:
         raise InputError("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:1") from error
 
 
-def dtype_of(config, device: torch.device, name: str) -> torch.dtype:
+def dtype_of(config: Any, device: torch.device, name: str) -> torch.dtype:
     """The dtype of a name; "auto" as in ``load``."""
     if name != "auto":
         found = getattr(torch, name, None)

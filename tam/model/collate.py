@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ def collate(prepared: Sequence[Prepared], padding: int, left: bool = True) -> di
 def with_answer(prepared: Prepared, ids: np.ndarray, token_type: int) -> Prepared:
     """The inputs of a prompt with the ``ids`` of its answer behind it, which have this token type."""
     length, inputs = len(prepared.tokens), dict(prepared.inputs)
-    more: dict[str, Any] = {
+    more: dict[str, torch.Tensor | int] = {
         "input_ids": torch.from_numpy(ids).long(),
         "attention_mask": 1,
         "token_type_ids": token_type,

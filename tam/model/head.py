@@ -1,7 +1,6 @@
 """What the output head says: its full logits, some rows at a time, and the best classes of each row."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ CANDIDATES = 5
 BLOCK_BYTES = 64 * 2**20
 
 
-def blocks(head: Any, states: torch.Tensor) -> Iterator[torch.Tensor]:
+def blocks(head: torch.nn.Linear, states: torch.Tensor) -> Iterator[torch.Tensor]:
     """The full logits of ``states`` [row, width], some rows at a time: [rows of the block, vocabulary].
 
     A product with the occurring classes' weights alone would be faster, but rounds differently: how a matrix product
@@ -30,12 +29,12 @@ def best_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return ids, values.float(), logits.float().logsumexp(-1)
 
 
-def best_rows(head: Any, states: torch.Tensor) -> Candidates:
+def best_rows(head: torch.nn.Linear, states: torch.Tensor) -> Candidates:
     """The best classes of each of ``states`` [row, width], of at least one row."""
     return candidates_of(*map(torch.cat, zip(*map(best_of, blocks(head, states)), strict=True)))
 
 
-def chances_of(head: Any, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
+def chances_of(head: torch.nn.Linear, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
     """float32 [row]: the probability of class ``ids[row]``, given ``states`` [row, width]."""
     wanted = torch.from_numpy(np.asarray(ids, np.int64))
     found, start = [np.zeros(0, np.float32)], 0

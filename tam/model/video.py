@@ -35,12 +35,12 @@ def sampling_of(processor: Any) -> Sampling:
     return sampled
 
 
-def metadata_of(film: Film) -> dict:
+def metadata_of(film: Film) -> dict[str, Any]:
     """As the fields of transformers' ``VideoMetadata``."""
     return {"total_num_frames": film.total, "fps": film.rate, "duration": film.total / film.rate}
 
 
-def video_options(media: Media) -> dict:
+def video_options(media: Media) -> dict[str, Any]:
     """Arguments for the video processor: frames are sampled already; their times matter to some models.
 
     Frames of unknown times are taken as two a second.

@@ -61,10 +61,10 @@ class Task(Protocol[Ready, Record, Row]):
     def run(self, batch: Mapping[int, Ready]) -> dict[int, Record | Failed]:
         """A batch through the model."""
 
-    def pack(self, record: Record) -> tuple[dict, dict[str, np.ndarray]]:
+    def pack(self, record: Record) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """A record as JSON and arrays, for the journal."""
 
-    def unpack(self, row: int, meta: dict, arrays: dict[str, np.ndarray]) -> Record:
+    def unpack(self, row: int, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Record:
         """``pack`` undone; any ValueError, KeyError or TypeError says that the parts do not belong together."""
 
     def finish(self, batch: Mapping[int, Record | Failed]) -> dict[int, Row]:
