@@ -61,7 +61,7 @@ def test_a_class_that_was_not_kept_is_named():
 
 
 def test_the_stage_imports_only_what_it_uses():
-    """OpenCV where a filter of its is asked for, Parquet where metrics are read: each doubles what a job costs to start."""
+    """OpenCV where a filter of its is asked for, Parquet where metrics are read: each doubles what a start costs."""
     unused = {"cv2", "nltk", "pyarrow", "torch", "transformers"}
     code = f"import sys, tam.cli, tam.run, tam.methods.stage; sys.exit(str({unused} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
