@@ -108,8 +108,7 @@ def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
                 "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
                 cure="run `tam maps` and `tam metrics` with it",
             )  # fmt: skip
-    names = header.methods if methods is None else methods
-    return How({name: header.methods[name] for name in names}, header.protocol, header.tagger)
+    return How({name: header.methods[name] for name in methods or header.methods}, header.protocol, header.tagger)
 
 
 def _joined(parts: Sequence[Totals]) -> Totals:
