@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from tam import rows
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, SchemaError
 from tam.manifest import Sample, resolve
@@ -24,7 +23,9 @@ from tam.maps import CURE, read_maps, read_maps_header
 from tam.records import Generation, SampleMaps
 from tam.system.damage import Reader
 
-ORIENTATION = 0x0112  # EXIF: how a picture is to be turned
+if TYPE_CHECKING:
+    from PIL import Image
+
 PNG_COLORS = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
 
 
@@ -88,6 +89,8 @@ def inputs(
 
 
 def _read_rows(path: Path) -> None:
+    from tam import rows  # loads Arrow, which most who name files do without
+
     with rows.opened(path) as (_, file):
         file.read()
 
@@ -145,6 +148,9 @@ def read_label_map(
     Raises:
         OSError: the disk cannot be read just now.
     """
+    from PIL import Image
+    from PIL.ExifTags import Base
+
     from tam.media import FORMATS, PICTURE_ERRORS  # loads OpenCV, which most who read runs do without
 
     if sample.mask is None:
@@ -160,7 +166,11 @@ def read_label_map(
                     return None, f"unreadable mask: {problem}"
                 if picture.size != tuple(size) and not any_size:
                     return None, "mask of another size: {}x{}, picture {}x{}".format(*picture.size, *size)
-                turn = picture.getexif().get(ORIENTATION, 1)  # may stand behind the pixels, which are decoded with it
+                picture.verify()  # the checksums, which decoding passes over
+            with Image.open(file, formats=["PNG"]) as picture:
+                turn = picture.getexif().get(
+                    Base.Orientation, 1
+                )  # may stand behind the pixels, which are decoded with it
                 if turn != 1:
                     return None, f"unreadable mask: turned, EXIF orientation {turn}"
                 return np.asarray(picture), ""
@@ -170,7 +180,7 @@ def read_label_map(
             return None, "unreadable mask: no picture, or a damaged one"
 
 
-def _no_label_map(picture: Image.Image, header: bytes) -> str:
+def _no_label_map(picture: "Image.Image", header: bytes) -> str:
     """What a file holds instead of 8-bit grey, by its first 26 bytes; "" for a label map."""
     if picture.format != "PNG":
         return f"{picture.format}, not PNG"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -58,6 +59,7 @@ def write_metrics(
         raise InputError("maps of another protocol", where=maps_path, got=header.protocol, expected=protocol.name)
     if sentences and protocol.words_tagged_alone:
         raise InputError("this protocol tags each word alone", got="sentences", cure="use protocol fixed")
+    cv2.setNumThreads(1)  # a job has one core; threads that wait for another cost more than they give
     judge = tagging.choose(sentences=sentences)
     about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
     counts: Counter[str] = Counter()
