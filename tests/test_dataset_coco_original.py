@@ -5,13 +5,16 @@ import os
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
+from PIL.ExifTags import Base
 
 from tam import manifest
 from tam.datasets import coco, coco_original
 from tam.datasets.coco import Image
-from tam.datasets.coco_original import label_map
+from tam.datasets.coco_original import label_map, turned
 from tam.errors import InputError
+from tam.media import open_picture
 from tests.shared import shared
 
 IMAGE = Image(1, "1.jpg", height=4, width=6, where="i.json, images[0]")
@@ -135,3 +138,23 @@ def test_label_maps_are_made_once_and_again_when_the_annotations_are_newer(tmp_p
 def test_only_the_label_maps_of_the_limit_are_made(tmp_path):
     write(tmp_path, limit=1)
     assert [path.name for path in (tmp_path / "out/seg_label").iterdir()] == ["000000000001.png"]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("size", [(6, 4), (5, 5)])
+def test_a_label_map_lies_on_the_upright_picture(tmp_path, turn, size):
+    """The shapes lie on the pixels as stored; the picture is shown turned, which its size does not always say."""
+    pixels = np.full((*size[::-1], 3), 255, np.uint8)
+    pixels[0:2, 0:3] = 0  # what ``box`` draws
+    exif = PIL.Image.Exif()
+    exif[Base.Orientation] = turn
+    PIL.Image.fromarray(pixels).save(tmp_path / "1.png", exif=exif)
+    labels = turned(label_map(Image(1, "1.png", *size[::-1], where=""), [box(0, 0, 3, 2)]), tmp_path / "1.png")
+    assert np.array_equal(labels == 1, np.asarray(open_picture(tmp_path / "1.png"))[..., 0] == 0)
+
+
+def test_a_picture_that_is_missing_or_broken_turns_nothing(tmp_path):
+    labels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    for name in ("missing.jpg", "broken.jpg"):
+        assert np.array_equal(turned(labels, tmp_path / name), labels)

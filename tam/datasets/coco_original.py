@@ -11,6 +11,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
+from PIL.ExifTags import Base
+from PIL.ImageOps import exif_transpose
 from pycocotools import mask as runs
 
 from tam import manifest
@@ -18,6 +21,7 @@ from tam.datasets import coco, entries
 from tam.datasets.coco import Entry, Image
 from tam.errors import InputError
 from tam.manifest import Sample
+from tam.media import FORMATS, PICTURE_ERRORS
 from tam.system.atomic import atomic
 
 # Points this many times the image's size away are no drawing: pycocotools walks every pixel on the way to them.
@@ -59,7 +63,8 @@ def _samples(annotations: coco.Annotations, images: Path, instances: Path, out: 
         try:
             annotations.check(image)
             if not mask.is_file() or mask.stat().st_mtime <= instances.stat().st_mtime:
-                _write_png(label_map(image, annotations.objects[image.id]), mask)
+                labels = label_map(image, annotations.objects[image.id])
+                _write_png(turned(labels, images / image.name), mask)
         except InputError as error:
             yield entries.refused(id, prompt, error)
             continue
@@ -119,6 +124,25 @@ def _region(shape: Any, image: Image, where: str) -> np.ndarray:
         return runs.decode(encoded).astype(bool)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError("not a shape", where=where, got=error, expected="polygons or uncompressed runs") from error
+
+
+def turned(labels: np.ndarray, picture: Path) -> np.ndarray:
+    """A label map as its picture is shown, upright: COCO's shapes lie on the pixels as the file has them.
+
+    A picture that cannot be read turns nothing: it fails when a model is to see it.
+    """
+    if not picture.is_file():
+        return labels
+    try:
+        with PIL.Image.open(picture, formats=FORMATS) as opened:
+            turn = opened.getexif().get(Base.Orientation, 1)
+    except PICTURE_ERRORS as error:
+        if getattr(error, "errno", None) is not None:  # the disk's, not the file's
+            raise
+        return labels
+    made = PIL.Image.fromarray(labels)
+    made.getexif()[Base.Orientation] = turn
+    return np.asarray(exif_transpose(made))
 
 
 def _write_png(labels: np.ndarray, path: Path) -> None:
