@@ -1,5 +1,7 @@
 """HDF5 files are whole or not there, and a full disk is an error and no crash."""
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -137,3 +139,39 @@ def test_a_signal_waits_for_the_check(tmp_path):
         write()
     assert reached == ["after the signal"] and not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---- what says nothing of a file's content
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOLCK, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_an_error_of_the_system_is_no_damage(tmp_path, monkeypatch, number):
+    """A lock, a network that does not answer, too many open files: the file may be as it should."""
+    (tmp_path / "a.h5").write_bytes(b"")
+
+    def failing(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=os.strerror(number)) as raised, hdf5.damage_in("a.h5", "none"):
+        failing()
+    assert raised.value.errno == number
+    monkeypatch.setattr(h5py.File, "__init__", failing)
+    with pytest.raises(OSError, match=os.strerror(number)) as raised, hdf5.opened(tmp_path / "a.h5", "some", 1, "make"):
+        pass
+    assert raised.value.errno == number
+
+
+def test_a_file_that_another_holds_locked_can_be_read(tmp_path):
+    with hdf5.written(tmp_path / "a.h5") as file:
+        file.attrs.update({"format": "tam-some", "version": 1})
+    holding = (
+        "import fcntl, sys; file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", holding, tmp_path / "a.h5"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(BlockingIOError):
+            h5py.File(tmp_path / "a.h5", locking=True)
+        with hdf5.opened(tmp_path / "a.h5", "some", 1, "make") as file:
+            assert file.attrs["version"] == 1
+        other.communicate(b"\n")
