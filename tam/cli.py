@@ -209,7 +209,7 @@ def maps(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
     ] = False,
-):
+) -> None:
     """Compute the maps of every token from the cache by all methods ('tam' without any), without the model."""
     from tam.methods.stage import write_maps
     from tam.protocol import protocol as named

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -46,7 +46,7 @@ _ERRNO = re.compile(r"errno = (\d+), error message = ")
 Value = TypeVar("Value", str, int, float, bool)
 
 
-class NewFile(h5py.File):
+class NewFile(h5py.File):  # type: ignore[misc]  # h5py has no types
     """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did."""
 
     def __init__(self, path: Path, let_go: Callable[[], None]):
@@ -74,7 +74,7 @@ class _Disk(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, content) -> int:
+    def write(self, content: Any) -> int:
         left = memoryview(content)
         try:
             while left and self.error is None:
@@ -88,9 +88,9 @@ class _Disk(io.FileIO):
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
-            return size
+            return size or 0
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         found = super().readinto(view)
         view[found:] = bytes(len(view) - found)
