@@ -11,8 +11,12 @@ from tam.datasets.emoji import scenes as emoji
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
     *("dataset folder", "dataset csv", "dataset nltk", "generate", "maps", "metrics"),
-    *("tables", "render", "figures", "page", "status", "explain"),
+    *("tables", "render", "figures", "compare", "page", "status", "explain"),
 ]
+
+
+FILES = ["--generation", "d/m/generate/0.h5", "--maps", "d/m/maps/0.h5", "--metrics", "d/m/metrics/0.parquet"]
+MANIFEST = ["--manifest", "d/manifest.jsonl", "--out", "x"]
 
 
 def tam(*arguments: str) -> subprocess.CompletedProcess:
@@ -40,6 +44,10 @@ def test_every_stage_explains_itself(stage):
         (["dataset", "csv", "--root", "none.csv", "--out", "x"], "none.csv"),
         (["dataset", "nltk", "--from", "nowhere", "--out", "x"], "nowhere"),
         (["explain", "none.jpg"], "none.jpg"),
+        (["figures", *FILES, *(part.replace("/m/", "/n/") for part in FILES), *MANIFEST], "got d, m and d, n"),
+        (["compare", *FILES, "--manifest", "e/manifest.jsonl", "--out", "x"], "a dataset without a manifest; got 'd'"),
+        (["page", *FILES, *MANIFEST], "d/m/metrics/0.parquet: no such metrics file"),
+        (["render", *FILES[:4], *MANIFEST, "--method", "tam"], "d/manifest.jsonl: no such manifest"),
         (["explain", "a.mp4", "b.jpg"], "a video stands alone"),
         (["explain", "b.jpg", "--select", "/(/"], "not a regular expression"),
         (

@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tam import manifest
 from tam.errors import RenderError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.media import Media
 from tam.render.colors import JET, colored
+from tam.run import read_label_map
 
 WIDTH, PAIR_WIDTH, STRIP_WIDTH, COLUMNS, GAP = 500, 400, 260, 4, 6  # pixels; mean width of one picture, two, more
 BLEND = 0.5
@@ -120,12 +120,11 @@ def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return made
 
 
-def read_mask(sample: Sample, manifest_path: Path) -> np.ndarray | None:
-    """The label map of a sample with one picture: uint8 [height, width] of category ids; None if it has none."""
-    if sample.mask is None or sample.kind != "images" or len(sample.media) != 1:
+def mask_of(sample: Sample, layout: Layout, manifest: Path) -> np.ndarray | None:
+    """The label map of a sample with one picture, of any size: uint8 of category ids; None if it has none."""
+    if sample.kind != "images" or len(sample.media) != 1:
         return None
-    path = manifest.resolve(sample.mask, manifest_path)
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    return read_label_map(sample, layout.sizes[0], manifest, any_size=True)[0]
 
 
 def evenly(items: Sequence, most: int) -> list:

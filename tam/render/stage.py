@@ -18,7 +18,7 @@ from tam.records import Generation, SampleMaps
 from tam.render import xelatex
 from tam.render.colors import table
 from tam.render.names import safe_id, safe_word
-from tam.render.overlay import read_mask
+from tam.render.overlay import mask_of
 from tam.render.sample import HasMaps, Look, Prepared, prepare
 from tam.render.sheet import count_caption, sheet, small, token_caption, with_scale
 from tam.render.tokens import TextLayout
@@ -106,7 +106,7 @@ def _opened(generation: Generation, maps: SampleMaps, sample: Sample, manifest_p
         if failed:
             raise RenderError("nothing to draw", got=status)
     media = open_shown(sample, manifest_path.parent, generation.layout)
-    mask = read_mask(sample, manifest_path) if look.outline else None
+    mask = mask_of(sample, generation.layout, manifest_path) if look.outline else None
     return prepare(generation, maps, media, look, mask)
 
 
