@@ -16,8 +16,7 @@ setup:
 	@bash envs/setup.sh
 
 run: setup
-	$(SNAKEMAKE)
-	$(SNAKEMAKE) --report results/snakemake.html
+	$(SNAKEMAKE) --report results/snakemake.html --report-after-run
 	@echo
 	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
 	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
@@ -30,6 +29,7 @@ test:
 	@bash envs/setup.sh chromium chromium-driver
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest

@@ -1,5 +1,10 @@
 # Token activation maps: dataset -> generate -> maps -> metrics -> tables, render, figures, page
-from snakemake.utils import min_version, validate
+import sys
+
+from snakemake.utils import min_version
+
+from tam.errors import InputError
+from workflow.config import check, in_files, method_files, record
 
 min_version("9.27")
 
@@ -9,7 +14,10 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/config.yaml"
 
 
-validate(config, "workflow/schemas/config.schema.yaml")
+try:
+    check(config)
+except InputError as error:
+    sys.exit(f"tam: error: {error}")
 
 
 report: "workflow/report/workflow.rst"
@@ -24,7 +32,6 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
-include: "workflow/rules/cluster.smk"
 
 
 localrules:
@@ -36,26 +43,29 @@ rule all:
     input:
         "results/report",
         "results/tables",
-        # all of them, not only the last: a lost shard or map is then noticed and made again
-        expand(
+        # all of them, not only the last: a lost shard is then noticed and made again
+        every_run(
             [
                 *every("generate/{shard}.h5"),
-                *every("maps/{method}/{shard}.h5", method=config["methods"]),
-                *every("metrics/{method}/{shard}.parquet", method=config["methods"]),
+                *every("maps/{shard}.h5"),
+                *every("metrics/{shard}.parquet"),
                 "results/{dataset}/{model}/tables",
                 # without names of samples `tam render` draws all of them
                 *(["results/{dataset}/{model}/render"] if config["render"]["samples"] else []),
                 "results/{dataset}/{model}/figures",
-            ],
-            dataset=config["datasets"],
-            model=config["models"],
+            ]
         ),
         expand("results/{dataset}/comparison", dataset=config["datasets"])
         if len(config["models"]) > 1
         else [],
 
 
-# What it took, and how far it is: samples by status, time and memory a stage (tam status)
+# What this start asks for, so that `tam status` knows what an earlier one left.
+onstart:
+    record(config, "results/config.json")
+
+
+# What it took, and how far it is: samples by status, time and memory a stage
 onsuccess:
     shell("python -m tam status results || true")
 

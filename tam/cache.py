@@ -10,6 +10,7 @@ import math
 from collections.abc import Container, Iterator, Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,7 +26,9 @@ DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}  
 MOST_PIXELS = 1 << 30  # of a picture, as a file declares them
 
 
-def write_generations(path: Path, generations: Mapping[int, Generation], run: dict, fingerprint: str) -> None:
+def write_generations(
+    path: Path, generations: Mapping[int, Generation], run: Mapping[str, object], fingerprint: str
+) -> None:
     """Write one file, atomically; ``generations`` maps rows of the manifest to samples."""
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
@@ -33,7 +36,7 @@ def write_generations(path: Path, generations: Mapping[int, Generation], run: di
             _write(file.create_group(f"{row:08d}"), generation)
 
 
-def merge(parts: list[Path], path: Path, run: dict, fingerprint: str, rows: Set[int]) -> None:
+def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint: str, rows: Set[int]) -> None:
     """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is.
 
     Raises:
@@ -42,7 +45,7 @@ def merge(parts: list[Path], path: Path, run: dict, fingerprint: str, rows: Set[
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         for part in parts:
-            with h5py.File(part) as source:
+            with h5py.File(part, locking=False) as source:
                 for name in source:
                     if name not in file:  # two processes may have worked on it
                         source.copy(name, file)
@@ -51,7 +54,7 @@ def merge(parts: list[Path], path: Path, run: dict, fingerprint: str, rows: Set[
             raise DiskError("samples are in no part", where=path.parent, got=f"rows {missing[:5]}", cure="run it again")
 
 
-def read_header(path: Path) -> dict:
+def read_header(path: Path) -> dict[str, Any]:
     """``run``, ``fingerprint`` and number of ``samples``; SchemaError: foreign, of another version or damaged."""
     with hdf5.opened(path, KIND, VERSION, "generate") as file, hdf5.damage_in(path, CURE):
         return {
@@ -79,7 +82,7 @@ def read_generations(path: Path, rows: Container[int] | None = None) -> Iterator
             yield generation
 
 
-def _write_header(file: h5py.File, run: dict, fingerprint: str) -> None:
+def _write_header(file: h5py.File, run: Mapping[str, object], fingerprint: str) -> None:
     about = {"run": json.dumps(run, sort_keys=True), "fingerprint": fingerprint}
     file.attrs.update({"format": f"tam-{KIND}", "version": VERSION} | about)
 
@@ -102,7 +105,7 @@ def _read(group: h5py.Group, row: int) -> Generation:
         _text(meta[name])
     failed = meta["status"].startswith(FAILED)
     _require(failed or meta["status"] in (OK, TRUNCATED), "status", meta["status"])
-    dtype = None if failed else hdf5.attribute(hdf5.member(group, "logits"), "dtype", str)
+    dtype = "" if failed else hdf5.attribute(hdf5.member(group, "logits"), "dtype", str)
     arrays = {} if failed else _read_arrays(group, meta["answer_start"], dtype)
     if _digest(group, text, arrays) != hdf5.attribute(group, "digest", str):
         raise ValueError("checksum differs")
@@ -161,26 +164,26 @@ def _read_arrays(group: h5py.Group, start: int, dtype: str) -> dict[str, np.ndar
     return found
 
 
-def layout_meta(layout: Layout) -> dict:
+def layout_meta(layout: Layout) -> dict[str, object]:
     """What of a layout is no array, for JSON."""
     grids = [asdict(grid) for grid in layout.grids]
     return {"answer_start": layout.answer, "grids": grids, "sizes": layout.sizes}
 
 
-def read_layout(meta: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+def read_layout(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
     """From ``layout_meta`` and the arrays ``vision`` and ``prompt``; ValueError, KeyError, TypeError: no layout."""
     sizes = tuple((_whole(width, 1), _whole(height, 1)) for width, height in meta["sizes"])
     _require(all(width * height <= MOST_PIXELS for width, height in sizes), "sizes", sizes[:5])
-    grids = tuple(
-        Grid(
-            _whole(grid["medium"]), tuple(map(_whole, grid["frames"])), _whole(grid["rows"], 1),
-            _whole(grid["columns"], 1), tuple(map(_finite, grid["box"])),
-        )
-        for grid in meta["grids"]
-    )  # fmt: skip
+    grids = tuple(map(_grid, meta["grids"]))
     for grid in grids:
-        _require(grid.medium < len(sizes) and len(grid.box) == 4 and grid.frames, "grid", grid)
+        _require(grid.medium < len(sizes) and grid.frames, "grid", grid)
     return Layout(arrays["vision"], arrays["prompt"], meta["answer_start"], grids, sizes)
+
+
+def _grid(meta: Mapping[str, Any]) -> Grid:
+    left, top, right, bottom = map(_finite, meta["box"])
+    rows, columns = _whole(meta["rows"], 1), _whole(meta["columns"], 1)
+    return Grid(_whole(meta["medium"]), tuple(map(_whole, meta["frames"])), rows, columns, (left, top, right, bottom))
 
 
 def _require(holds: object, what: str, got: object) -> None:
@@ -189,23 +192,26 @@ def _require(holds: object, what: str, got: object) -> None:
 
 
 def _text(value: object) -> str:
-    _require(isinstance(value, str), "no text", value)
+    if not isinstance(value, str):
+        raise ValueError(f"no text: {value!r}")
     value.encode("utf-8")  # ValueError: half a surrogate pair, which no later stage can write
     return value
 
 
 def _whole(value: object, least: int = 0) -> int:
-    _require(type(value) is int and least <= value < 1 << 31, "no whole number in range", value)
+    if type(value) is not int or not least <= value < 1 << 31:
+        raise ValueError(f"no whole number in range: {value!r}")
     return value
 
 
 def _finite(value: object) -> float:
-    _require(type(value) in (int, float) and math.isfinite(value), "no number", value)
+    if not (type(value) is int or type(value) is float) or not math.isfinite(value):
+        raise ValueError(f"no number: {value!r}")
     return value
 
 
-def _meta(generation: Generation) -> dict:
-    meta = {"id": generation.id, "status": generation.status, "prompt": generation.prompt}
+def _meta(generation: Generation) -> dict[str, object]:
+    meta: dict[str, object] = {"id": generation.id, "status": generation.status, "prompt": generation.prompt}
     if generation.failed:
         return meta
     return meta | {
@@ -260,5 +266,5 @@ def _digest(group: h5py.Group, meta: str, arrays: Mapping[str, np.ndarray]) -> s
     dtypes = {"logits": group["logits"].attrs.get("dtype")} if "logits" in arrays else {}
     for name, array in sorted(arrays.items()):
         digest.update(f"\n{name} {array.dtype} {array.shape} {dtypes.get(name)}\n".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

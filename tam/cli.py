@@ -199,20 +199,32 @@ def generate(
 def maps(
     generation: GenerationFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
-    method: Annotated[str, typer.Option(help="'tam', 'eci', 'activation', ...: see docs/evaluation.md.")] = "tam",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="'tam', 'eci', 'activation', ... (docs/evaluation.md), FILE.py:FUNCTION; once per method."),
+    ] = None,
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
     eci_cap: EciCap = None,
-    strict: Strict = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
+    ] = False,
 ):
-    """Compute the map of every token from the cache, without the model."""
-    from tam.maps import write_maps
+    """Compute the maps of every token from the cache by all methods ('tam' without any), without the model."""
+    from tam.methods.stage import write_maps
     from tam.protocol import protocol as named
+    from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside([generation]):
-        counts = write_maps(generation, out, method, named(protocol), exact, eci_cap)
-    _report(counts, out, strict)
+    with set_aside(out, inputs(generation=[generation])):
+        statuses, failures = write_maps(
+            generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap
+        )
+    said = [", ".join(f"{number} {status}" for status, number in statuses.items()) or "no samples"]
+    said += [f"{name} failed on {number}" for name, number in failures.items()]
+    print(f"{out}: {'; '.join(said)}")
+    if strict and ("failed" in statuses or failures):
+        raise InputError("samples failed", where=out, got="; ".join(said))
 
 
 @app.command()
@@ -238,27 +250,37 @@ def metrics(
 
 @app.command()
 def tables(
-    metrics: Annotated[Path, typer.Option(help="Folder METHOD/SHARD.parquet of one dataset and model.")],
+    metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    method: ShownMethods = None,
 ):
-    """Pool the metrics of all shards into the ablation table: CSV, Markdown and LaTeX."""
+    """Pool the metrics of all shards of a run into the ablation table: CSV, Markdown and LaTeX."""
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
     from tam.tables.ablation import write_tables
 
-    write_tables(metrics, out)
+    run, *others = runs_of(metrics=metrics)
+    if others:
+        raise InputError("files of several runs", got=f"{run.name} and {others[0].name}", cure="use `tam overview`")
+    with set_aside(out, inputs(metrics=metrics)):
+        write_tables(run, out, method)
     print((out / "ablation.md").read_text(encoding="utf-8"))
 
 
 @app.command()
 def overview(
-    run: Annotated[list[Path], typer.Option(help="Folder DATASET/MODEL of a run; once per run.")],
+    metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    method: ShownMethods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
 ):
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
     from tam.tables.overview import write_overview
-    from tam.tables.summary import find_runs
 
-    write_overview([found for folder in run for found in find_runs(folder)], published, out)
+    with set_aside(out, inputs(metrics=metrics)):
+        write_overview(runs_of(metrics=metrics), published, out, method)
     print(out / "index.html")
 
 
@@ -353,7 +375,8 @@ def status(
     """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
     import time
 
-    from tam.progress import describe, survey
+    from tam.progress import survey
+    from tam.status import describe
 
     print(describe(survey(results)))
     while watch:
@@ -392,9 +415,9 @@ def explain(
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
     if missing := [path for path in picture if not path.is_file()]:  # before the model is loaded
         raise InputError("no such picture", where=missing[0])
-    loaded, processor, _ = load(_checkpoint(model), revision, device, dtype)
+    loaded = load(_checkpoint(model), revision, device, dtype)
     explained = explain(
-        loaded, processor, () if videos else picture, prompt, video=videos[0] if videos else None,
+        loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))

@@ -22,7 +22,9 @@ class TamError(Exception):
         cure: what to do about it.
     """
 
-    def __init__(self, what: str, *, where=None, got=None, expected=None, cure=None):
+    def __init__(
+        self, what: str, *, where: object = None, got: object = None, expected: object = None, cure: str | None = None
+    ):
         parts = [what if where is None else f"{where}: {what}"]
         parts += [f"{name} {value}" for name, value in (("got", got), ("expected", expected)) if value is not None]
         if cure is not None:
@@ -57,7 +59,7 @@ class ModelError(TamError):
 class PublishedError(TamError):
     """``raises``: the name of the exception that the published code dies of."""
 
-    def __init__(self, what: str, *, raises: str, where=None):
+    def __init__(self, what: str, *, raises: str, where: object = None):
         super().__init__(f"{what}; the published code raises {raises}", where=where, cure="use protocol fixed")
         self.raises = raises
 

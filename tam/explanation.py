@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
-from tam.errors import InputError, ModelError
-from tam.families import family_of, generic
-from tam.generation.ask import ask, evaluating
-from tam.generation.kept import select
+from tam.errors import InputError
+from tam.generation.answer import ask
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import SampleMaps
 from tam.media import Media, film_of, open_picture, read_video, upright
 from tam.methods.core import check_cap
 from tam.methods.registry import method
-from tam.model.decoding import check_layer
-from tam.model.head import chances_of
+from tam.model.loaded import Loaded
 from tam.model.video import sampling_of
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
@@ -299,29 +295,15 @@ def explain(
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
         LayoutError: vision tokens are not where the family says. NotFiniteError: logits are NaN or infinite.
     """
-    family = family_of(model.config)
-    if not hasattr(processor, "tokenizer"):
-        raise ModelError(
-            "not a processor of pictures and text", got=type(processor).__name__, expected="what AutoProcessor gives"
-        )
+    loaded = Loaded.of(model, processor)
     if max_new_tokens < 1:
         raise InputError("wrong number", where="max_new_tokens", got=max_new_tokens, expected="1 or more")
     check_cap(eci_cap, FIXED)
-    check_layer(model, layer)
     images = [images] if isinstance(images, Picture) else list(images)
-    media = _media(images, video, processor)
-    if family is generic.FAMILY:
-        generic.believe(model, processor, family)
-    with evaluating(model):
-        prepared, made = ask(
-            model, processor, family, media, prompt, turns, max_new_tokens=max_new_tokens, answer=answer, layer=layer
-        )
-        generation = select(model, processor, Sample(_name(images, video), [], prompt), prepared, made)
-        with torch.inference_mode():
-            states = made.states[generation.layout.answer - 1 :]
-            chances = chances_of(model.get_output_embeddings(), states, generation.answer_ids)
+    media, sample = _media(images, video, processor), Sample(_name(images, video), [], prompt, turns=list(turns))
+    generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
     maps = method("tam", eci_cap)(generation, FIXED, False)
-    return Explanation(generation, maps, media, chances, type(model).__name__)
+    return Explanation(generation, maps, media, chances, type(loaded.model).__name__)
 
 
 def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None, processor) -> Media:

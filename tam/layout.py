@@ -47,7 +47,7 @@ class Layout:
     grids: tuple[Grid, ...]
     sizes: tuple[tuple[int, int], ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         cells = sum(grid.cells for grid in self.grids)
         if cells != len(self.vision):
             shapes = " + ".join(f"{grid.rows}x{grid.columns}" for grid in self.grids)
@@ -64,7 +64,14 @@ class Layout:
         return tuple(sorted({frame for grid in self.grids for frame in grid.frames}))
 
     def split(self, maps: np.ndarray) -> list[np.ndarray]:
-        """Cut ``[..., vision]`` into one ``[..., rows, columns]`` array per grid."""
+        """Cut ``[..., vision]`` into one ``[..., rows, columns]`` array per grid.
+
+        >>> box = (0.0, 0.0, 8.0, 8.0)
+        >>> tile, thumbnail = Grid(0, (0,), 1, 2, box), Grid(0, (0,), 2, 2, box)
+        >>> layout = Layout(np.arange(6), np.arange(0), 6, (tile, thumbnail), ((8, 8),))
+        >>> [part.tolist() for part in layout.split(np.array([1, 2, 3, 4, 5, 6]))]
+        [[[1, 2]], [[3, 4], [5, 6]]]
+        """
         ends = np.cumsum([grid.cells for grid in self.grids])[:-1]
         return [
             part.reshape(*maps.shape[:-1], grid.rows, grid.columns)

@@ -57,7 +57,9 @@ def read(path: Path) -> list[Sample]:
     """Read a manifest; InputError names the line and the key that are wrong, and ids that occur twice."""
     if not path.is_file():
         raise InputError("no such manifest", where=path, cure="run `tam dataset` first")
-    samples, seen, known = [], set(), {}
+    samples: list[Sample] = []
+    seen: set[str] = set()
+    known: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
             sample = _parse(line, f"{path}, line {number}")
@@ -100,13 +102,15 @@ def _fits(value: object, hint: object) -> bool:
         return type(value) is list and _all_fit(value, parts[0])
     if origin is dict:
         return type(value) is dict and _all_fit(value, str) and _all_fit(value.values(), parts[1])
-    return type(value) is hint and (hint is not str or _encodable(value))
+    return type(value) is hint and (not isinstance(value, str) or _encodable(value))
 
 
-def _all_fit(values: Collection, hint: object) -> bool:
+def _all_fit(values: Collection[object], hint: object) -> bool:
     if typing.get_origin(hint) is not None:
         return all(_fits(value, hint) for value in values)
-    return {*map(type, values)} <= {hint} and (hint is not str or _encodable("".join(values)))
+    if not {*map(type, values)} <= {hint}:
+        return False
+    return hint is not str or _encodable("".join(typing.cast(Collection[str], values)))
 
 
 def _encodable(text: str) -> bool:
@@ -152,5 +156,9 @@ class Shard:
         return f"{self.index}-of-{self.count}"
 
     def rows(self, total: int) -> range:
-        """Row numbers of this shard in a manifest of ``total`` rows; all shards together cover each row once."""
+        """Row numbers of this shard in a manifest of ``total`` rows; all shards together cover each row once.
+
+        >>> [list(Shard(index, 3).rows(7)) for index in range(3)]
+        [[0, 1], [2, 3], [4, 5, 6]]
+        """
         return range(total * self.index // self.count, total * (self.index + 1) // self.count)

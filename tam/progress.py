@@ -1,33 +1,39 @@
 """How far a run is: finished shards, batches of unfinished ones, who works on them, how fast, and what it took.
 
-Reads only, and reads what is there: files of a running pipeline appear and vanish while they are looked at.
+Reads only, waits for nobody, and opens nothing but regular files: those of a running pipeline appear and vanish while
+they are looked at. ``results/config.json`` says what the last start asked for; without it all that lies there is shown.
 """
 
 import contextlib
 import csv
+import functools
+import io
 import json
+import os
 import re
+import stat
+import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
-
-from tam.errors import InputError
+from tam import cache
+from tam.errors import TamError
 from tam.manifest import Shard
 from tam.shard.store import FOLDER
+from tam.system import hdf5
 from tam.system.lease import TTL, Owner
 
-# What may go wrong with a file that is being written, replaced or deleted, or is damaged.
-UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)
-STAGES = {"generate": "*.h5", "maps": "*/*.h5", "metrics": "*/*.parquet"}
-ENDS = ("tables", "render", "figures")
+STAGES = {"generate": ".h5", "maps": ".h5", "metrics": ".parquet"}
+MOST_BYTES = 1 << 20  # of a lease, a benchmark, a config
+# What a file raises that is being written, replaced or deleted, or is damaged.
+UNREADABLE = (TamError, *hdf5.DAMAGE)
 
 
 @dataclass(frozen=True)
-class Work:
+class Unfinished:
     """A shard of `generate` that is not finished.
 
     Attributes:
@@ -51,24 +57,39 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the jobs of a rule took, from Snakemake's benchmarks: seconds, and the largest resident set in MB."""
+    """What the jobs of a rule took the last time, from Snakemake's benchmarks.
+
+    Attributes:
+        seconds: of all jobs; ``median``, ``longest``: of one. megabytes: the largest resident set.
+    """
 
     rule: str
     jobs: int
     seconds: float
+    median: float
     longest: float
     megabytes: float
 
 
 @dataclass(frozen=True)
-class Run:
-    """One dataset and model.
+class Left:
+    """Files of an earlier config: neither read nor deleted."""
+
+    what: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of one dataset and model.
 
     Attributes:
         shards: into which the dataset is cut; None while nothing says it.
+        samples: of the dataset; None where the manifest is not there.
         statuses: of the samples in finished shards.
-        done: stage, or "stage method", -> number of finished shards.
-        ends: what is made of all shards -> whether it is there.
+        done: stage -> number of finished shards.
+        ends: what is made of all shards -> whether it is there; None: not asked for.
         sizes: stage -> bytes; ``unused``: bytes in the store that no output refers to.
     """
 
@@ -77,58 +98,130 @@ class Run:
     samples: int | None
     statuses: Counter[str]
     done: dict[str, int]
-    work: list[Work]
-    ends: dict[str, bool]
-    costs: list[Cost]
+    unfinished: list[Unfinished]
+    ends: dict[str, bool | None]
     sizes: dict[str, int]
     unused: int
+    left: list[Left]
+    costs: list[Cost]
 
 
-def survey(results: Path) -> list[Run]:
-    """All runs DATASET/MODEL below ``results``. Manifests and benchmarks are looked for beside it."""
-    folders = {path.parent for stage in STAGES for path in results.glob(f"*/*/{stage}")}
-    return [_run(folder, results.parent) for folder in sorted(folders)]
+@dataclass(frozen=True)
+class Survey:
+    """Attributes: runs: in the config's order. ends, left, costs: of all runs together, as in ``Progress``."""
+
+    runs: list[Progress]
+    ends: dict[str, bool | None]
+    left: list[Left]
+    costs: list[Cost]
 
 
-def _run(folder: Path, home: Path) -> Run:
-    dataset, model = folder.parts[-2:]
+@dataclass(frozen=True)
+class _Asked:
+    """By the last start."""
+
+    runs: list[tuple[str, str]]
+    shards: int
+    render: bool
+    comparison: bool
+
+
+def survey(results: Path) -> Survey:
+    """All that lies below ``results``; manifests and benchmarks are looked for beside it."""
+    asked = _asked(results / "config.json")
+    there = sorted({path.parent.parts[-2:] for stage in STAGES for path in results.glob(f"*/*/{stage}")})
+    runs = asked.runs if asked else there
+    home = results.parent
+    ends = {end: (results / end).exists() for end in ("tables", "report")}
+    if asked and asked.comparison:
+        ends["comparison"] = all((results / dataset / "comparison").exists() for dataset, _ in runs)
+    return Survey(
+        runs=[_progress(results, dataset, model, asked) for dataset, model in runs],
+        ends=ends,
+        left=[
+            _left(f"{dataset}/{model}", [results / dataset / model])
+            for dataset, model in there
+            if (dataset, model) not in runs
+        ],
+        costs=_costs([home / "benchmarks", *(home / "benchmarks" / name for name in dict(runs))], None),
+    )
+
+
+def _asked(path: Path) -> _Asked | None:
+    """None: no start has left its config here, or it cannot be read."""
+    try:
+        config = json.loads(_content(path))
+        models = list(config["models"])
+        return _Asked(
+            runs=[(dataset, model) for dataset in config["datasets"] for model in models],
+            shards=int(config["shards"]),
+            render=bool(config["render"]["samples"]),
+            comparison=len(models) > 1,
+        )
+    except (*UNREADABLE, RecursionError):
+        return None
+
+
+def _progress(results: Path, dataset: str, model: str, asked: _Asked | None) -> Progress:
+    folder, home = results / dataset / model, results.parent
     total = _lines(home / "data" / dataset / "manifest.jsonl")
-    count = _count(folder)
-    files = {stage: list(folder.glob(f"{stage}/{below}")) for stage, below in STAGES.items()}
-    if count:
-        files = {stage: [path for path in paths if _of(path, count)] for stage, paths in files.items()}
+    count = asked.shards if asked else _count(folder)
+    files, left = {}, []
+    for stage, ending in STAGES.items():
+        files[stage], others = _split(folder / stage, ending, count)
+        if others:
+            left.append(_left(f"other shards in {stage}", others))
+        if folders := [path for path in folder.glob(f"{stage}/[!.]*") if path.is_dir()]:  # earlier, one a method
+            left.append(_left(f"folders in {stage}", folders))
     generated = {path.stem for path in files["generate"]}
-    done = Counter({"generate": len(generated)})
-    for stage in ("maps", "metrics"):
-        done.update(f"{stage} {path.parent.name}" for path in files[stage])
-    stored = list(folder.glob(f"generate/{FOLDER}/*/*/*.h5"))
-    return Run(
+    stored = list(folder.glob(f"generate/{FOLDER}/*/*/whole.h5"))
+    return Progress(
         name=f"{dataset}/{model}",
         shards=count,
         samples=total,
         statuses=sum((_statuses(path) for path in files["generate"]), Counter()),
-        done=dict(done),
-        work=[work for work in _works(folder / "generate", total) if work.shard not in generated],
-        ends={end: (folder / end).exists() for end in ENDS},
-        costs=_costs(home / "benchmarks" / dataset / model),
+        done={stage: len(paths) for stage, paths in files.items()},
+        unfinished=[one for one in _unfinished(folder / "generate", total) if one.shard not in generated],
+        ends={
+            end: None if end == "render" and asked and not asked.render else (folder / end).exists()
+            for end in ("tables", "render", "figures")
+        },
         sizes={stage: sum(map(_size, paths)) for stage, paths in files.items()},
-        unused=sum(_size(path) for path in stored if path.name == "whole.h5" and _links(path) == 1),
+        unused=sum(_size(path) for path in stored if (found := _stat(path)) and found.st_nlink == 1),
+        left=left,
+        costs=_costs([home / "benchmarks" / dataset / model], count),
     )
 
 
-def _of(path: Path, count: int) -> bool:
-    return path.stem.endswith(f"-of-{count}")
+def _split(folder: Path, ending: str, count: int | None) -> tuple[list[Path], list[Path]]:
+    """Files of a stage: those of shards of ``count`` (None: of any number), and the others."""
+    found: tuple[list[Path], list[Path]] = [], []
+    for path in sorted(folder.glob(f"*-of-*{ending}"), key=lambda path: _natural(path.name)):
+        if _stat(path):
+            found[not _of(path.stem, count)].append(path)
+    return found
+
+
+def _of(shard: str, count: int | None) -> bool:
+    match = re.fullmatch(r"(\d+)-of-(\d+)", shard)
+    return match is not None and (count is None or (int(match[2]) == count and int(match[1]) < count))
 
 
 def _count(folder: Path) -> int | None:
     """Into how many shards the dataset is cut: as the newest file says."""
-    stages = [path for stage, below in STAGES.items() for path in folder.glob(f"{stage}/{below}")]
-    files = [*stages, *folder.glob(f"generate/{FOLDER}/*.lease"), *folder.glob(f"generate/{FOLDER}/*/*")]
+    files = [path for stage, ending in STAGES.items() for path in folder.glob(f"{stage}/*{ending}")]
+    files += [*folder.glob(f"generate/{FOLDER}/*.lease"), *folder.glob(f"generate/{FOLDER}/*/*")]
     found = [(_changed(path), int(match[1])) for path in files if (match := re.search(r"-of-(\d+)", path.name))]
     return max(found)[1] if found else None
 
 
-def _works(folder: Path, total: int | None) -> Iterator[Work]:
+def _left(what: str, paths: Sequence[Path]) -> Left:
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    sizes = [found.st_size for file in files if (found := _stat(file))]
+    return Left(what, len(sizes), sum(sizes))
+
+
+def _unfinished(folder: Path, total: int | None) -> Iterator[Unfinished]:
     leases = {path.name.removesuffix(".h5.lease"): path for path in (folder / FOLDER).glob("*.h5.lease")}
     parts: dict[str, list[tuple[float, int]]] = {}
     for part in folder.glob(f"{FOLDER}/*/*/part-*.h5"):
@@ -140,67 +233,94 @@ def _works(folder: Path, total: int | None) -> Iterator[Work]:
         seconds = fresh[-1][0] - fresh[0][0] if fresh else 0
         rate = sum(samples for _, samples in fresh[1:]) / seconds if seconds > 0 else None
         size = None
-        with contextlib.suppress(InputError):  # no shard's name
+        with contextlib.suppress(TamError):  # no shard's name
             size = len(Shard.parse(shard).rows(total)) if total is not None else None
-        yield Work(shard, sum(samples for _, samples in written), size, rate, owner, silent)
+        yield Unfinished(shard, sum(samples for _, samples in written), size, rate, owner, silent)
 
 
 def _owner(path: Path) -> tuple[Owner | None, float]:
     try:
-        return Owner.parse(path.read_bytes()), max(0.0, time.time() - path.stat().st_mtime)
+        return Owner.parse(_content(path)), max(0.0, time.time() - path.stat().st_mtime)
     except OSError:
         return None, 0.0
 
 
-def _costs(folder: Path) -> list[Cost]:
+def _costs(folders: Sequence[Path], count: int | None) -> list[Cost]:
+    """Of rules with one job (RULE.tsv) and with one a shard (RULE/SHARD.tsv)."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for path in folder.rglob("*.tsv"):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        with contextlib.suppress(*UNREADABLE), path.open(newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                memory = row["max_rss"]
-                found.setdefault(rule, []).append((float(row["s"]), 0.0 if memory in ("-", "NA") else float(memory)))
-    return [
-        Cost(rule, len(rows), sum(row[0] for row in rows), max(row[0] for row in rows), max(row[1] for row in rows))
-        for rule, rows in sorted(found.items(), key=lambda item: -sum(row[0] for row in item[1]))
-    ]
+    for folder in folders:
+        jobs = [(path.stem, path) for path in folder.glob("*.tsv")]
+        jobs += [(path.parent.name, path) for path in folder.glob("*/*-of-*.tsv") if _of(path.stem, count)]
+        for rule, path in jobs:
+            with contextlib.suppress(*UNREADABLE, csv.Error):
+                for row in csv.DictReader(io.StringIO(_content(path).decode()), delimiter="\t"):
+                    memory = row["max_rss"]
+                    cost = float(row["s"]), 0.0 if memory in ("-", "NA") else float(memory)
+                    found.setdefault(rule, []).append(cost)
+    costs = []
+    for rule, rows in found.items():
+        seconds, megabytes = zip(*rows, strict=True)
+        median, longest = statistics.median(seconds), max(seconds)
+        costs.append(Cost(rule, len(rows), sum(seconds), median, longest, max(megabytes)))
+    return sorted(costs, key=lambda cost: -cost.seconds)
 
 
 def _statuses(path: Path) -> Counter[str]:
     """Samples of a finished shard by kind of status."""
+    found = _stat(path)
+    return _statuses_of(path, found.st_mtime_ns, found.st_size) if found else Counter()
+
+
+@functools.cache
+def _statuses_of(path: Path, changed: int, size: int) -> Counter[str]:
+    """A finished shard is read once, however often one looks. Args: changed, size: to know a new one."""
     counts: Counter[str] = Counter()
-    with contextlib.suppress(*UNREADABLE), h5py.File(path) as file:
-        for group in file.values():
-            counts[json.loads(group["meta"].asstr()[()])["status"].partition(":")[0]] += 1
+    with contextlib.suppress(*UNREADABLE), hdf5.opened(path, cache.KIND, cache.VERSION, "generate") as file:
+        for name in file:
+            counts[json.loads(hdf5.text(file, f"{name}/meta"))["status"].partition(":")[0]] += 1
     return counts
 
 
 def _length(path: Path) -> int:
-    with contextlib.suppress(*UNREADABLE), h5py.File(path) as file:
+    with contextlib.suppress(*UNREADABLE), hdf5.opened(path, cache.KIND, cache.VERSION, "generate") as file:
         return len(file)
     return 0
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """OSError: there is none, or it is no regular file. A pipe is not waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path}: not a regular file")
+        yield file
+
+
+def _content(path: Path) -> bytes:
+    """OSError: as ``_opened``. No more than the first megabyte."""
+    with _opened(path) as file:
+        return file.read(MOST_BYTES)
+
+
 def _lines(path: Path) -> int | None:
     try:
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
+        with _opened(path) as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(MOST_BYTES), b""))
     except OSError:
         return None
 
 
+def _stat(path: Path) -> os.stat_result | None:
+    """Of a regular file; None: there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
 def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _links(path: Path) -> int:
-    try:
-        return path.stat().st_nlink
-    except OSError:
-        return 0
+    return found.st_size if (found := _stat(path)) else 0
 
 
 def _changed(path: Path) -> float:
@@ -212,74 +332,3 @@ def _changed(path: Path) -> float:
 
 def _natural(name: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", name)]
-
-
-# ---- in words --------------------------------------------------------------------------------------------------------
-
-
-def describe(runs: Iterable[Run]) -> str:
-    return "\n\n".join("\n".join(_lines_of(run)) for run in runs) or "no runs here"
-
-
-def _lines_of(run: Run) -> Iterator[str]:
-    of = "?" if run.shards is None else run.shards
-    yield run.name
-    finished = sum(run.statuses.values())
-    samples = finished + sum(work.samples for work in run.work)
-    yield _row(
-        "generate",
-        f"{run.done['generate']} of {of} shards, {samples} of {'?' if run.samples is None else run.samples} samples",
-        _left(run, samples),
-    )
-    for work in run.work:
-        yield _row("", *_work(work))
-    for stage in ("maps", "metrics"):
-        methods = [f"{name.split()[1]} {number}" for name, number in run.done.items() if name.startswith(f"{stage} ")]
-        yield _row(stage, f"of {of} shards: " + ", ".join(sorted(methods)) if methods else "not yet")
-    yield _row("then", ", ".join(f"{end} {'done' if there else 'not yet'}" for end, there in run.ends.items()))
-    if finished:
-        yield _row("samples", ", ".join(f"{number} {status}" for status, number in run.statuses.most_common()))
-    sizes = [f"{stage} {_bytes(size)}" for stage, size in run.sizes.items() if size]
-    if run.unused:
-        sizes.append(f"{_bytes(run.unused)} in generate/{FOLDER} that no output refers to")
-    if sizes:
-        yield _row("on disk", ", ".join(sizes))
-    for number, cost in enumerate(run.costs):
-        words = f"{cost.rule}: {cost.jobs} jobs, {_time(cost.seconds)}, the longest {_time(cost.longest)}"
-        yield _row("it took" if number == 0 else "", words, f"up to {cost.megabytes:,.0f} MB")
-
-
-def _work(work: Work) -> list[str]:
-    amount = f"{work.shard}: {work.samples} of {'?' if work.total is None else work.total} samples"
-    if work.owner is None:
-        return [amount, "nobody is at work: the next start goes on"]
-    if work.stale:
-        return [amount, f"{work.owner} is gone ({_time(work.silent)} without a sign): the next start takes over"]
-    return [amount, *([f"{work.rate:.1f} samples/s"] if work.rate else []), str(work.owner)]
-
-
-def _left(run: Run, samples: int) -> str:
-    """How long all that is at work will take; empty where that is not known."""
-    rate = sum(work.rate or 0 for work in run.work if not work.stale)
-    if not rate or run.samples is None:
-        return ""
-    return f"{rate:.1f} samples/s, ETA {_time((run.samples - samples) / rate)}"
-
-
-def _row(name: str, *parts: str) -> str:
-    return f"  {name:<9} {', '.join(part for part in parts if part)}"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

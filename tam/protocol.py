@@ -15,8 +15,6 @@ class Protocol:
 
     name: str
     # which token, which class
-    markers_searched_in_answer: bool
-    missing_markers_ignored: bool
     retokenised_pieces: bool
     first_answer_class_is_last_prompt_token: bool
     first_prompt_class_is_argmax: bool
@@ -31,6 +29,7 @@ class Protocol:
     map_stretched_over_picture: bool
     mask_of_any_size: bool
     missing_mask_has_map_size: bool
+    last_category_with_the_word: bool
     merge_across_absent_labels: bool
     undefined_precision_in_means: bool
     unequal_lengths_dropped_silently: bool

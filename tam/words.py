@@ -1,13 +1,18 @@
 """Tokens of an answer -> words -> noun, function word or other -> category."""
 
+from __future__ import annotations
+
 import codecs
+import re
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 
-from tam.tagging import Lemmatiser, SentenceTagger, Tagger
+if TYPE_CHECKING:  # loads NLTK
+    from tam.tagging import Lemmatiser, SentenceTagger, Tagger
 
 NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 """Labels of words that are no category: a noun, a function word, anything else."""
@@ -18,6 +23,12 @@ FUNCTION_TAGS = frozenset({"CC", "DT", "EX", "MD", "POS", "PRP", "PRP$", "UH", "
 
 # Punctuation that holds together what stands on its two sides: "t-shirt", "man's".
 JOINERS = frozenset("-'\u2019\u2010\u2011")
+
+HYPHENS = re.compile(r"[-\u2010\u2011]")
+UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, spaces and joiners without width
+# WordNet knows these plurals as words of their own, too, and NLTK leaves them as they are.
+PLURALS = {"men": "man", "teeth": "tooth"}
+CACHED_LISTS = 256  # of categories; most datasets have one
 
 
 class Piece(Protocol):
@@ -54,6 +65,7 @@ def read_words(
     published_grouping: bool,
     left_out: frozenset[int] = frozenset(),
     tag_sentence: SentenceTagger | None = None,
+    last_category: bool = False,
 ) -> list[Word]:
     """Words of an answer with tags and labels.
 
@@ -63,6 +75,7 @@ def read_words(
         published_grouping: group by each piece's own text, as the published code does; else by the joined bytes.
         left_out: indices of tokens that belong to no word: end tokens.
         tag_sentence: tags all words together, instead of ``tag``, which tags each alone.
+        last_category: as ``label``.
     """
     group = published_groups if published_grouping else groups
     kept = [index for index in range(len(pieces)) if index not in left_out]
@@ -71,7 +84,7 @@ def read_words(
     words = []
     for (text, members), found in zip(grouped, tag_sentence(texts) if tag_sentence else map(tag, texts), strict=True):
         tokens = tuple(kept[member] for member in members)
-        words.append(Word(text, tokens, found, label(text, found, categories, lemmatise)))
+        words.append(Word(text, tokens, found, label(text, found, categories, lemmatise, last_category=last_category)))
     return words
 
 
@@ -130,15 +143,67 @@ def _characters(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
     return units
 
 
-def label(word: str, tag: str, categories: Mapping[str, int], lemmatise: Lemmatiser) -> int:
-    """Category of a noun by its lemma: the last one, in the dataset's order, that has it among its name's words."""
+def label(
+    word: str, tag: str, categories: Mapping[str, int], lemmatise: Lemmatiser, *, last_category: bool = False
+) -> int:
+    """Category of a noun: the one that it is called, else the last, in the dataset's order, whose name it is a part of.
+
+    Words and names are compared in lower case, composed (NFC), without hyphens, in the singular. "shirt" is a part of
+    "t-shirt", as it is of "red shirt".
+
+    Args:
+        last_category: the last category whose name has the word between white space, as published: a "dog" is a "hot
+            dog" where that comes later.
+    """
     if tag in FUNCTION_TAGS:
         return FUNCTION
     if tag not in NOUN_TAGS:
         return OTHER
-    lemma = lemmatise(word.lower().replace("-", ""))
-    matches = [number for name, number in categories.items() if lemma in name.split(" ")]
-    return matches[-1] if matches else NO_CATEGORY
+    known = _by_word(tuple(categories.items()), lemmatise, last_category)
+    word = _plain(word)
+    if last_category:
+        return known.get(lemmatise(_joined(word)), NO_CATEGORY)
+    return known.get(_joined(word), known.get(_singular(word, lemmatise), NO_CATEGORY))
+
+
+def is_nameable(name: str) -> bool:
+    """Whether any noun can be called so: nouns have letters, or are pictures such as emoji."""
+    return any(sign.isalpha() or unicodedata.category(sign) == "So" for sign in name)
+
+
+@lru_cache(CACHED_LISTS)
+def _by_word(categories: tuple[tuple[str, int], ...], lemmatise: Lemmatiser, last_category: bool) -> dict[str, int]:
+    """Word, in the form in which it is compared -> category."""
+    names = [(_plain(name).split(), number) for name, number in categories]
+    if last_category:
+        return {lemmatise(_joined(word)): number for words, number in names for word in words}
+    alone = [(words[0], number) for words, number in names if len(words) == 1]
+    parts = ((part, number) for words, number in names for word in words for part in (*_parts(word), word))
+    return {
+        **{_singular(part, lemmatise): number for part, number in parts},
+        **{_singular(word, lemmatise): number for word, number in alone},
+        **{_joined(word): number for word, number in alone},
+    }
+
+
+def _plain(text: str) -> str:
+    return UNSEEN.sub("", unicodedata.normalize("NFC", text.lower()))
+
+
+def _joined(word: str) -> str:
+    return HYPHENS.sub("", word)
+
+
+def _singular(word: str, lemmatise: Lemmatiser) -> str:
+    """Without hyphens; of a compound the last part has the ending of the plural."""
+    *before, last = filter(None, HYPHENS.split(word)) or [""]
+    lemma = lemmatise(last)
+    return "".join([*before, PLURALS.get(lemma, lemma)])
+
+
+def _parts(word: str) -> list[str]:
+    """What stands between the signs of a compound ("tree-merged", "baseball_bat"): words of their own."""
+    return "".join(" " if _is_punctuation(sign) and sign not in "'\u2019" else sign for sign in word).split()
 
 
 def _is_cjk(text: str) -> bool:

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it can b
 from tam.errors import TamError
 from tam.methods import core
 from tam.methods.plan import plan
-from tam.protocol import FIXED, REFERENCE
+from tam.methods.rank_filter import rank_gaussian_filter
+from tam.protocol import REFERENCE
 from tests.published_code import PublishedCode, find_spans
 
 TOLERANCE = 1e-6
@@ -74,7 +75,7 @@ def check_rank_filter(path: Path) -> Result:
     for name in (key.removesuffix("/in") for key in arrays.files if key.endswith("/in")):
         result.cases += 1
         for mode, exact in MODES.items():
-            filtered = core.rank_gaussian_filter(arrays[f"{name}/in"], protocol=REFERENCE, exact=exact)
+            filtered = rank_gaussian_filter(arrays[f"{name}/in"], protocol=REFERENCE, exact=exact)
             if exact:
                 result.close(f"{name} floats", filtered, np.nan_to_num(arrays[f"{name}/out"]))
             result.bytes(name, mode, core.to_uint8(filtered), arrays[f"{name}/u8"])
@@ -213,7 +214,7 @@ def _check_one_call(result: Result, where: str, exact: bool, code: PublishedCode
     """All maps of a complete sample at once, by ``plan`` and ``token_activation_maps``, if its parts can be told."""
     length, failure = case.meta["P"], next((call["exc"][0] for call in case.expected["calls"] if "exc" in call), None)
     try:
-        spans = find_spans(case.tokens, case.meta["special_ids"], length, FIXED)
+        spans = find_spans(case.tokens, case.meta["special_ids"], length, strict=True)
     except (TamError, TypeError):
         return
     shapes, positions = _shapes(case), np.arange(length)

@@ -59,6 +59,7 @@ def _evaluate(maps, ids, mask, meta, out, tokenizer, judge) -> SimpleNamespace:
         (lambda _: next(tags, "")) if "pos_tags" in out else judge.tag,
         judge.lemmatise,
         published_grouping=REFERENCE.words_from_decoded_pieces,
+        last_category=REFERENCE.last_category_with_the_word,
     )
     if len(pieces) != len(maps):
         return SimpleNamespace(words=words, answer=answer, rows=[], thresholds=[], typed=[])

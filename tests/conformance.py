@@ -17,15 +17,15 @@ from PIL import Image
 
 from tam.cache import read_generations, write_generations
 from tam.errors import InputError
-from tam.families import family_of
-from tam.families.interface import Family
-from tam.generation.kept import select
+from tam.generation.kept import generation_of
 from tam.manifest import Sample
 from tam.maps import SampleMaps, read_maps, write_maps
 from tam.media import Media
 from tam.methods.registry import METHODS
 from tam.model.checkpoint import load
-from tam.model.decoding import answer_batch, given_answers
+from tam.model.decoding import answer_batch
+from tam.model.forced import forced_batch
+from tam.model.loaded import Loaded
 from tam.model.probe import probe
 from tam.model.prompt import Prepared, prepare
 from tam.protocol import FIXED
@@ -67,27 +67,19 @@ class Case:
     folder: Path
 
     @cached_property
-    def model(self):
-        return tiny.model(self.kind)
-
-    @cached_property
-    def processor(self):
-        return tiny.processor(self.kind)
-
-    @cached_property
-    def family(self) -> Family:
-        return family_of(self.model.config)
+    def loaded(self) -> Loaded:
+        return tiny.loaded(self.kind)
 
     @cached_property
     def prepared(self) -> list[Prepared]:
-        return [prepare(self.family, self.model.config, self.processor, media, WORDS) for media in self.media]
+        return [prepare(self.loaded.prompter, media, WORDS) for media in self.media]
 
     @cached_property
     def alone(self) -> list[Generation]:
-        return [self.kept(one, answer_batch(self.model, self.processor, [one], LIMIT)[0]) for one in self.prepared]
+        return [self.kept(one, answer_batch(self.loaded, [one], LIMIT)[0]) for one in self.prepared]
 
     def kept(self, prepared: Prepared, answer) -> Generation:
-        return select(self.model, self.processor, Sample("s", [], WORDS), prepared, answer)
+        return generation_of(self.loaded, Sample("s", [], WORDS), prepared, answer)
 
 
 def maps_of(generation: Generation) -> np.ndarray:
@@ -107,17 +99,17 @@ def same(one: Generation, other: Generation) -> None:
 def words_are_found(case: Case) -> None:
     """The span of the prompt is the person's words."""
     for one in case.prepared:
-        assert case.processor.tokenizer.decode(one.tokens[one.layout.prompt]) == WORDS
+        assert case.loaded.tokenizer.decode(one.tokens[one.layout.prompt]) == WORDS
 
 
 def head_of_a_state_is_the_logits(case: Case) -> None:
     """What is kept of the states gives the model's own logits: of the prompt, and of every step."""
     for one in case.prepared:
-        (answer,) = answer_batch(case.model, case.processor, [one], LIMIT)
-        inputs, length, head = one.inputs, len(one.tokens), case.model.get_output_embeddings()
+        (answer,) = answer_batch(case.loaded, [one], LIMIT)
+        inputs, length, head = one.inputs, len(one.tokens), case.loaded.head
         with torch.no_grad():
-            assert torch.equal(head(answer.states[:length]), case.model(**inputs).logits[0])
-            steps = case.model.generate(
+            assert torch.equal(head(answer.states[:length]), case.loaded.model(**inputs).logits[0])
+            steps = case.loaded.model.generate(
                 **inputs, max_new_tokens=LIMIT, do_sample=False, output_logits=True, return_dict_in_generate=True
             ).logits
             for state, logits in zip(answer.states[length - 1 :], steps, strict=True):
@@ -127,43 +119,43 @@ def head_of_a_state_is_the_logits(case: Case) -> None:
 
 def batch_is_one_by_one(case: Case) -> None:
     """Samples of different sizes, padded on the left, get what they get alone."""
-    answers = answer_batch(case.model, case.processor, case.prepared, LIMIT)
+    answers = answer_batch(case.loaded, case.prepared, LIMIT)
     for one, answer, alone in zip(case.prepared, answers, case.alone, strict=True):
         same(case.kept(one, answer), alone)
 
 
 def eager_is_sdpa(case: Case) -> None:
     """Both implementations of attention give the same maps."""
-    eager = tiny.model(case.kind, attention="eager")
-    assert {eager.config.text_config._attn_implementation, case.model.config.text_config._attn_implementation} == {
+    eager = tiny.loaded(case.kind, tiny.model(case.kind, attention="eager"))
+    assert {eager.config.text_config._attn_implementation, case.loaded.config.text_config._attn_implementation} == {
         "eager", "sdpa",
     }  # fmt: skip
     for one, alone in zip(case.prepared, case.alone, strict=True):
-        same(case.kept(one, answer_batch(eager, case.processor, [one], LIMIT)[0]), alone)
+        same(case.kept(one, answer_batch(eager, [one], LIMIT)[0]), alone)
 
 
 def given_is_generated(case: Case) -> None:
     """An answer that is handed over is explained as one that was generated."""
     ids = [alone.answer_ids for alone in case.alone]
-    given = given_answers(case.model, case.processor, case.family, case.prepared, ids)
+    given = forced_batch(case.loaded, case.prepared, ids)
     for one, answer, alone in zip(case.prepared, given, case.alone, strict=True):
         same(case.kept(one, answer), alone)
 
 
 def last_layer_is_the_default(case: Case) -> None:
     """Layers are found: the last one gives what no choice gives, another one other logits to the same answer."""
-    one, alone, last = case.prepared[0], case.alone[0], len(case.model.get_decoder().layers)
-    same(case.kept(one, answer_batch(case.model, case.processor, [one], LIMIT, last)[0]), alone)
+    one, alone, last = case.prepared[0], case.alone[0], len(case.loaded.decoder.layers)
+    same(case.kept(one, answer_batch(case.loaded, [one], LIMIT, last)[0]), alone)
     for answer in (
-        answer_batch(case.model, case.processor, [one], LIMIT, 1)[0],
-        given_answers(case.model, case.processor, case.family, [one], [alone.answer_ids], 1)[0],
+        answer_batch(case.loaded, [one], LIMIT, 1)[0],
+        forced_batch(case.loaded, [one], [alone.answer_ids], 1)[0],
     ):
         inner = case.kept(one, answer)
         assert inner.tokens.tolist() == alone.tokens.tolist() and np.abs(inner.logits - alone.logits).max() > 0.1
         assert np.abs(inner.candidates.logits - alone.candidates.logits).max() < TOLERANCE
     for wrong in (0, last + 1):
         with pytest.raises(InputError, match=f"no such layer; got {wrong}; expected 1 to {last}"):
-            given_answers(case.model, case.processor, case.family, [one], [alone.answer_ids], wrong)
+            forced_batch(case.loaded, [one], [alone.answer_ids], wrong)
 
 
 def maps_survive_the_files(case: Case) -> None:
@@ -179,19 +171,19 @@ def maps_survive_the_files(case: Case) -> None:
 
 def checkpoint_is_read_back(case: Case) -> None:
     """``save_pretrained``, then tam's own loading, gives the same answers."""
-    case.model.save_pretrained(case.folder / "checkpoint")
-    case.processor.save_pretrained(case.folder / "checkpoint")
-    model, processor, family = load(str(case.folder / "checkpoint"), device="cpu")
-    assert family is case.family
+    case.loaded.model.save_pretrained(case.folder / "checkpoint")
+    case.loaded.processor.save_pretrained(case.folder / "checkpoint")
+    loaded = load(str(case.folder / "checkpoint"), device="cpu")
+    assert loaded.family is case.loaded.family
     for media, alone in zip(case.media, case.alone, strict=True):
-        one = prepare(family, model.config, processor, media, WORDS)
-        same(case.kept(one, answer_batch(model, processor, [one], LIMIT)[0]), alone)
+        one = prepare(loaded.prompter, media, WORDS)
+        same(case.kept(one, answer_batch(loaded, [one], LIMIT)[0]), alone)
 
 
 def painting_moves_the_right_token(case: Case) -> None:
     """The self-check: of a grid's tokens, that of a painted cell moves most."""
     for media in case.media:
-        found = list(probe(case.model, case.processor, case.family, media, 3))
+        found = list(probe(case.loaded, media, 3))
         assert len(found) >= 2 and all(right for right, _ in found), [what for right, what in found if not right]
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from tam.errors import InputError
 from tam.methods import core
 from tam.methods.plan import class_and_row
-from tam.protocol import REFERENCE, Protocol
+from tam.methods.rank_filter import rank_gaussian_filter
+from tam.protocol import REFERENCE
 
 Marker = int | list[int]
 
@@ -44,22 +45,23 @@ def locate(tokens: Sequence[int], marker: Marker, *, last: bool = False) -> int:
 
 
 def find_spans(
-    tokens: Sequence[int], special_ids: dict[str, list[Marker]], prompt_length: int, protocol: Protocol = REFERENCE
+    tokens: Sequence[int], special_ids: dict[str, list[Marker]], prompt_length: int, *, strict: bool = False
 ) -> Spans:
     """Search for the markers that surround each part.
 
     Args:
         special_ids: ``img_id``: an id that all vision tokens have, or start and end; ``prompt_id`` and ``answer_id``:
             start and end. The answer's end is not used.
+        strict: in the prompt's sequence only. The published code searches in the answer, too.
 
     Raises:
-        InputError: a marker is missing (the published code goes on with position -1).
+        InputError: a marker is missing, if strict. The published code goes on with position -1.
     """
-    searched = tokens if protocol.markers_searched_in_answer else tokens[:prompt_length]
+    searched = tokens[:prompt_length] if strict else tokens
 
     def find(part: str, end: int, last: bool) -> int:
         position = locate(searched, special_ids[part][end], last=last)
-        if position < 0 and not protocol.missing_markers_ignored:
+        if position < 0 and strict:
             raise InputError("no such marker in the prompt", got=f"{part} {special_ids[part][end]}")
         return position
 
@@ -188,7 +190,7 @@ class PublishedCode:
         normalised, _ = core.joint_normalisation(causal, text[None], seen[None])
         maps = np.concatenate(
             [
-                core.rank_gaussian_filter(grid, protocol=REFERENCE, exact=self._exact).ravel()
+                rank_gaussian_filter(grid, protocol=REFERENCE, exact=self._exact).ravel()
                 for grid in self._grids(normalised[0])
             ]
         )

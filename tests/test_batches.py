@@ -1,4 +1,4 @@
-"""Many samples through a model: room on the device, work ahead of it and behind it, texts from elsewhere."""
+"""Many samples through a model: budget on the device, work ahead of it and behind it, texts from elsewhere."""
 
 import contextlib
 import json
@@ -13,21 +13,22 @@ from PIL import Image
 from tam.cache import read_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError
-from tam.families import family_of
-from tam.generation import stage
 from tam.generation.given_answers import read_answers
 from tam.generation.stage import generate
+from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, write
 from tam.methods.registry import METHODS
+from tam.model import question as answering
+from tam.model import samples as preparing
 from tam.model.prompt import Prepared
+from tam.model.samples import PrepareSample
 from tam.protocol import FIXED
 from tam.records import Generation
-from tam.shard import batches
-from tam.shard import prefetch as ahead
-from tam.shard.background import behind
-from tam.shard.batches import Work
-from tam.shard.memory import FIRST, MOST, ON_CPU, SHARE, Room, out_of_memory
-from tam.shard.prefetch import Preparing, prepared
+from tam.shard import prefetch, runner
+from tam.shard.background import in_background
+from tam.shard.batches import batches
+from tam.shard.memory import FIRST, MOST, ON_CPU, SHARE, Budget, out_of_memory
+from tam.shard.prefetch import prefetched
 from tests import tiny
 from tests.test_cache import assert_same
 
@@ -47,17 +48,16 @@ def samples(tmp_path) -> list[Sample]:
     return made
 
 
-def preparing(samples: list[Sample], folder: Path) -> Preparing:
-    model = tiny.model()
-    return Preparing(dict(enumerate(samples)), folder, family_of(model.config), model.config, tiny.processor())
+def prepare(samples: list[Sample], folder: Path) -> PrepareSample:
+    return PrepareSample(dict(enumerate(samples)), folder, tiny.loaded().prompter)
 
 
-# ---- room
+# ---- memory
 
 
 def test_a_cpu_takes_a_fixed_number_and_so_does_who_names_one():
-    for room, number in ((Room(CPU), ON_CPU), (Room(CPU, 3), 3), (Room(CUDA, 5), 5)):
-        assert room.holds([1000] * number) and not room.holds([1000] * (number + 1))
+    for budget, number in ((Budget(CPU), ON_CPU), (Budget(CPU, 3), 3), (Budget(CUDA, 5), 5)):
+        assert budget.holds([1000] * number) and not budget.holds([1000] * (number + 1))
 
 
 @pytest.fixture
@@ -77,47 +77,47 @@ def card(monkeypatch):
 
 
 def test_a_gpu_starts_small_and_doubles_while_the_measured_need_fits(card):
-    room, taken = Room(CUDA), []
+    budget, taken = Budget(CUDA), []
     for _ in range(5):
-        count = max(number for number in range(1, MOST + 1) if room.holds([10] * number))
+        count = max(number for number in range(1, MOST + 1) if budget.holds([10] * number))
         taken.append(count)
-        with room.measured([10] * count):
+        with budget.measured([10] * count):
             card.taken = 10 * 10 * count  # ten bytes a padded token, a hundred a sample
     free = 10_000 - 2000 - 500
     assert taken == [FIRST, 2 * FIRST, 4 * FIRST, int(SHARE * free / 100), int(SHARE * free / 100)]
-    assert room.holds([5] * 2 * taken[-1]) == (2 * taken[-1] <= MOST)  # half as long: twice as many
-    assert not room.holds([5] * 60 + [10])  # one long sample pads all the others
+    assert budget.holds([5] * 2 * taken[-1]) == (2 * taken[-1] <= MOST)  # half as long: twice as many
+    assert not budget.holds([5] * 60 + [10])  # one long sample pads all the others
 
 
 def test_a_gpu_with_much_memory_stops_at_the_most(card):
-    room = Room(CUDA)
+    budget = Budget(CUDA)
     for _ in range(20):
-        count = max(number for number in range(1, 2 * MOST) if room.holds([10] * number))
-        with room.measured([10] * count):
+        count = max(number for number in range(1, 2 * MOST) if budget.holds([10] * number))
+        with budget.measured([10] * count):
             card.taken = 1
     assert count == MOST
 
 
 def test_after_too_little_memory_half_is_the_most_also_if_more_seems_to_fit(card):
-    room = Room(CUDA)
-    room.too_small([10] * 8)
-    assert room.holds([10] * 4) and not room.holds([10] * 5)
-    with room.measured([10] * 4):
+    budget = Budget(CUDA)
+    budget.too_small([10] * 8)
+    assert budget.holds([10] * 4) and not budget.holds([10] * 5)
+    with budget.measured([10] * 4):
         card.taken = 1
-    assert room.holds([10] * 4) and not room.holds([10] * 5) and room.holds([5] * 8)
+    assert budget.holds([10] * 4) and not budget.holds([10] * 5) and budget.holds([5] * 8)
 
 
 def test_a_single_sample_is_always_tried(card):
-    room = Room(CUDA)
-    room.too_small([10])
-    assert room.holds([10**9]) and not room.holds([10, 10])
+    budget = Budget(CUDA)
+    budget.too_small([10])
+    assert budget.holds([10**9]) and not budget.holds([10, 10])
 
 
 def test_a_batch_that_fails_teaches_nothing(card):
-    room = Room(CUDA)
-    with pytest.raises(ValueError, match="broken"), room.measured([10] * 8):
+    budget = Budget(CUDA)
+    with pytest.raises(ValueError, match="broken"), budget.measured([10] * 8):
         raise ValueError("broken")
-    assert room.holds([10] * FIRST) and not room.holds([10] * 2 * FIRST)
+    assert budget.holds([10] * FIRST) and not budget.holds([10] * 2 * FIRST)
 
 
 @pytest.mark.parametrize(
@@ -139,25 +139,23 @@ def test_too_little_memory_is_told_from_other_errors(error, expected):
 
 def test_on_a_gpu_memory_decides_and_the_samples_are_cut_by_their_lengths(samples, tmp_path, card):
     """The loop that runs on a GPU, with a model on the CPU: two of the longest fit, then more of the shorter."""
-    model = tiny.model()
-    work = Work(model, tiny.processor(), family_of(model.config), tmp_path, 2)
-    room = Room(CUDA)
-    room.too_small([60] * 4)  # 120 padded tokens are the most
-    made = list(work.batches(dict(enumerate(samples)), set(), room))
+    task, budget = GenerationTask(tiny.loaded(), dict(enumerate(samples)), tmp_path, 2), Budget(CUDA)
+    budget.too_small([60] * 4)  # 120 padded tokens are the most
+    made = list(batches(task, task.samples, tmp_path, set(), budget))
     lengths = [[len(kept.tokens) - len(kept.ids) for kept in batch.values()] for batch in made]
     assert sum(map(len, lengths)) == 7 and len(lengths) > 2
     assert all(len(batch) * max(batch) <= 120 for batch in lengths)
-    rest = list(work.batches(dict(enumerate(samples)), set(range(5)), room))
+    rest = list(batches(task, task.samples, tmp_path, set(range(5)), budget))
     assert sorted(row for batch in rest for row in batch) == [5, 6]
 
 
-# ---- ahead
+# ---- prefetch
 
 
 def test_workers_give_what_is_made_here_in_order_and_failures_too(samples, tmp_path):
     (tmp_path / "3.png").write_bytes(b"no picture")
     rows = [5, 3, 0, 6, 1, 2, 4]
-    here, there = (list(prepared(preparing(samples, tmp_path), rows, workers, False)) for workers in (0, 2))
+    here, there = (list(prefetched(prepare(samples, tmp_path), rows, workers, False)) for workers in (0, 2))
     assert [row for row, _ in here] == [row for row, _ in there] == rows
     for (row, one), (_, other) in zip(here, there, strict=True):
         if row == 3:
@@ -172,17 +170,17 @@ def test_what_every_sample_would_meet_stops_the_stage(samples, tmp_path, monkeyp
     def unusable(*_):
         raise ModelError("the checkpoint has no chat template")
 
-    monkeypatch.setattr(ahead, "prepare", unusable)
+    monkeypatch.setattr(preparing, "prepare", unusable)
     for workers in (0, 1):
         with pytest.raises(ModelError, match=r"^the checkpoint has no chat template$"):
-            list(prepared(preparing(samples, tmp_path), [0, 1], workers, False))
+            list(prefetched(prepare(samples, tmp_path), [0, 1], workers, False))
 
 
 def test_a_shard_made_with_workers_is_the_same_shard(samples, tmp_path, monkeypatch):
     checkpoint = tiny.checkpoint(tmp_path / "checkpoint")
     made = []
     for workers in (0, 2):
-        monkeypatch.setattr(stage, "workers_for", lambda device, workers=workers: workers)
+        monkeypatch.setattr(runner, "workers_for", lambda device, workers=workers: workers)
         out = tmp_path / f"{workers}.h5"
         generate(tmp_path / "manifest.jsonl", Shard(0, 1), str(checkpoint), out, max_new_tokens=4, device="cpu")
         made.append(list(read_generations(out)))
@@ -191,16 +189,16 @@ def test_a_shard_made_with_workers_is_the_same_shard(samples, tmp_path, monkeypa
 
 
 def test_workers_are_left_to_a_gpu(monkeypatch):
-    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda pid: range(6))
-    assert ahead.workers_for(CPU) == 0 and ahead.workers_for(CUDA) == 5
+    monkeypatch.setattr(prefetch.os, "sched_getaffinity", lambda pid: range(6))
+    assert prefetch.workers_for(CPU) == 0 and prefetch.workers_for(CUDA) == 5
 
 
-# ---- behind
+# ---- background
 
 
 def test_work_behind_is_in_order_in_another_thread_and_done_when_the_block_is_left():
     seen = []
-    with behind(lambda item: seen.append((item, threading.current_thread()))) as hand_over:
+    with in_background(lambda item: seen.append((item, threading.current_thread()))) as hand_over:
         for item in range(20):
             hand_over(item)
     assert [item for item, _ in seen] == list(range(20))
@@ -211,7 +209,7 @@ def test_an_item_waits_until_the_one_before_is_done():
     go, handed = threading.Event(), []
 
     def run():
-        with behind(lambda item: go.wait(60)) as hand_over:
+        with in_background(lambda item: go.wait(60)) as hand_over:
             for item in range(4):
                 hand_over(item)
                 handed.append(item)
@@ -231,13 +229,13 @@ def test_an_error_behind_surfaces_at_the_latest_when_the_block_is_left():
     def full(item):
         raise OSError("no space left on device")
 
-    with pytest.raises(OSError, match="no space left"), behind(full) as hand_over:
+    with pytest.raises(OSError, match="no space left"), in_background(full) as hand_over:
         hand_over(0)
 
 
 def test_what_was_handed_over_is_done_when_an_error_leaves_the_block():
     seen = []
-    with contextlib.suppress(KeyboardInterrupt), behind(seen.append) as hand_over:
+    with contextlib.suppress(KeyboardInterrupt), in_background(seen.append) as hand_over:
         hand_over(0)
         hand_over(1)
         raise KeyboardInterrupt
@@ -314,15 +312,16 @@ def test_generated_texts_given_back_to_the_embedded_model_have_the_same_maps(tmp
 @pytest.mark.parametrize("kind", ["qwen2_vl", "llava", "gemma3"])
 def test_generated_texts_given_back_have_the_same_maps(kind, penalty, samples, tmp_path):
     """Answers of words, as a trained model gives them: forced by a head that always wants the next of them."""
-    model, processor = tiny.model(kind), tiny.processor(kind)
-    model.generation_config.repetition_penalty = penalty
-    ids = processor.tokenizer("a cat sits on the mat, and the dogs run", add_special_tokens=False)["input_ids"]
-    ids.append(processor.tokenizer.eos_token_id)
+    loaded = tiny.loaded(kind)
+    loaded.model.generation_config.repetition_penalty = penalty
+    loaded.model.generation_config.eos_token_id = loaded.tokenizer.eos_token_id
+    ids = loaded.tokenizer("a cat sits on the mat, and the dogs run", add_special_tokens=False)["input_ids"]
+    ids.append(loaded.tokenizer.eos_token_id)
 
     def run(texts=None) -> list[Generation]:
-        work = Work(model, processor, family_of(model.config), tmp_path, 30, texts)
-        kept = work.batches(dict(enumerate(samples[:3])), set(), Room(CPU))
-        return [one for batch in kept for one in work.in_words(processor.tokenizer, batch).values()]
+        task = GenerationTask(loaded, dict(enumerate(samples[:3])), tmp_path, 30, texts)
+        kept = batches(task, task.samples, tmp_path, set(), Budget(CPU))
+        return [one for batch in kept for one in task.finish(batch).values()]
 
     wanted = iter(ids)
 
@@ -331,7 +330,7 @@ def test_generated_texts_given_back_have_the_same_maps(kind, penalty, samples, t
             output[..., next(wanted)] += 1000
         return output
 
-    handle = model.get_output_embeddings().register_forward_hook(prefer)
+    handle = loaded.head.register_forward_hook(prefer)
     own = run()
     handle.remove()
     assert all(one.answer_ids.tolist() == ids and one.status == "ok" for one in own)
@@ -350,19 +349,17 @@ def assert_alike(one: Generation, other: Generation) -> None:
 
 def test_too_little_memory_for_a_sample_says_how_large_it_is(samples, tmp_path, monkeypatch):
     """A model that cannot take the largest picture, and answers the others in the same run."""
-    model = tiny.model()
-    honest = batches.answer_batch
+    honest = answering.answer_batch
 
-    def small(model, processor, prepared, limit, layer):
+    def small(loaded, prepared, limit, layer):
         if any(one.layout.sizes == ((168, 84),) for one in prepared):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return honest(model, processor, prepared, limit, layer)
+        return honest(loaded, prepared, limit, layer)
 
-    monkeypatch.setattr(batches, "answer_batch", small)
-    work = Work(model, tiny.processor(), family_of(model.config), tmp_path, 2)
-    made = {}
-    for batch in work.batches(dict(enumerate(samples)), set(), Room(CPU)):
-        made |= work.in_words(work.processor.tokenizer, batch)
+    monkeypatch.setattr(answering, "answer_batch", small)
+    task, made = GenerationTask(tiny.loaded(), dict(enumerate(samples)), tmp_path, 2), {}
+    for batch in batches(task, task.samples, tmp_path, set(), Budget(CPU)):
+        made |= task.finish(batch)
     assert [row for row, one in made.items() if one.failed] == [2]
     assert made[2].status.startswith("failed: out of memory; got 168 x 84 pixels, ")
     assert made[2].status.endswith(" tokens; cure: smaller pictures, or more memory")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from tam import cache
 from tam.cache import merge, read_generations, read_header, write_generations
 from tam.errors import DiskError, SchemaError
+from tam.generation.files import cache_files
 from tam.layout import Grid, Layout
 from tam.records import Candidates, Generation, Piece
 from tam.shard.store import Store
@@ -190,8 +192,12 @@ def test_merging_parts_gives_what_one_writing_would_have_given(tmp_path):
         assert_same(merged, whole)
 
 
+def stored(out: Path, fingerprint: str = "f00d") -> Store:
+    return Store(out, fingerprint, cache_files(RUN, fingerprint))
+
+
 def test_a_store_removes_damaged_parts_and_keeps_the_others(tmp_path, caplog):
-    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store = stored(tmp_path / "0.h5")
     store.add({0: made("a"), 1: made("b")})
     store.add({2: made("c")})
     part = tmp_path / ".parts/f00d/0/part-00000000.h5"
@@ -206,7 +212,7 @@ def test_a_store_removes_damaged_parts_and_keeps_the_others(tmp_path, caplog):
 
 
 def test_a_shard_that_lacks_samples_is_not_finished(tmp_path):
-    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store = stored(tmp_path / "0.h5")
     store.add({0: made("a")})
     with pytest.raises(DiskError, match=r"f00d/0: samples are in no part; got rows \[1, 2\]; cure: run it again"):
         store.finish({0, 1, 2})
@@ -215,7 +221,7 @@ def test_a_shard_that_lacks_samples_is_not_finished(tmp_path):
 
 def test_a_shard_that_another_process_finished_stays(tmp_path):
     """Of two that worked on it, because one slept so long that it was taken for dead."""
-    slow, quick = (Store(tmp_path / "0.h5", "f00d", RUN) for _ in range(2))
+    slow, quick = (stored(tmp_path / "0.h5") for _ in range(2))
     slow.add({0: made("a"), 1: made("b")})
     quick.finish({0, 1})
     slow.finish({0, 1})
@@ -223,7 +229,7 @@ def test_a_shard_that_another_process_finished_stays(tmp_path):
 
 
 def test_samples_that_are_in_two_parts_are_taken_once(tmp_path):
-    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store = stored(tmp_path / "0.h5")
     store.add({1: made("b"), 3: made("d")})
     store.add({0: made("a"), 3: made("d")})
     store.finish({0, 1, 3})
@@ -231,7 +237,10 @@ def test_samples_that_are_in_two_parts_are_taken_once(tmp_path):
 
 
 def test_two_outputs_of_one_folder_share_nothing(tmp_path):
-    one, other = Store(tmp_path / "a.h5", "f00d", RUN), Store(tmp_path / "b.h5", "f00d", RUN)
+    one, other = (
+        stored(tmp_path / "a.h5"),
+        stored(tmp_path / "b.h5"),
+    )
     one.add({0: made("a")})
     other.add({0: made("a"), 1: made("b")})
     one.finish({0})
@@ -247,17 +256,17 @@ def test_why_a_sample_failed_is_one_line_of_utf_8(tmp_path):
 
 
 def test_a_finished_output_counts_only_with_its_own_fingerprint(tmp_path):
-    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store = stored(tmp_path / "0.h5")
     assert store.finished() is None
     store.add({0: made("a")})
     store.finish({0})
     assert store.finished() == {0: "ok"}
-    assert Store(tmp_path / "0.h5", "beef", RUN).finished() is None
+    assert stored(tmp_path / "0.h5", "beef").finished() is None
 
 
 def test_an_output_that_was_deleted_is_named_again_and_takes_no_room_of_its_own(tmp_path):
     """Snakemake deletes the output of a job before it runs it again."""
-    store, out = Store(tmp_path / "0.h5", "f00d", RUN), tmp_path / "0.h5"
+    store, out = stored(tmp_path / "0.h5"), tmp_path / "0.h5"
     store.add({0: made("a")})
     store.finish({0})
     os.utime(out, (1, 1))
@@ -269,7 +278,7 @@ def test_an_output_that_was_deleted_is_named_again_and_takes_no_room_of_its_own(
 
 def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
-    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store = stored(tmp_path / "0.h5")
     store.add({0: made("a")})
     store.finish({0})
     assert not (tmp_path / "0.h5").samefile(store.whole)
@@ -277,7 +286,7 @@ def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
 
 
 def test_a_damaged_shard_in_the_store_is_not_used(tmp_path, caplog):
-    store = Store(tmp_path / "0.h5", "f00d", RUN)
+    store = stored(tmp_path / "0.h5")
     store.add({0: made("a")})
     store.finish({0})
     (tmp_path / "0.h5").rename(tmp_path / "0.h5.corrupt")

@@ -22,6 +22,7 @@ from tam.manifest import Sample
 from tam.media import Media
 from tam.methods.registry import METHODS
 from tam.model.checkpoint import load
+from tam.model.loaded import Loaded
 from tam.protocol import FIXED
 from tam.records import Candidates, Generation, Maps, Piece
 from tests import tiny
@@ -38,8 +39,10 @@ def picture(width: int = 112, height: int = 84, seed: int = 0) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
+def model(processor):
+    made = tiny.model()
+    made.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def test_probabilities_are_the_models_own(model, processor, said):
 def test_an_answer_of_its_own_is_that_of_the_stage(model, processor, tmp_path):
     """Picture in memory or on disk, by the front door or by the stage: the same tokens and logits."""
     picture().save(tmp_path / "0.png")
-    expected = explained(model, processor, Sample("0", ["0.png"], ASKED), tmp_path, LIMIT)
+    expected = explained(Loaded.of(model, processor), Sample("0", ["0.png"], ASKED), tmp_path, LIMIT)
     for images in ([picture()], [tmp_path / "0.png"], str(tmp_path / "0.png")):
         made = tam.explain(model, processor, images=images, prompt=ASKED, max_new_tokens=LIMIT)
         assert made.generation.tokens.tolist() == expected.tokens.tolist() and made.status == "truncated"
@@ -393,7 +396,8 @@ def test_a_context_that_overflows_the_model_is_refused(processor):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load(str(CHECKPOINT), device="cpu")[:2]
+    loaded = load(str(CHECKPOINT), device="cpu")
+    return loaded.model, loaded.processor
 
 
 def scene(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Where the words and the vision tokens are, for each family; no network."""
 
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from tam.families.interface import Block, Family
 from tam.layout import Grid
 from tam.manifest import Sample
 from tam.media import Film, Media, open_media, open_picture, two_a_second
-from tam.model.prompt import prepare, spanning
+from tam.model.prompt import Prompter, prepare, spanning
 from tam.model.vocabulary import piece_of
 from tests import tiny
 
@@ -25,10 +26,8 @@ KINDS = ["qwen2_vl", "qwen2_5_vl"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def parts(request):
-    """family, config, processor, model."""
-    model = tiny.model(request.param)
-    return FAMILIES[request.param], model.config, tiny.processor(request.param), model
+def prompter(request) -> Prompter:
+    return tiny.loaded(request.param).prompter
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -50,10 +49,9 @@ def film(frames: tuple[int, ...], size=(84, 56)) -> Media:
     "words",
     ["Describe the image.", "é, 猫 and 🐈", " two dogs ", "line\nline\n", "user", "<|im_end", "a", "assistant\n", ""],
 )
-def test_the_prompt_is_the_persons_words_and_nothing_else(parts, words):
-    family, config, processor, _ = parts
-    prepared = prepare(family, config, processor, pictures((112, 168)), words)
-    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == words
+def test_the_prompt_is_the_persons_words_and_nothing_else(prompter, words):
+    prepared = prepare(prompter, pictures((112, 168)), words)
+    assert prompter.processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == words
 
 
 CONFIG = tiny.model().config
@@ -63,7 +61,7 @@ CONFIG = tiny.model().config
 @settings(deadline=None, max_examples=25)
 def test_any_words_are_found(words):
     processor = tiny.processor()
-    prepared = prepare(FAMILIES["qwen2_vl"], CONFIG, processor, pictures((56, 56)), words)
+    prepared = prepare(Prompter(FAMILIES["qwen2_vl"], CONFIG, processor), pictures((56, 56)), words)
     vocabulary = [piece_of(processor.tokenizer, id) for id in prepared.tokens[prepared.layout.prompt]]
     normal = processor.tokenizer.backend_tokenizer.normalizer.normalize_str(words)
     assert b"".join(piece.bytes for piece in vocabulary).decode() == normal
@@ -75,16 +73,17 @@ def test_any_words_are_found(words):
 )
 def test_the_words_are_found_in_every_familys_prompt(kind, words):
     """SentencePiece writes a space before some words, and that is all that may be added."""
-    config, processor = tiny.model(kind).config, tiny.processor(kind)
-    prepared = prepare(FAMILIES[config.model_type], config, processor, pictures((56, 84), (40, 40)), words)
+    loaded = tiny.loaded(kind)
+    processor = loaded.processor
+    prepared = prepare(loaded.prompter, pictures((56, 84), (40, 40)), words)
     pieces = [piece_of(processor.tokenizer, id).bytes for id in prepared.tokens[prepared.layout.prompt]]
     assert b"".join(pieces).decode().removeprefix(" ") == words
 
 
 def test_the_words_of_the_last_turn_are_explained_and_earlier_turns_are_context():
-    model_type = "qwen2_vl"
-    config, processor, media = tiny.model(model_type).config, tiny.processor(model_type), pictures((56, 84), (40, 40))
-    prepared = prepare(FAMILIES[model_type], config, processor, media, "a cat", [["a cat", "two dogs"], ["why", "so"]])
+    loaded, media = tiny.loaded("qwen2_vl"), pictures((56, 84), (40, 40))
+    processor = loaded.processor
+    prepared = prepare(loaded.prompter, media, "a cat", [["a cat", "two dogs"], ["why", "so"]])
     text = processor.tokenizer.decode(prepared.tokens)
     seen = re.sub(r"(<\|image_pad\|>)+", "<|image_pad|>", text)
     image = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -100,41 +99,38 @@ def test_the_words_of_the_last_turn_are_explained_and_earlier_turns_are_context(
 
 
 def test_half_a_turn_is_refused():
-    config, processor = tiny.model("qwen2_vl").config, tiny.processor("qwen2_vl")
+    prompter = tiny.loaded("qwen2_vl").prompter
     for turns in (["why"], [["why"]]):
         with pytest.raises(InputError, match="a turn is not the user's words and the answer"):
-            prepare(FAMILIES["qwen2_vl"], config, processor, pictures((56, 56)), "so", turns)
+            prepare(prompter, pictures((56, 56)), "so", turns)
 
 
 def test_a_conversation_is_refused_by_a_model_that_takes_none():
-    config, processor = tiny.model("paligemma").config, tiny.processor("paligemma")
+    prompter = tiny.loaded("paligemma").prompter
     with pytest.raises(InputError, match="takes no conversation"):
-        prepare(FAMILIES["paligemma"], config, processor, pictures((56, 56)), "why", [["a cat", "two dogs"]])
+        prepare(prompter, pictures((56, 56)), "why", [["a cat", "two dogs"]])
 
 
-def test_words_that_stand_for_vision_are_refused(parts):
-    family, config, processor, _ = parts
+def test_words_that_stand_for_vision_are_refused(prompter):
     with pytest.raises((InputError, ValueError)):
-        prepare(family, config, processor, pictures((56, 56)), "see <|image_pad|>")
+        prepare(prompter, pictures((56, 56)), "see <|image_pad|>")
     with pytest.raises(InputError, match="U\\+E000"):
-        prepare(family, config, processor, pictures((56, 56)), "\ue000")
+        prepare(prompter, pictures((56, 56)), "\ue000")
 
 
-def test_words_that_the_template_changes_are_found_as_they_stand_there(parts, monkeypatch):
-    family, config, processor, _ = parts
-    template = processor.chat_template.replace("content['text']", "content['text'] | trim | upper")
-    monkeypatch.setattr(processor, "chat_template", template)
-    prepared = prepare(family, config, processor, pictures((56, 56)), " what? ")
-    assert processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == "WHAT?"
+def test_words_that_the_template_changes_are_found_as_they_stand_there(prompter, monkeypatch):
+    template = prompter.processor.chat_template.replace("content['text']", "content['text'] | trim | upper")
+    monkeypatch.setattr(prompter.processor, "chat_template", template)
+    prepared = prepare(prompter, pictures((56, 56)), " what? ")
+    assert prompter.processor.tokenizer.decode(prepared.tokens[prepared.layout.prompt]) == "WHAT?"
 
 
 @pytest.mark.parametrize("shown", ["", "{{ content['text'] }} {{ content['text'] }}"])
-def test_a_template_that_does_not_show_the_words_once_is_refused(parts, monkeypatch, shown):
-    family, config, processor, _ = parts
-    template = processor.chat_template.replace("{{ content['text'] }}", shown)
-    monkeypatch.setattr(processor, "chat_template", template)
+def test_a_template_that_does_not_show_the_words_once_is_refused(prompter, monkeypatch, shown):
+    template = prompter.processor.chat_template.replace("{{ content['text'] }}", shown)
+    monkeypatch.setattr(prompter.processor, "chat_template", template)
     with pytest.raises(ModelError, match="does not show the words once"):
-        prepare(family, config, processor, pictures((56, 56)), "What?")
+        prepare(prompter, pictures((56, 56)), "What?")
 
 
 def test_a_span_has_no_gaps_and_takes_tokens_that_straddle_its_ends():
@@ -146,37 +142,33 @@ def test_a_span_has_no_gaps_and_takes_tokens_that_straddle_its_ends():
 # ---- vision tokens and their grids
 
 
-def test_a_picture_is_one_grid_over_all_of_it(parts):
-    family, config, processor, _ = parts
-    layout = prepare(family, config, processor, pictures((112, 168)), "What?").layout
+def test_a_picture_is_one_grid_over_all_of_it(prompter):
+    layout = prepare(prompter, pictures((112, 168)), "What?").layout
     assert layout.grids == (Grid(0, (0,), 6, 4, (0.0, 0.0, 112.0, 168.0)),)
     assert layout.sizes == ((112, 168),)
 
 
-def test_vision_tokens_are_found_by_the_configs_id(parts):
-    family, config, processor, _ = parts
-    prepared = prepare(family, config, processor, pictures((112, 168), (200, 90)), "What?")
-    assert (prepared.tokens[prepared.layout.vision] == config.image_token_id).all()
+def test_vision_tokens_are_found_by_the_configs_id(prompter):
+    prepared = prepare(prompter, pictures((112, 168), (200, 90)), "What?")
+    assert (prepared.tokens[prepared.layout.vision] == prompter.config.image_token_id).all()
     assert [(grid.medium, grid.rows, grid.columns) for grid in prepared.layout.grids] == [(0, 6, 4), (1, 3, 7)]
     assert np.ptp(prepared.layout.vision) >= len(prepared.layout.vision)  # the two pictures do not touch
     assert prepared.layout.answer == len(prepared.tokens)
 
 
-def test_a_videos_grids_name_the_frames_they_see(parts):
+def test_a_videos_grids_name_the_frames_they_see(prompter):
     """Two frames make one temporal patch; the last of an odd number is doubled, and named once."""
-    family, config, processor, _ = parts
-    prepared = prepare(family, config, processor, film((0, 10, 20, 30, 40)), "What?")
+    prepared = prepare(prompter, film((0, 10, 20, 30, 40)), "What?")
     assert [grid.frames for grid in prepared.layout.grids] == [(0, 10), (20, 30), (40,)]
     assert {(grid.medium, grid.rows, grid.columns) for grid in prepared.layout.grids} == {(0, 2, 3)}
     assert prepared.layout.sizes == ((84, 56),)
-    assert (prepared.tokens[prepared.layout.vision] == config.video_token_id).all()
+    assert (prepared.tokens[prepared.layout.vision] == prompter.config.video_token_id).all()
 
 
-def test_grids_that_do_not_fit_are_refused(parts):
-    family, config, processor, _ = parts
-    wrong = Family("wrong", family.vision_ids, lambda _: [Block(Grid(0, (0,), 4, 5, (0, 0, 1, 1)))])
+def test_grids_that_do_not_fit_are_refused(prompter):
+    wrong = Family("wrong", prompter.family.vision_ids, lambda _: [Block(Grid(0, (0,), 4, 5, (0, 0, 1, 1)))])
     with pytest.raises(LayoutError, match=r"got 24 vision tokens; expected 20 \(4x5\)"):
-        prepare(wrong, config, processor, pictures((112, 168)), "What?")
+        prepare(replace(prompter, family=wrong), pictures((112, 168)), "What?")
 
 
 # ---- pieces

@@ -30,13 +30,13 @@ SHOWN = ["000000000002", "000000000005", "000000000007"]
 PROGRAM = """
 import os
 from tam import cli
-from tam.shard import batches
-honest = batches.answer_batch
-def journalled(model, processor, prepared, *options):
+from tam.model import question
+honest = question.answer_batch
+def journalled(loaded, prepared, *options):
     with open(os.environ["TAM_TEST_JOURNAL"], "a") as file:
         file.write("x" * len(prepared))
-    return honest(model, processor, prepared, *options)
-batches.answer_batch = journalled
+    return honest(loaded, prepared, *options)
+question.answer_batch = journalled
 cli.main()
 """
 

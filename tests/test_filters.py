@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tam.methods.core import rank_gaussian_filter
 from tam.methods.filters import FILTERS, KERNELS, bilateral, gaussian, mean, median, rank_gaussian
+from tam.methods.rank_filter import rank_gaussian_filter
 from tam.protocol import FIXED, REFERENCE
 
 POINT = np.zeros((13, 13), np.float32)

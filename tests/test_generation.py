@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +19,22 @@ from PIL import Image
 
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, ModelError, NotFiniteError
-from tam.families import FAMILIES, family_of
+from tam.families import FAMILIES
 from tam.generation import stage
-from tam.generation.ask import ask
-from tam.generation.kept import select
+from tam.generation.answer import ask
+from tam.generation.kept import generation_of
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import open_media
 from tam.methods.registry import METHODS
 from tam.model import head
+from tam.model import question as answering
+from tam.model import samples as preparing
 from tam.model.checkpoint import dtype_of, fingerprint_of_file, load
 from tam.model.decoding import answer_batch
+from tam.model.loaded import Loaded
 from tam.model.prompt import prepare
 from tam.protocol import FIXED
-from tam.shard import batches
-from tam.shard import prefetch as ahead
 from tam.shard.store import Store
 from tests import tiny
 from tests.test_cache import assert_same
@@ -68,21 +70,13 @@ VIDEO = sample(4, media=["4.png"] * 3, kind="video")
 TWO = sample(2, media=["2.png", "1.png"])
 
 
-def ready(model, processor, sample: Sample, folder: Path):
-    family = family_of(model.config)
-    return prepare(family, model.config, processor, open_media(sample, folder), sample.prompt)
+def ready(loaded: Loaded, sample: Sample, folder: Path):
+    return prepare(loaded.prompter, open_media(sample, folder), sample.prompt)
 
 
-def explain_sample(model, processor, family, sample, folder, *, max_new_tokens=256, answer=None):
+def explained(loaded: Loaded, sample: Sample, folder: Path, limit: int = 8, answer: str | None = None):
     media = open_media(sample, folder)
-    prepared, made = ask(
-        model, processor, family, media, sample.prompt, sample.turns, max_new_tokens=max_new_tokens, answer=answer
-    )
-    return select(model, processor, sample, prepared, made)
-
-
-def explained(model, processor, sample: Sample, folder: Path, limit: int = 8):
-    return explain_sample(model, processor, family_of(model.config), sample, folder, max_new_tokens=limit)
+    return ask(loaded, sample, media, max_new_tokens=limit, answer=answer)[0]
 
 
 # ---- states and columns
@@ -92,20 +86,20 @@ def explained(model, processor, sample: Sample, folder: Path, limit: int = 8):
 @pytest.mark.parametrize("shown", [sample(0), TWO, VIDEO], ids=["picture", "two", "video"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_head_of_a_state_is_the_logits_at_prefill_and_at_every_step(kind, shown, dtype, media):
-    model, processor = tiny.model(kind).to(dtype), tiny.processor(kind)
-    prepared = ready(model, processor, shown, media)
-    (answer,) = answer_batch(model, processor, [prepared], 8)
+    loaded = tiny.loaded(kind, tiny.model(kind).to(dtype))
+    prepared = ready(loaded, shown, media)
+    (answer,) = answer_batch(loaded, [prepared], 8)
     inputs = prepared.inputs
     length = len(prepared.tokens)
     with torch.no_grad():
-        whole = model(**inputs).logits[0]
-        assert torch.equal(model.lm_head(answer.states[:length]), whole)
-        steps = model.generate(
+        whole = loaded.model(**inputs).logits[0]
+        assert torch.equal(loaded.head(answer.states[:length]), whole)
+        steps = loaded.model.generate(
             **inputs, max_new_tokens=8, do_sample=False, output_logits=True, return_dict_in_generate=True
         )
         for step, logits in enumerate(steps.logits):
             state = answer.states[None, None, length - 1 + step]
-            assert torch.equal(model.lm_head(state)[:, -1].float(), logits)
+            assert torch.equal(loaded.head(state)[:, -1].float(), logits)
     assert steps.sequences[0, length:].tolist() == answer.ids.tolist()
     assert answer.candidates.ids[:, 0].tolist() == answer.ids.tolist()
 
@@ -113,15 +107,15 @@ def test_the_head_of_a_state_is_the_logits_at_prefill_and_at_every_step(kind, sh
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_kept_columns_are_those_of_the_whole_head_bit_for_bit(kind, dtype, media):
-    model, processor = tiny.model(kind).to(getattr(torch, dtype)), tiny.processor(kind)
+    loaded = tiny.loaded(kind, tiny.model(kind).to(getattr(torch, dtype)))
     shown = sample(0)
-    prepared = ready(model, processor, shown, media)
-    (answer,) = answer_batch(model, processor, [prepared], 8)
-    made = select(model, processor, shown, prepared, answer)
+    prepared = ready(loaded, shown, media)
+    (answer,) = answer_batch(loaded, [prepared], 8)
+    made = generation_of(loaded, shown, prepared, answer)
     start, steps = made.layout.answer, len(made.answer_ids)
     rows = [*made.layout.vision, *made.layout.prompt, *range(start - 1, start - 1 + steps)]
     with torch.no_grad():
-        whole = model.lm_head(answer.states[rows]).float().numpy()
+        whole = loaded.head(answer.states[rows]).float().numpy()
     assert made.dtype == dtype and made.logits.dtype == np.float32
     assert np.array_equal(made.logits, whole[:, made.classes])
     best = whole[len(made.layout.vision) :].max(axis=1)
@@ -130,12 +124,12 @@ def test_kept_columns_are_those_of_the_whole_head_bit_for_bit(kind, dtype, media
 
 
 def test_blocks_of_the_head_are_bounded_and_in_order(media, monkeypatch):
-    model, processor = tiny.model(), tiny.processor()
-    one = explained(model, processor, sample(0), media)
+    loaded = tiny.loaded()
+    one = explained(loaded, sample(0), media)
     seen = []
-    handle = model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
-    monkeypatch.setattr(head, "BLOCK_BYTES", 5 * model.config.get_text_config().vocab_size * 4)
-    few = explained(model, processor, sample(0), media)
+    handle = loaded.model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
+    monkeypatch.setattr(head, "BLOCK_BYTES", 5 * loaded.model.config.get_text_config().vocab_size * 4)
+    few = explained(loaded, sample(0), media)
     handle.remove()
     assert max(seen) == 5
     assert np.allclose(one.logits, few.logits, atol=1e-5)
@@ -143,7 +137,7 @@ def test_blocks_of_the_head_are_bounded_and_in_order(media, monkeypatch):
 
 
 def test_the_classes_are_those_that_the_maps_read(media):
-    made = explained(tiny.model(), tiny.processor(), sample(0), media)
+    made = explained(tiny.loaded(), sample(0), media)
     likely = made.candidates.ids[0, 0]
     expected = {*made.prompt_ids, *made.answer_ids, made.tokens[made.layout.answer - 1], likely}
     assert made.classes.tolist() == sorted(expected)
@@ -155,18 +149,18 @@ def test_the_classes_are_those_that_the_maps_read(media):
 
 
 def test_retokenised_ids_are_those_of_the_decoded_text(media):
-    processor = tiny.processor()
-    made = explained(tiny.model(), processor, sample(0), media, limit=20)
-    again = processor.tokenizer(processor.tokenizer.decode(made.answer_ids))["input_ids"]
+    loaded = tiny.loaded()
+    made = explained(loaded, sample(0), media, limit=20)
+    again = loaded.tokenizer(loaded.tokenizer.decode(made.answer_ids))["input_ids"]
     assert made.retokenised_answer.tolist() == again
     assert made.retokenised_prompt.tolist() == made.prompt_ids.tolist()
-    assert made.answer_with_special == processor.tokenizer.decode(made.answer_ids)
+    assert made.answer_with_special == loaded.tokenizer.decode(made.answer_ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_eager_and_sdpa_attention_agree(kind, media):
     one, other = (
-        explained(tiny.model(kind, attention=name), tiny.processor(kind), TWO, media) for name in ("eager", "sdpa")
+        explained(tiny.loaded(kind, tiny.model(kind, attention=name)), TWO, media) for name in ("eager", "sdpa")
     )
     assert np.array_equal(one.tokens, other.tokens)
     assert np.allclose(one.logits, other.logits, atol=1e-4)
@@ -176,22 +170,23 @@ def test_eager_and_sdpa_attention_agree(kind, media):
 
 
 def test_a_given_answer_is_explained_with_its_end(media):
-    model, processor = tiny.model(), tiny.processor()
-    family = family_of(model.config)
-    made = explain_sample(model, processor, family, TWO, media, answer="a cat sits")
-    end = processor.tokenizer.eos_token_id
+    loaded = tiny.loaded()
+    loaded.model.generation_config.eos_token_id = loaded.tokenizer.eos_token_id
+    made = explained(loaded, TWO, media, answer="a cat sits")
+    end = loaded.tokenizer.eos_token_id
     assert made.status == "ok" and made.answer == "a cat sits" and made.end_tokens == {end}
-    assert made.answer_ids.tolist() == [*processor.tokenizer("a cat sits")["input_ids"], end]
+    assert made.answer_ids.tolist() == [*loaded.tokenizer("a cat sits")["input_ids"], end]
     assert np.isfinite(made.logits).all() and len(made.candidates.ids) == len(made.layout.prompt) + len(made.answer_ids)
-    again = explain_sample(model, processor, family, TWO, media, answer="a cat sits<|im_end|>")
+    again = explained(loaded, TWO, media, answer="a cat sits<|im_end|>")
     assert again.answer_ids.tolist() == made.answer_ids.tolist()
 
 
 def test_the_text_of_ones_own_answer_is_explained_as_the_answer_was(media):
     """An answer of words, as a trained model gives it: forced by a head that always wants the next of them."""
-    model, processor = tiny.model(), tiny.processor()
-    family, words = family_of(model.config), processor.tokenizer("two dogs run past<|im_end|>")["input_ids"]
-    prepared = ready(model, processor, TWO, media)
+    loaded = tiny.loaded()
+    loaded.model.generation_config.eos_token_id = loaded.tokenizer.eos_token_id
+    words = loaded.tokenizer("two dogs run past<|im_end|>")["input_ids"]
+    prepared = ready(loaded, TWO, media)
     wanted = iter(words)
 
     def prefer(module, inputs, output):
@@ -199,25 +194,40 @@ def test_the_text_of_ones_own_answer_is_explained_as_the_answer_was(media):
             output[..., next(wanted)] += 1000
         return output
 
-    handle = model.lm_head.register_forward_hook(prefer, prepend=True)
-    (answer,) = answer_batch(model, processor, [prepared], 20)
+    handle = loaded.model.lm_head.register_forward_hook(prefer, prepend=True)
+    (answer,) = answer_batch(loaded, [prepared], 20)
     handle.remove()
     assert answer.ids.tolist() == words and answer.ended
-    own = select(model, processor, TWO, prepared, answer)
-    given = explain_sample(model, processor, family, TWO, media, answer=own.answer)
+    own = generation_of(loaded, TWO, prepared, answer)
+    given = explained(loaded, TWO, media, answer=own.answer)
     assert given.tokens.tolist() == own.tokens.tolist() and np.allclose(given.logits, own.logits, atol=1e-4)
     maps, expected = (METHODS["tam"](one, FIXED).maps for one in (given, own))
     assert np.allclose(maps, expected, atol=1e-4)
 
 
+def test_a_given_answer_ends_as_the_model_would_end_it(media):
+    """Of several end tokens (Gemma 3 and GLM-4V have them), the first need not be the one that ends an answer."""
+    loaded = tiny.loaded()
+    free = explained(loaded, TWO, media, limit=4).answer_ids.tolist()
+    other = next(id for id in range(20) if id not in free)
+    loaded.model.generation_config.eos_token_id = [other, free[2]]
+    own = explained(loaded, TWO, media)
+    text = loaded.tokenizer.decode(own.answer_ids[:-1])
+    assert own.answer_ids.tolist() == free[:3]
+    read = explained(loaded, TWO, media, answer=text)
+    assert read.answer_ids.tolist() == own.answer_ids.tolist() and read.end_tokens == {free[2]}
+    assert np.allclose(read.logits, own.logits, atol=1e-4)
+    end = loaded.tokenizer.convert_ids_to_tokens(other)  # but a text that says how it ends is taken at its word
+    assert explained(loaded, TWO, media, answer=text + end).answer_ids.tolist() == [*free[:2], other]
+
+
 def test_an_answer_that_cannot_be_given_is_refused(media):
-    model, processor = tiny.model(), tiny.processor()
-    family = family_of(model.config)
+    loaded = tiny.loaded()
     with pytest.raises(InputError, match="the answer holds a vision token"):
-        explain_sample(model, processor, family, TWO, media, answer="a <|image_pad|>")
-    model.generation_config.eos_token_id = None
+        explained(loaded, TWO, media, answer="a <|image_pad|>")
+    loaded.model.generation_config.eos_token_id = None
     with pytest.raises(InputError, match="the answer is empty"):
-        explain_sample(model, processor, family, TWO, media, answer="")
+        explained(loaded, TWO, media, answer="")
 
 
 # ---- batches
@@ -226,13 +236,13 @@ def test_an_answer_that_cannot_be_given_is_refused(media):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_gives_what_its_samples_give_one_by_one(kind, media):
     """Different sizes, so that all but the longest are padded; pictures, several pictures and a video together."""
-    model, processor = tiny.model(kind), tiny.processor(kind)
+    loaded = tiny.loaded(kind)
     shown = [sample(0), TWO, VIDEO, sample(1)]
-    prepared = [ready(model, processor, one, media) for one in shown]
-    answers = answer_batch(model, processor, prepared, 8)
+    prepared = [ready(loaded, one, media) for one in shown]
+    answers = answer_batch(loaded, prepared, 8)
     for one, its, answer in zip(shown, prepared, answers, strict=True):
-        together = select(model, processor, one, its, answer)
-        alone = explained(model, processor, one, media)
+        together = generation_of(loaded, one, its, answer)
+        alone = explained(loaded, one, media)
         assert np.array_equal(together.tokens, alone.tokens)
         assert np.array_equal(together.classes, alone.classes)
         assert np.allclose(together.logits, alone.logits, atol=1e-4)
@@ -240,26 +250,26 @@ def test_a_batch_gives_what_its_samples_give_one_by_one(kind, media):
 
 
 def test_answers_of_a_batch_end_at_their_own_end_token(media):
-    model, processor = tiny.model(), tiny.processor()
+    loaded = tiny.loaded()
     shown = [sample(0), sample(1)]
-    free = [explained(model, processor, one, media).answer_ids for one in shown]
+    free = [explained(loaded, one, media).answer_ids for one in shown]
     end = next(id for id in free[0] if id not in free[1])
-    model.generation_config.eos_token_id = [int(end)]
-    answers = answer_batch(model, processor, [ready(model, processor, one, media) for one in shown], 8)
+    loaded.model.generation_config.eos_token_id = [int(end)]
+    answers = answer_batch(loaded, [ready(loaded, one, media) for one in shown], 8)
     stop = free[0].tolist().index(end) + 1
     assert answers[0].ended and answers[0].ids.tolist() == free[0][:stop].tolist()
     assert not answers[1].ended and answers[1].ids.tolist() == free[1].tolist()
     assert len(answers[0].candidates.ids) == stop
-    ok = explained(model, processor, shown[0], media)
+    ok = explained(loaded, shown[0], media)
     assert ok.status == "ok" and ok.end_tokens == {end} and ok.answer_ids[-1] == end
-    assert explained(model, processor, shown[1], media).status == "truncated"
+    assert explained(loaded, shown[1], media).status == "truncated"
 
 
 def test_generation_is_greedy_whatever_the_checkpoint_says(media):
-    model, processor = tiny.model(), tiny.processor()
-    expected = explained(model, processor, sample(0), media).tokens
-    model.generation_config.update(do_sample=True, temperature=100.0, top_k=0, top_p=1.0, num_beams=3)
-    assert np.array_equal(explained(model, processor, sample(0), media).tokens, expected)
+    loaded = tiny.loaded()
+    expected = explained(loaded, sample(0), media).tokens
+    loaded.model.generation_config.update(do_sample=True, temperature=100.0, top_k=0, top_p=1.0, num_beams=3)
+    assert np.array_equal(explained(loaded, sample(0), media).tokens, expected)
 
 
 @pytest.mark.parametrize(
@@ -276,53 +286,53 @@ def test_generation_is_greedy_whatever_the_checkpoint_says(media):
 )
 def test_a_checkpoints_other_ways_of_decoding_are_switched_off(media, other):
     """They run the model over other positions than the prompt's once and each token's once."""
-    model, processor = tiny.model(), tiny.processor()
-    expected = explained(model, processor, sample(0), media)
-    model.generation_config.update(**other)
-    assert_same(explained(model, processor, sample(0), media), expected)
+    loaded = tiny.loaded()
+    expected = explained(loaded, sample(0), media)
+    loaded.model.generation_config.update(**other)
+    assert_same(explained(loaded, sample(0), media), expected)
 
 
 def test_states_that_are_not_those_of_the_tokens_are_refused(media):
     """Whatever else a checkpoint's own code may do at each step."""
-    model, processor = tiny.model(), tiny.processor()
-    honest = model.generate
-    model.generate = lambda **named: honest(**named | {"use_cache": False})
+    loaded = tiny.loaded()
+    honest = loaded.model.generate
+    loaded.model.generate = lambda **named: honest(**named | {"use_cache": False})
     with pytest.raises(ModelError, match="does not run once over the prompt and once a token"):
-        explained(model, processor, sample(0), media)
+        explained(loaded, sample(0), media)
 
 
 def test_hooks_are_removed_also_after_an_error(media, monkeypatch):
-    model, processor = tiny.model(), tiny.processor()
-    prepared = ready(model, processor, sample(0), media)
-    answer_batch(model, processor, [prepared], 2)
-    monkeypatch.setattr(model, "generate", lambda **_: 1 / 0)
+    loaded = tiny.loaded()
+    prepared = ready(loaded, sample(0), media)
+    answer_batch(loaded, [prepared], 2)
+    monkeypatch.setattr(loaded.model, "generate", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        answer_batch(model, processor, [prepared], 2)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+        answer_batch(loaded, [prepared], 2)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in loaded.model.modules())
 
 
 def test_a_head_that_reads_something_else_is_refused(media):
-    model, processor = tiny.model(), tiny.processor()
-    model.lm_head.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+    loaded = tiny.loaded()
+    loaded.model.lm_head.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
     with pytest.raises(ModelError, match="does not read the last states"):
-        explained(model, processor, sample(0), media)
+        explained(loaded, sample(0), media)
 
 
 def test_logits_that_are_not_finite_are_refused(media):
-    model, processor = tiny.model(), tiny.processor()
+    loaded = tiny.loaded()
     with torch.no_grad():
-        model.lm_head.weight[7] = float("nan")
+        loaded.model.lm_head.weight[7] = float("nan")
     with pytest.raises(NotFiniteError, match="s0: logits are NaN or infinite"):
-        explained(model, processor, sample(0), media)
+        explained(loaded, sample(0), media)
 
 
 # ---- checkpoints
 
 
 def test_load_gives_model_processor_and_family(checkpoints):
-    model, processor, family = load(str(checkpoints["qwen2_5_vl"]), device="cpu", dtype="bfloat16")
-    assert model.dtype == torch.bfloat16 and not model.training
-    assert family is FAMILIES["qwen2_5_vl"] and type(processor).__name__ == "Qwen2_5_VLProcessor"
+    loaded = load(str(checkpoints["qwen2_5_vl"]), device="cpu", dtype="bfloat16")
+    assert loaded.model.dtype == torch.bfloat16 and not loaded.model.training
+    assert loaded.family is FAMILIES["qwen2_5_vl"] and type(loaded.processor).__name__ == "Qwen2_5_VLProcessor"
 
 
 def test_float16_checkpoints_are_computed_in_float32_on_a_cpu():
@@ -455,15 +465,15 @@ def test_a_sample_that_fails_is_recorded_and_the_others_go_on(shard, monkeypatch
         1: {"media": ["broken.png"]}, 4: {"media": ["none.png"]}, 5: {"prompt": "what is <|image_pad|>?"},
     }  # fmt: skip
     write([sample(index, **broken.get(index, {})) for index in range(12)], shard.manifest)
-    honest = ahead.prepare
+    honest = preparing.prepare
 
-    def poisoned(family, config, processor, media, words, turns):
-        prepared = honest(family, config, processor, media, words, turns)
+    def poisoned(prompter, media, words, turns):
+        prepared = honest(prompter, media, words, turns)
         if media.sizes == (SIZES[2],) and words == WORDS[2]:  # sample 2
             prepared.inputs["pixel_values"].fill_(float("nan"))
         return prepared
 
-    monkeypatch.setattr(ahead, "prepare", poisoned)
+    monkeypatch.setattr(preparing, "prepare", poisoned)
     assert shard(batch_size=4) == {"truncated": 8, "failed": 4}
     made = {one.row: one for one in read_generations(shard.folder / "0.h5")}
     assert {row for row, one in made.items() if one.failed} == {1, 2, 4, 5}
@@ -507,30 +517,30 @@ def test_a_layer_is_kept_in_the_run_and_changes_the_logits_alone(shard):
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_size_that_fits_is_remembered(shard, monkeypatch):
     write([sample(0, id=f"s{index}") for index in range(12)], shard.manifest)  # all of one length
-    sizes, honest = [], batches.answer_batch
+    sizes, honest = [], answering.answer_batch
 
-    def small(model, processor, prepared, limit, layer):
+    def small(loaded, prepared, limit, layer):
         sizes.append(len(prepared))
         if len(prepared) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return honest(model, processor, prepared, limit, layer)
+        return honest(loaded, prepared, limit, layer)
 
-    monkeypatch.setattr(batches, "answer_batch", small)
+    monkeypatch.setattr(answering, "answer_batch", small)
     assert shard(batch_size=5) == {"truncated": 12}
     assert sizes == [5, 2, 2, 1, 2, 2, 1, 2]
 
 
 def test_a_sample_that_the_model_cannot_take_is_found_in_its_batch(shard, monkeypatch):
     """Not a matter of memory: the size of later batches stays."""
-    sizes, honest = [], batches.answer_batch
+    sizes, honest = [], answering.answer_batch
 
-    def picky(model, processor, prepared, limit, layer):
+    def picky(loaded, prepared, limit, layer):
         sizes.append(len(prepared))
         if any(one.layout.sizes == (SIZES[1],) and len(one.tokens) == 37 for one in prepared):
             raise IndexError("no such position")
-        return honest(model, processor, prepared, limit, layer)
+        return honest(loaded, prepared, limit, layer)
 
-    monkeypatch.setattr(batches, "answer_batch", picky)
+    monkeypatch.setattr(answering, "answer_batch", picky)
     assert shard(batch_size=12) == {"truncated": 11, "failed": 1}
     assert sizes == [12, 6, 6, 3, 3, 1, 2, 1, 1]
     (failed,) = (one for one in read_generations(shard.folder / "0.h5") if one.failed)
@@ -541,7 +551,7 @@ def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
     def lost(*_):
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(batches, "answer_batch", lost)
+    monkeypatch.setattr(answering, "answer_batch", lost)
     with pytest.raises(torch.AcceleratorError):
         shard()
     assert not (shard.folder / "0.h5").exists()
@@ -551,7 +561,7 @@ def test_a_batch_of_one_that_breaks_is_a_failed_sample(shard, monkeypatch):
     def broken(*_):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(batches, "answer_batch", broken)
+    monkeypatch.setattr(answering, "answer_batch", broken)
     assert shard() == {"failed": 12}
     assert next(read_generations(shard.folder / "0.h5")).status == (
         "failed: out of memory; got 112 x 168 pixels, 55 tokens; cure: smaller pictures, or more memory"
@@ -584,18 +594,18 @@ generate(Path(sys.argv[1]), Shard(0, 1), sys.argv[2], Path(sys.argv[3]), max_new
 def test_what_was_answered_but_is_in_no_part_is_not_asked_again(shard, monkeypatch):
     """The parts of the second batch and of those behind it fail, while the next batch is in the model."""
     shard("undisturbed/0.h5")
-    asked, honest, add = [], batches.answer_batch, Store.add
+    asked, honest, add = [], answering.answer_batch, Store.add
 
-    def counted(model, processor, prepared, *options):
+    def counted(loaded, prepared, *options):
         asked.append(len(prepared))
-        return honest(model, processor, prepared, *options)
+        return honest(loaded, prepared, *options)
 
     def broken(store, generations):
         if len(store.resume()):
             raise OSError("gone")
         add(store, generations)
 
-    monkeypatch.setattr(batches, "answer_batch", counted)
+    monkeypatch.setattr(answering, "answer_batch", counted)
     with monkeypatch.context() as failing:
         failing.setattr(Store, "add", broken)
         with pytest.raises(OSError, match="gone"):
@@ -611,7 +621,16 @@ def test_what_was_answered_but_is_in_no_part_is_not_asked_again(shard, monkeypat
     assert not list(shard.folder.rglob("batch-*"))
 
 
-def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplog):
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the processes that the tests start: how a sum is cut among threads decides its last bits."""
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(number)
+
+
+def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplog, one_thread):
     """A real process, SIGKILL after its second part; then one of the parts is damaged as well."""
     caplog.set_level(logging.INFO, "tam")
     shard("undisturbed/0.h5", max_new_tokens=60)
@@ -631,7 +650,7 @@ def test_a_killed_shard_goes_on_and_ends_as_if_nothing_had_happened(shard, caplo
     parts[0].write_bytes(parts[0].read_bytes()[:-500])
     assert shard(max_new_tokens=60).total() == 12
     assert f"generate 0-of-1: resume: {2 * len(parts) - 2} of 12 samples are there" in caplog.text
-    assert "part-" in caplog.text and "will be generated again" in caplog.text
+    assert "part-" in caplog.text and "will be made again" in caplog.text
     assert read_header(shard.folder / "0.h5") == read_header(shard.folder / "undisturbed/0.h5")
     files = shard.folder / "0.h5", shard.folder / "undisturbed/0.h5"
     for resumed, undisturbed in zip(*map(read_generations, files), strict=True):

@@ -1,5 +1,7 @@
-"""HDF5 files are whole or not there, and a full disk is an error and no crash."""
+"""HDF5 files are whole or not there, a full disk is an error and no crash, and a disk that is away is not damage."""
 
+import errno
+import fcntl
 import shutil
 import signal
 import subprocess
@@ -9,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tam.errors import DiskError
+from tam.errors import DiskError, SchemaError
 from tam.system import hdf5
 
 
@@ -137,3 +139,41 @@ def test_a_signal_waits_for_the_check(tmp_path):
         write()
     assert reached == ["after the signal"] and not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.fixture
+def ours(tmp_path):
+    with hdf5.written(tmp_path / "a.h5") as file:
+        file.attrs.update({"format": "tam-a", "version": 1})
+    return tmp_path / "a.h5"
+
+
+def test_a_file_is_read_while_somebody_holds_a_lock_on_it(ours):
+    with ours.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with hdf5.opened(ours, "a", 1, "a") as file:
+            assert file.attrs["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OSError(errno.ENOLCK, "[Errno 37] Unable to synchronously open file (unable to lock file, errno = 37"),
+        KeyError("Unable to open object (file read failed: errno = 5, error message = 'Input/output error', buf = 0x7"),
+    ],
+)
+def test_what_the_system_says_is_no_damage_whatever_type_of_error_tells_it(ours, said, monkeypatch):
+    """h5py puts an error number into the text of a KeyError where an object cannot be opened."""
+    with pytest.raises(OSError, match=r"a\.h5") as found, hdf5.damage_in(ours, "none"):
+        raise said
+    assert found.value.errno in (errno.ENOLCK, errno.EIO)
+    monkeypatch.setattr(hdf5, "attribute", lambda *_: (_ for _ in ()).throw(said))
+    with pytest.raises(OSError, match=r"a\.h5"), hdf5.opened(ours, "a", 1, "a"):
+        pass
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, -1])
+def test_a_file_that_ends_too_early_is_damaged(ours, kept):
+    ours.write_bytes(ours.read_bytes()[:kept])
+    with pytest.raises(SchemaError, match="not a a file, or damaged"), hdf5.opened(ours, "a", 1, "a"):
+        pass

@@ -15,14 +15,14 @@ from transformers import (
 )
 
 from tam.errors import InputError, LayoutError, ModelError
-from tam.families import FAMILIES, gemma3, generic, llava, llava_next
+from tam.families import gemma3, generic, llava_next
 from tam.families.crop import seen_box
 from tam.families.interface import Block
 from tam.layout import Grid
 from tam.media import Media
 from tam.model.checkpoint import load
 from tam.model.decoding import answer_batch
-from tam.model.probe import probe
+from tam.model.probe import believe, probe
 from tam.model.prompt import prepare, showing
 from tam.render.overlay import Panel, heat
 from tests import tiny
@@ -31,8 +31,8 @@ from tests.conformance import film, pictures
 
 def layout(kind: str, media: Media, **changes):
     """The layout of a tiny checkpoint of a kind, with changes to its family."""
-    config = tiny.model(kind).config
-    return prepare(replace(FAMILIES[config.model_type], **changes), config, tiny.processor(kind), media, "a cat").layout
+    prompter = tiny.loaded(kind).prompter
+    return prepare(replace(prompter, family=replace(prompter.family, **changes)), media, "a cat").layout
 
 
 def boxes(kind: str, *sizes: tuple[int, int], **changes) -> list[tuple]:
@@ -92,8 +92,8 @@ def test_pan_and_scan_crops_the_longer_side():
     assert boxes("gemma3", (131, 61), **pan) == [(0, 0, 131, 61), (0, 0, 66, 61), (66, 0, 131, 61)]
     assert boxes("gemma3", (61, 131), **pan) == [(0, 0, 61, 131), (0, 0, 61, 66), (0, 66, 61, 131)]
     assert boxes("gemma3", (61, 60), **pan) == [(0, 0, 61, 60)]
-    model, processor = tiny.model("gemma3"), tiny.processor("gemma3")
-    found = probe(model, processor, replace(gemma3.FAMILY, **pan), pictures((131, 61), (90, 200)), 4)
+    loaded = replace(tiny.loaded("gemma3"), family=replace(gemma3.FAMILY, **pan))
+    found = probe(loaded, pictures((131, 61), (90, 200)), 4)
     assert all(right for right, _ in found)
 
 
@@ -122,10 +122,10 @@ def test_joined_tiles_are_unpadded(size, rows, columns, box):
 @pytest.mark.parametrize("size", [(4000, 40), (40, 4000)])
 def test_a_sliver_has_no_joined_tiles_left(kind, size):
     """All rows are taken off, or all columns: then only newlines are left. The model can still be asked."""
-    model, processor = tiny.model(kind), tiny.processor(kind)
-    prepared = prepare(FAMILIES[kind], model.config, processor, pictures(size), "a cat")
+    loaded = tiny.loaded(kind)
+    prepared = prepare(loaded.prompter, pictures(size), "a cat")
     assert len(prepared.layout.grids) == 1
-    answer_batch(model, processor, [prepared], 1)
+    answer_batch(loaded, [prepared], 1)
 
 
 def test_newlines_are_no_vision_tokens():
@@ -194,13 +194,13 @@ def _all_of_it(grid: Grid, size: tuple[int, int]) -> Grid:
      ("llava", _all_of_it), ("internvl", _all_of_it)],
 )  # fmt: skip
 def test_a_wrong_layout_does_not_pass_the_probe(kind, wrong):
-    model, processor, media = tiny.model(kind), tiny.processor(kind), pictures((301, 112))
-    family = FAMILIES[model.config.model_type]
+    loaded, media = tiny.loaded(kind), pictures((301, 112))
+    family = loaded.family
     bent = replace(
-        family, blocks=lambda asked: [replace(b, grid=wrong(b.grid, media.sizes[0])) for b in family.blocks(asked)]
+        family, blocks=lambda sample: [replace(b, grid=wrong(b.grid, media.sizes[0])) for b in family.blocks(sample)]
     )
-    assert all(right for right, _ in probe(model, processor, family, media, 4))
-    assert not all(right for right, _ in probe(model, processor, bent, media, 4))
+    assert all(right for right, _ in probe(loaded, media, 4))
+    assert not all(right for right, _ in probe(replace(loaded, family=bent), media, 4))
 
 
 # ---- models of an unknown kind
@@ -208,9 +208,9 @@ def test_a_wrong_layout_does_not_pass_the_probe(kind, wrong):
 
 def test_an_unknown_kind_with_a_square_grid_is_believed():
     for kind in ("llava", "paligemma", "qwen2_vl"):
-        model = tiny.model(kind)
-        family = replace(generic.FAMILY, template=FAMILIES[kind].template, appended=FAMILIES[kind].appended)
-        generic.believe(model, tiny.processor(kind), family)
+        loaded = tiny.loaded(kind)
+        family = replace(generic.FAMILY, template=loaded.family.template, appended=loaded.family.appended)
+        believe(replace(loaded, family=family))
 
 
 def test_an_unknown_kind_is_loaded_and_asked(tmp_path):
@@ -223,32 +223,32 @@ def test_an_unknown_kind_is_loaded_and_asked(tmp_path):
     torch.manual_seed(0)
     VipLlavaForConditionalGeneration(config).save_pretrained(tmp_path)
     tiny.processor("llava").save_pretrained(tmp_path)
-    model, processor, family = load(str(tmp_path), device="cpu")
-    assert family is generic.FAMILY
-    found = prepare(family, model.config, processor, pictures((168, 112)), "a cat").layout
+    loaded = load(str(tmp_path), device="cpu")
+    assert loaded.family is generic.FAMILY
+    found = prepare(loaded.prompter, pictures((168, 112)), "a cat").layout
     assert found.grids == (Grid(0, (0,), 4, 4, (28, 0, 140, 112)),)
 
 
 @pytest.mark.parametrize("kind", ["internvl", "llava_next", "idefics3"])
 def test_an_unknown_kind_with_other_grids_is_refused(kind):
     with pytest.raises(ModelError, match=r"not one regular grid.*Add your model"):
-        generic.believe(tiny.model(kind), tiny.processor(kind), generic.FAMILY)
+        believe(replace(tiny.loaded(kind), family=generic.FAMILY))
 
 
 def test_an_unknown_kind_whose_tokens_lie_elsewhere_is_refused(monkeypatch):
     """As many tokens as a square has, but in another order: only painting shows it."""
-    model, processor = tiny.model("llava"), tiny.processor("llava")
-    projector = model.model.multi_modal_projector
+    loaded = replace(tiny.loaded("llava"), family=generic.FAMILY)
+    projector = loaded.model.model.multi_modal_projector
     projector.register_forward_hook(lambda module, inputs, output: output.flip(1))
     with pytest.raises(ModelError, match=r"got \d of 12 painted cells moved their own token most"):
-        generic.believe(model, processor, generic.FAMILY)
+        believe(loaded)
 
 
 def test_a_checkpoint_without_a_chat_template_is_refused():
-    model, processor = tiny.model("llava"), tiny.processor("llava")
-    processor.chat_template = None
+    prompter = tiny.loaded("llava").prompter
+    prompter.processor.chat_template = None
     with pytest.raises(ModelError, match="has no chat template"):
-        prepare(llava.FAMILY, model.config, processor, pictures((56, 56)), "a cat")
+        prepare(prompter, pictures((56, 56)), "a cat")
 
 
 # ---- drawing

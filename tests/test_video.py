@@ -13,7 +13,7 @@ from tam.explanation import explain
 from tam.families import FAMILIES
 from tam.manifest import Sample
 from tam.media import Film, open_media, open_shown, read_video, two_a_second
-from tam.model.prompt import prepare, render
+from tam.model.prompt import Prompter, prepare, render
 from tam.model.video import metadata_of, sampling_of
 from tam.render.overlay import panels
 from tests import tiny
@@ -70,12 +70,13 @@ def test_a_file_becomes_what_the_processor_makes_of_all_its_frames(kind, clip):
     media = read_video(clip, sampling_of(processor))
     whole = read_video(clip, lambda film: range(film.total))
     assert whole.film == Film(TOTAL, RATE)
-    prepared = prepare(family, tiny.model(kind).config, processor, media, WORDS)
+    prompter = Prompter(family, tiny.model(kind).config, processor)
+    prepared = prepare(prompter, media, WORDS)
     options = family.options.get("videos_kwargs", {}) | {
         "do_sample_frames": True, "video_metadata": [metadata_of(whole.film)], "return_metadata": True,
     }  # fmt: skip
     own = processor(
-        text=[render(family, processor, media, WORDS)],
+        text=[render(prompter, media, WORDS)],
         videos=[np.stack([np.asarray(frame) for frame in whole.pictures])],
         return_tensors="pt", **family.options | {"videos_kwargs": options},
     )  # fmt: skip
@@ -117,10 +118,10 @@ def test_a_film_without_a_rate_is_sampled_by_number():
 def test_a_frame_that_is_sampled_twice_is_named_once(tmp_path):
     """GLM-4V doubles the last of an odd number of frames, so that they make whole pairs."""
     write(tmp_path / "short.avi", [picture(number) for number in range(15)])
-    processor, family = ruled("glm4v"), FAMILIES["glm4v"]
-    media = read_video(tmp_path / "short.avi", sampling_of(processor))
+    prompter = Prompter(FAMILIES["glm4v"], tiny.model("glm4v").config, ruled("glm4v"))
+    media = read_video(tmp_path / "short.avi", sampling_of(prompter.processor))
     assert media.frames == (0, 5, 9, 9)
-    layout = prepare(family, tiny.model("glm4v").config, processor, media, WORDS).layout
+    layout = prepare(prompter, media, WORDS).layout
     assert [grid.frames for grid in layout.grids] == [(0, 5), (9,)]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tam import tagging
 from tam.errors import InputError
 from tam.records import Piece
-from tam.words import FUNCTION, NO_CATEGORY, OTHER, groups, label, published_groups, read_words
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, groups, is_nameable, label, published_groups, read_words
 from tests.shared import shared
 
 TAGS = {"A": "DT", "a": "DT", "and": "CC", "on": "IN", "dog": "NN", "dogs": "NNS", "bench": "NN", "runs": "VBZ"}
@@ -94,16 +94,16 @@ def test_left_out_tokens_are_in_no_word_and_indices_stay_those_of_the_answer():
     )
     assert [(word.text, word.tokens, word.tag, word.label) for word in words] == [
         ("A", (0,), "DT", FUNCTION),
-        ("dog", (1,), "NN", 58),
+        ("dog", (1,), "NN", 18),
     ]
 
 
 @pytest.mark.parametrize(
     ("word", "tag", "expected"),
     [
-        ("dog", "NN", 58),  # the last category that has the word in its name
+        ("dog", "NN", 18),
         ("Person", "NNP", 1),
-        ("bear", "NN", 88),
+        ("bear", "NN", 88),  # a part of a name
         ("-bears", "NNS", 88),
         ("man", "NN", NO_CATEGORY),
         ("dog", "VB", OTHER),
@@ -116,6 +116,62 @@ def test_left_out_tokens_are_in_no_word_and_indices_stay_those_of_the_answer():
 )
 def test_labels(word, tag, expected):
     assert label(word, tag, CATEGORIES, tagging.rule_lemma) == expected
+
+
+@pytest.mark.parametrize("last_category", [False, True])
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("Dogs", "Dog"), ("T-shirt", "t-shirt"), ("tree", "trees"), ("skis", "skis"), ("women", "women"),
+        ("glasses", "glasses"), ("cafe\u0301", "caf\u00e9"), ("dog", "guide\u00a0dog"), ("dog", "big\tdogs"),
+        ("ele\u00adphant", "elephants"), ("dog", "\ufeffdog"), ("Straße", "straße"), ("狗", "狗"), ("🐶", "🐶"),
+    ],
+)  # fmt: skip
+def test_words_and_names_are_compared_in_the_same_form(word, name, last_category):
+    assert label(word, "NN", {name: 7}, tagging.rule_lemma, last_category=last_category) == 7
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("t-shirts", "t-shirt"), ("shirt", "t\u2011shirts"), ("men", "man"), ("bat", "baseball_bat"),
+        ("tree", "tree-merged"), ("-bears", "teddy-bear"), ("book", "children's/book"), ("dog", "(dog)"),
+    ],
+)  # fmt: skip
+def test_parts_of_compounds_are_words_of_their_own_and_the_last_has_the_plural(word, name):
+    """ "men" and "t-shirts" are their own singular to NLTK's WordNet."""
+    singulars = {"shirts": "shirt", "bears": "bear"}
+
+    def lemmatise(word):
+        return singulars.get(word, word)
+
+    assert label(word, "NN", {name: 7}, lemmatise) == 7
+    assert label(word, "NN", {name: 7}, lemmatise, last_category=True) == NO_CATEGORY
+
+
+def test_a_noun_is_the_category_that_it_is_called_else_the_last_whose_name_has_it():
+    categories = {"glass": 1, "glasses": 2, "wine glass": 3, "hot dog": 4, "guide dog": 5, "teddy": 6}
+
+    def found(last_category):
+        words = ("glass", "glasses", "dogs", "teddy", "wine")
+        return [label(word, "NN", categories, tagging.rule_lemma, last_category=last_category) for word in words]
+
+    assert found(False) == [1, 2, 5, 6, 3]
+    assert found(True) == [3, 3, 5, 6, 3]
+
+
+@given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=3), st.booleans())
+def test_any_name_of_one_word_is_found_by_itself(names, last_category):
+    """Whatever the signs: both sides go the same way."""
+    categories = {name: number for number, name in enumerate(names, 1)}
+    for name in names:
+        if len(name.split()) == 1 and "".join(name.split()) == name:
+            assert label(name, "NN", categories, tagging.rule_lemma, last_category=last_category) > 0
+
+
+def test_names_that_no_noun_can_have_are_known():
+    assert [is_nameable(name) for name in ("dog", "Häuser", "狗", "🐶", "C++", "4x4")] == [True] * 6
+    assert [is_nameable(name) for name in ("", " ", "17", "---", "\u200b", "§ 1", "_")] == [False] * 7
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,10 @@ def checkpoint(folder: Path, kind: str = "qwen2_vl", seed: int = 0) -> Path:
     model(kind, seed).save_pretrained(folder)
     processor(kind).save_pretrained(folder)
     return folder
+
+
+def loaded(kind: str = "qwen2_vl", of: object | None = None):
+    """A model of a kind, or one that is given, with its processor and family."""
+    from tam.model.loaded import Loaded
+
+    return Loaded.of(model(kind) if of is None else of, processor(kind))

@@ -39,7 +39,7 @@ def write(root: Path, out: Path, *, prompt: str, limit: int | None = None) -> in
     return entries.write(_samples(rows, root, out, prompt), out, root, limit)
 
 
-def _samples(rows: list, root: Path, out: Path, prompt: str) -> Iterator[Sample]:
+def _samples(rows: list[object], root: Path, out: Path, prompt: str) -> Iterator[Sample]:
     seen: dict[str, int] = {}
     uses: Counter[str] = Counter()
     for index, row in enumerate(rows):

@@ -76,8 +76,8 @@ def _zipped(file: zipfile.ZipFile, archive: Path) -> Iterator[tuple[str, IO[byte
 
 def _tarred(file: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     for member in file:
-        if member.isreg():
-            yield member.name, file.extractfile(member)
+        if member.isreg() and (content := file.extractfile(member)):
+            yield member.name, content
         elif not member.isdir():
             raise InputError("link or device in an archive", where=archive, got=repr(member.name))
 

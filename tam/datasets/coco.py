@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tam import manifest
 from tam.datasets import entries
@@ -70,6 +71,9 @@ class Image:
     where: str
 
 
+Entry = dict[str, Any]  # an object of COCO's JSON
+
+
 @dataclass(frozen=True)
 class Annotations:
     """What COCO's two files say.
@@ -87,7 +91,7 @@ class Annotations:
     refused: dict[str, InputError]
     captions: dict[int, list[str]]
     categories: dict[str, int]
-    objects: dict[int, list[tuple[str, dict]]]
+    objects: dict[int, list[tuple[str, Entry]]]
     problems: dict[int, InputError]
 
     def check(self, image: Image) -> None:
@@ -121,16 +125,18 @@ def read(instances: Path, captions: Path, only: frozenset[int] | None = None) ->
             images[image.id] = image
 
     problems: dict[int, InputError] = {}
-    objects = defaultdict(list)
-    for where, entry in _numbered(entries.entry_list(content.get("annotations", []), instances), instances.name):
-        if (owner := _owner(entry, where)) in images:
+    objects: dict[int, list[tuple[str, Entry]]] = defaultdict(list)
+    for where, value in _numbered(entries.entry_list(content.get("annotations", []), instances), instances.name):
+        owner, entry = _owned(value, where)
+        if owner in images:
             objects[owner].append((where, entry))
             if entry.get("category_id") not in categories.values():
                 got = repr(entry.get("category_id"))[:80]
                 problems.setdefault(owner, InputError("unknown category", where=where, got=got))
     said, others = defaultdict(list), 0
-    for where, entry in _numbered(_lists(captions, ("annotations",))["annotations"], captions.name):
-        if (owner := _owner(entry, where)) not in images:
+    for where, value in _numbered(_lists(captions, ("annotations",))["annotations"], captions.name):
+        owner, entry = _owned(value, where)
+        if owner not in images:
             others += 1
             continue
         try:
@@ -154,14 +160,16 @@ def _find(root: Path, kind: str) -> Path:
     return files[0]
 
 
-def _lists(path: Path, keys: tuple[str, ...]) -> dict:
+def _lists(path: Path, keys: tuple[str, ...]) -> Entry:
+    """The content of a file with lists under all of ``keys``."""
     content = entries.read_json(path)
+    found = content if isinstance(content, dict) else {}
     for key in keys:
-        entries.entry_list(content.get(key) if isinstance(content, dict) else None, f"{path}, {key!r}")
-    return content
+        entries.entry_list(found.get(key), f"{path}, {key!r}")
+    return found
 
 
-def _numbered(values: list, file: str, key: str = "annotations") -> Iterator[tuple[str, object]]:
+def _numbered(values: list[object], file: str, key: str = "annotations") -> Iterator[tuple[str, object]]:
     return ((f"{file}, {key}[{index}]", value) for index, value in enumerate(values))
 
 
@@ -175,17 +183,16 @@ def _image(entry: object, where: str) -> Image:
     return Image(entry["id"], name, height, width, where)
 
 
-def _owner(entry: object, where: str) -> object:
-    """The image an entry belongs to; an entry that does not say so can be charged to none."""
-    owner = entry.get("image_id") if isinstance(entry, dict) else None
-    if type(owner) is not int:
-        logger.warning("%s", InputError("belongs to no image", where=where, got=repr(entry)[:80], expected="image_id"))
-        return None
-    return owner
+def _owned(entry: object, where: str) -> tuple[int | None, Entry]:
+    """The image an entry belongs to, and the entry; one that does not say so can be charged to none."""
+    if isinstance(entry, dict) and type(owner := entry.get("image_id")) is int:
+        return owner, entry
+    logger.warning("%s", InputError("belongs to no image", where=where, got=repr(entry)[:80], expected="image_id"))
+    return None, {}
 
 
-def _categories(values: list, file: str) -> dict[str, int]:
-    found = {}
+def _categories(values: list[object], file: str) -> dict[str, int]:
+    found: dict[str, int] = {}
     for where, entry in _numbered(values, file, "categories"):
         if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
             raise InputError("entry is incomplete", where=where, got=str(entry)[:80], expected="id and name")

@@ -7,6 +7,7 @@ only one that gives the label maps of the paper's formatted set, to the pixel (d
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from pycocotools import mask as runs
 
 from tam import manifest
 from tam.datasets import coco, entries
-from tam.datasets.coco import Image
+from tam.datasets.coco import Entry, Image
 from tam.errors import InputError
 from tam.manifest import Sample
 from tam.system.atomic import atomic
@@ -74,7 +75,7 @@ def _samples(annotations: coco.Annotations, images: Path, instances: Path, out: 
         yield entries.refused(id, prompt, problem)
 
 
-def label_map(image: Image, objects: list[tuple[str, dict]]) -> np.ndarray:
+def label_map(image: Image, objects: list[tuple[str, Entry]]) -> np.ndarray:
     """Category id a pixel, 0 = background: uint8 [height, width].
 
     Args:
@@ -94,14 +95,14 @@ def label_map(image: Image, objects: list[tuple[str, dict]]) -> np.ndarray:
     return labels
 
 
-def _area(place: tuple[str, dict]) -> float:
+def _area(place: tuple[str, Entry]) -> float:
     where, entry = place
     if not isinstance(area := entry.get("area"), int | float):
         raise InputError("no area", where=where, got=repr(area)[:80], expected="a number, which orders overlaps")
     return area
 
 
-def _region(shape: object, image: Image, where: str) -> np.ndarray:
+def _region(shape: Any, image: Image, where: str) -> np.ndarray:
     """bool [height, width] of polygons or of a run-length encoding."""
     size = [image.height, image.width]
     try:
@@ -140,5 +141,5 @@ def _ids(path: Path) -> frozenset[int]:
         raise InputError("not ids of images", where=path, got=repr(error), expected=expected) from error
 
 
-def _id(entry: dict) -> int:
+def _id(entry: Entry) -> int:
     return entry["id"]

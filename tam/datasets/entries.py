@@ -30,7 +30,7 @@ def read_json(path: Path) -> object:
         raise InputError("broken JSON", where=path, got=error, cure="download or make the file again") from error
 
 
-def entry_list(value: object, where: object) -> list:
+def entry_list(value: object, where: object) -> list[object]:
     """``value``, if it is a list."""
     if not isinstance(value, list):
         raise InputError("entries are missing", where=where, got=type(value).__name__, expected="a list")

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HTTPError
@@ -88,8 +89,8 @@ def fetch(repo: str, revision: str | None, downloads: Path, wanted: Wanted, endp
     """
     api = HfApi(endpoint=endpoint)
     try:
-        commit = api.dataset_info(repo, revision=revision, timeout=TIMEOUT).sha
-        if not COMMIT.fullmatch(commit or ""):
+        commit = api.dataset_info(repo, revision=revision, timeout=TIMEOUT).sha or ""
+        if not COMMIT.fullmatch(commit):
             raise ValueError(f"not a commit: {commit!r}")
     except (HTTPError, OSError, ValueError) as error:
         raise _network(error, f"{repo} at {revision or 'its newest revision'}") from error
@@ -189,7 +190,7 @@ class _Download:
             try:
                 http_get(
                     address, content, resume_size=start, expected_size=file.size, headers=build_hf_headers(),
-                    tqdm_class=None if file.size > LARGE else silent_tqdm,
+                    tqdm_class=None if file.size > LARGE else silent_tqdm,  # type: ignore[arg-type]  # its own, no tqdm
                 )  # fmt: skip
             except (HTTPError, OSError, ValueError) as error:
                 raise _network(error, f"{self.repo}, {file.path}") from error
@@ -221,7 +222,7 @@ def checksums(path: Path) -> tuple[str, set[str]]:
     return sha256.hexdigest(), {f"sha256:{sha256.hexdigest()}", f"git:{git.hexdigest()}"}
 
 
-def _remote(entry: dict) -> RemoteFile:
+def _remote(entry: dict[str, Any]) -> RemoteFile:
     large = entry.get("lfs")
     return RemoteFile(entry["path"], entry["size"], f"sha256:{large['oid']}" if large else f"git:{entry['oid']}")
 

@@ -23,12 +23,9 @@ def write(out: Path, source: Path | None = None) -> list[Path]:
         InputError: the source lacks one of them, or the download failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name in WANTED:
-        if find(name, out) is None and source is None:
-            _download(name, out)
-        elif find(name, out) is None:
-            _copy(name, source, out)
-    return [find(name, out) for name in WANTED]
+    return [
+        find(name, out) or (_download(name, out) if source is None else _copy(name, source, out)) for name in WANTED
+    ]
 
 
 def find(name: str, folder: Path) -> Path | None:
@@ -37,7 +34,7 @@ def find(name: str, folder: Path) -> Path | None:
     return next((path for path in (place, place.with_name(f"{name}.zip")) if path.exists()), None)
 
 
-def _copy(name: str, source: Path, out: Path) -> None:
+def _copy(name: str, source: Path, out: Path) -> Path:
     found, kind = find(name, source), WANTED[name]
     if found is None:
         cure = "leave the source out to download it"
@@ -46,10 +43,10 @@ def _copy(name: str, source: Path, out: Path) -> None:
     temporary = out / kind / f".{found.name}.copying"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(found, temporary) if found.is_dir() else shutil.copyfile(found, temporary)
-    temporary.rename(out / kind / found.name)
+    return temporary.rename(out / kind / found.name)
 
 
-def _download(name: str, out: Path) -> None:
+def _download(name: str, out: Path) -> Path:
     try:
         Downloader().download(name, download_dir=str(out), quiet=True, raise_on_error=True, extract=True)
     except (OSError, ValueError) as error:
@@ -57,5 +54,6 @@ def _download(name: str, out: Path) -> None:
         cure = "check the network, or copy from a folder with --from"
         where = Downloader.DEFAULT_URL
         raise InputError(f"NLTK's {name} cannot be downloaded", where=where, got=got, cure=cure) from error
-    if find(name, out) is None:
-        raise InputError(f"NLTK's {name} is not there after its download", where=out)
+    if found := find(name, out):
+        return found
+    raise InputError(f"NLTK's {name} is not there after its download", where=out)

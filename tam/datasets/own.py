@@ -1,7 +1,7 @@
 """One's own pictures and videos: all of a folder, or those that a CSV file lists."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tam import manifest
@@ -70,7 +70,7 @@ def write_csv(root: Path, out: Path, *, prompt: str, limit: int | None = None) -
     return entries.write(_csv_samples(rows, root.parent, out, prompt), out, root, limit)
 
 
-def _csv_samples(rows: list[tuple[str, dict]], folder: Path, out: Path, prompt: str) -> Iterator[Sample]:
+def _csv_samples(rows: list[tuple[str, dict[str, str]]], folder: Path, out: Path, prompt: str) -> Iterator[Sample]:
     first: dict[str, str] = {}
     for where, row in rows:
         try:
@@ -82,7 +82,7 @@ def _csv_samples(rows: list[tuple[str, dict]], folder: Path, out: Path, prompt: 
         yield sample
 
 
-def _csv_sample(row: dict, where: str, folder: Path, out: Path, prompt: str) -> Sample:
+def _csv_sample(row: dict[str, str], where: str, folder: Path, out: Path, prompt: str) -> Sample:
     if None in row or None in row.values():
         raise InputError("another number of fields than the header", where=where)
     cells = {name: row.get(name, "").strip() for name in COLUMNS}
@@ -127,10 +127,10 @@ def _media(path: Path) -> tuple[str, list[Path]] | None:
     return ("video", [path]) if path.suffix.lower() in VIDEOS else None
 
 
-def _captions(path: Path, names: dict) -> tuple[dict[str, list[str]], dict[int, InputError]]:
+def _captions(path: Path, names: Iterable[str]) -> tuple[dict[str, list[str]], dict[int, InputError]]:
     """Captions by name, and what is wrong by line."""
     captions: dict[str, list[str]] = {name: [] for name in names}
-    problems = {}
+    problems: dict[int, InputError] = {}
     if not path.is_file():
         return captions, problems
     try:

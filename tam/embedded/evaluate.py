@@ -17,6 +17,7 @@ from tam.datasets.emoji import scenes as emoji
 from tam.embedded import CHECKPOINT
 from tam.explanation import Explanation, explain
 from tam.model.checkpoint import load
+from tam.model.loaded import Loaded
 
 ONE = ((1, 1),)
 SIZE = 128  # pixels, as in training
@@ -25,12 +26,12 @@ PAIRS, CLIPS = range(2)  # branches of the seed tree
 Values = Iterator[tuple[str, float]]
 
 
-def pair(model, processor, rng: np.random.Generator) -> Values:
+def pair(loaded: Loaded, rng: np.random.Generator) -> Values:
     """Two pictures of one object each: what was said, and where the words for the objects point."""
     scenes = [emoji.draw(rng, SIZE, ONE) for _ in range(2)]
     names = [scene.names[0] for scene in scenes]
     images = [Image.fromarray(scene.image) for scene in scenes]
-    made = explain(model, processor, images=images, prompt=grammar.PAIR)
+    made = explain(loaded.model, loaded.processor, images=images, prompt=grammar.PAIR)
     first, _, second = made.answer.partition(" and the second image ")
     right = [named(part, name) for part, name in zip((first, second), names, strict=True)]
     yield "the whole sentence is right", made.answer == grammar.pair_caption(*(scene.groups for scene in scenes))
@@ -48,11 +49,11 @@ def pair(model, processor, rng: np.random.Generator) -> Values:
             yield "by chance", held.mean()
 
 
-def clip(model, processor, rng: np.random.Generator) -> Values:
+def clip(loaded: Loaded, rng: np.random.Generator) -> Values:
     """Four frames in which one object moves."""
     frames, masks, caption = emoji.clip(rng, size=SIZE)
     video = [Image.fromarray(frame) for frame in frames]
-    made = explain(model, processor, video=video, prompt=grammar.VIDEO)
+    made = explain(loaded.model, loaded.processor, video=video, prompt=grammar.VIDEO)
     said, meant = (text.rstrip(".").split(" moving")[0].split(" ", 1)[-1] for text in (made.answer, caption))
     yield "the whole sentence is right", made.answer == caption
     yield "the moving object is named first", said == meant
@@ -61,7 +62,7 @@ def clip(model, processor, rng: np.random.Generator) -> Values:
     held = cells(made, {(0, frame): mask for frame, mask in enumerate(masks)})
     if said == meant:
         yield "its word points at it", held[int(made.select(meant).map.argmax())]
-    given = explain(model, processor, video=video, prompt=grammar.VIDEO, answer=caption)
+    given = explain(loaded.model, loaded.processor, video=video, prompt=grammar.VIDEO, answer=caption)
     yield "its word in the true sentence, given, points at it", held[int(given.select(meant).map.argmax())]
     yield "by chance", held.mean()
 
@@ -102,11 +103,11 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the scenes.")] = 90210,
     count: Annotated[int, typer.Option(min=1, help="Of pairs, and of clips.")] = 100,
 ) -> None:
-    model, processor, _ = load(str(CHECKPOINT), device="cpu")
+    loaded = load(str(CHECKPOINT), device="cpu")
     for title, measure, branch in (("two pictures", pair, PAIRS), ("clips", clip, CLIPS)):
-        values = []
+        values: list[tuple[str, float]] = []
         for index in tqdm(range(count), desc=title, unit="sample"):
-            values += measure(model, processor, emoji.generator(seed, emoji.EVALUATION, index, branch))
+            values += measure(loaded, emoji.generator(seed, emoji.EVALUATION, index, branch))
         print(f"\n| {title}, {count} of seed {seed} | % | of |\n|---|---|---|", *table(values), sep="\n")
 
 

@@ -27,11 +27,13 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import Qwen2Tokenizer, Qwen2VLProcessor
+from transformers import BatchFeature, Qwen2Tokenizer, Qwen2VLProcessor
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 from transformers.vision_utils import get_vision_position_ids
 
 from tam.datasets.emoji import grammar
 from tam.datasets.emoji import scenes as emoji
+from tam.datasets.emoji.sprites import NAMES
 from tam.embedded import model
 
 SEED = 1
@@ -128,7 +130,7 @@ def pair_example(rng: np.random.Generator) -> Example:
 
 def close_up(rng: np.random.Generator, scenes: Scenes) -> Example:
     """A picture in which a part of one object is seen, so that every part becomes recognisable."""
-    size, name, place = scenes.pixels, str(rng.choice(emoji.NAMES)), str(rng.choice(list(grammar.PLACES)))
+    size, name, place = scenes.pixels, str(rng.choice(NAMES)), str(rng.choice(list(grammar.PLACES)))
     picture, objects = emoji.background(rng, place, size), np.zeros((size, size), np.uint8)
     item = emoji.figure(rng, name, rng.uniform(36, 112))
     middle = rng.uniform(0.2, 0.8, 2) * size
@@ -158,7 +160,7 @@ def batches(stage: Stage, number: int) -> Iterator[list[Example]]:
         yield [make(rng, scenes) for _ in range(scenes.batch)]
 
 
-def encode(processor: Qwen2VLProcessor, examples: list[Example]) -> dict[str, Tensor]:
+def encode(processor: Qwen2VLProcessor, examples: list[Example]) -> BatchFeature:
     """What Qwen2-VL's processor makes of a batch, answers included, padded on the right."""
     texts = []
     for item in examples:
@@ -178,7 +180,7 @@ def answers(ids: Tensor, attention: Tensor, tokens: Qwen2Tokenizer) -> Tensor:
     return assistant & (assistant.cumsum(1) > 3)  # after <|im_start|>, "assistant", line break
 
 
-def vision_tokens(visual: nn.Module, patches: Tensor, grids: Tensor) -> Tensor:
+def vision_tokens(visual: Qwen2VisionTransformerPretrainedModel, patches: Tensor, grids: Tensor) -> Tensor:
     """The vision tower on equally large pictures at once, where the library goes picture by picture.
 
     Args:
@@ -246,7 +248,7 @@ class Trainer:
         self.model.set_attn_implementation("eager")
         self.tags = model.tag_words()
         self.ids = torch.tensor(model.tag_ids(self.processor.tokenizer), device=device)
-        self.anchor: Tensor | None = None  # [tags, hidden], the embeddings as the tower was trained with
+        self.anchor: Tensor  # [tags, hidden], the embeddings as the tower was trained with: of caption stages
 
     def present(self, examples: list[Example]) -> Tensor:
         """bool [examples, tags]"""
@@ -270,6 +272,7 @@ class Trainer:
         return {"loss": vision_loss(logits, self.present(examples), stage.top)}
 
     def caption_step(self, stage: Stage, examples: list[Example], random: torch.Generator) -> dict[str, Tensor]:
+        assert stage.anchor is not None, "a caption stage"
         inputs = encode(self.processor, examples).to(self.device)
         ids, vision = inputs["input_ids"], inputs["mm_token_type_ids"] > 0
         kind = "video" if examples[0].video else "image"
@@ -300,7 +303,7 @@ class Trainer:
         )
         return {"loss": words + stage.anchor * anchor, "words": words, "anchor": anchor}
 
-    def positions(self, inputs: dict[str, Tensor]) -> Tensor:
+    def positions(self, inputs: BatchFeature) -> Tensor:
         """[3, batch, length], the library's; rows differ only in padding, so the first is everybody's."""
         row = {"input_ids": inputs["input_ids"][:1], "mm_token_type_ids": inputs["mm_token_type_ids"][:1]}
         for name in ("image_grid_thw", "video_grid_thw"):
@@ -321,7 +324,8 @@ class Trainer:
         optimiser = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, stage.steps))
         random = torch.Generator().manual_seed(SEED + number)
-        begin, cpu, mean = time.perf_counter(), time.process_time(), {}
+        begin, cpu = time.perf_counter(), time.process_time()
+        mean: dict[str, float] = {}
         progress = tqdm(batches(stage, number), total=stage.steps, desc=stage.name, mininterval=5)
         for examples in progress:
             with torch.autocast(self.device.type, torch.bfloat16):

@@ -1,5 +1,7 @@
 """Model families: how to ask a model, and where its tokens lie on the pixels. One file each; see ``interface.py``."""
 
+from typing import Any
+
 from tam.errors import ModelError
 from tam.families import gemma3, generic, idefics3, internvl, llava, llava_next, paligemma, pixtral, qwen2_vl
 from tam.families.interface import Family
@@ -22,7 +24,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family_of(config) -> Family:
+def family_of(config: Any) -> Family:
     """The family of a checkpoint's config: the generic one, if the config at least names an id for image tokens.
 
     Raises:

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from math import ceil, isqrt
 
-from tam.families.interface import Asked, Block, Family, image_id, whole
+from tam.families.interface import Block, Family, Processed, image_id, whole
 from tam.layout import Grid
 
 
-def blocks(asked: Asked) -> Iterator[Block]:
-    side = isqrt(asked.processor.image_seq_length)
-    for medium, ((width, height), text) in enumerate(zip(asked.media.sizes, asked.written, strict=True)):
-        yield whole(asked, medium, side, side)
-        crops = text.count(asked.processor.boi_token) - 1
+def blocks(sample: Processed) -> Iterator[Block]:
+    side = isqrt(sample.processor.image_seq_length)
+    for medium, ((width, height), text) in enumerate(zip(sample.media.sizes, sample.written, strict=True)):
+        yield whole(sample, medium, side, side)
+        crops = text.count(sample.processor.boi_token) - 1
         # Crops are rounded up to whole pixels, so that the last one can be smaller.
         x, y = (ceil(width / max(crops, 1)), height) if width >= height else (width, ceil(height / max(crops, 1)))
         for number in range(crops):

@@ -7,21 +7,21 @@ import re
 from collections.abc import Iterator
 from math import isqrt
 
-from tam.families.interface import Asked, Block, Family, image_id, tiles, whole
+from tam.families.interface import Block, Family, Processed, image_id, tiles, whole
 
 TAG = re.compile(r"<row_(\d+)_col_(\d+)>")
 
 
-def blocks(asked: Asked) -> Iterator[Block]:
-    side = isqrt(asked.processor.image_seq_len)
-    if asked.media.video:
-        yield from asked.video(side, side)
+def blocks(sample: Processed) -> Iterator[Block]:
+    side = isqrt(sample.processor.image_seq_len)
+    if sample.media.video:
+        yield from sample.video(side, side)
         return
-    for medium, text in enumerate(asked.written):
+    for medium, text in enumerate(sample.written):
         if tags := TAG.findall(text):
             down, across = map(int, tags[-1])
-            yield from tiles(asked, medium, down, across, side)
-        yield whole(asked, medium, side, side)
+            yield from tiles(sample, medium, down, across, side)
+        yield whole(sample, medium, side, side)
 
 
 IDEFICS3 = Family("Idefics3", image_id, blocks)

@@ -9,7 +9,7 @@ from tam.media import Media
 
 
 @dataclass(frozen=True)
-class Asked:
+class Processed:
     """What a family may look at to say where its vision tokens lie.
 
     Attributes:
@@ -57,41 +57,43 @@ class Family:
         appended: what the processor itself writes after that text.
         options: keyword arguments for every call of the processor.
         answer_type: the token type of an answer's tokens, where they are handed over together with the prompt.
+        proven: whether its tokens are known to lie there; where not, each model has to show it first.
     """
 
     name: str
     vision_ids: Callable[[Any], set[int]]
-    blocks: Callable[[Asked], Iterable[Block]]
+    blocks: Callable[[Processed], Iterable[Block]]
     video: bool = False
     template: Callable[[Any, int, str], str] | None = None
     appended: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     answer_type: int = 0
+    proven: bool = True
 
 
-def image_id(config) -> set[int]:
+def image_id(config: Any) -> set[int]:
     return {config.image_token_id}
 
 
-def image_and_video_id(config) -> set[int]:
+def image_and_video_id(config: Any) -> set[int]:
     return {config.image_token_id, config.video_token_id}
 
 
 def whole(
-    asked: Asked, medium: int, rows: int, columns: int, frames: tuple[int, ...] = (0,), seen: float = 1.0
+    sample: Processed, medium: int, rows: int, columns: int, frames: tuple[int, ...] = (0,), seen: float = 1.0
 ) -> Block:
     """A grid over all of a medium, in whatever aspect the model sees it.
 
     Args:
         seen: the part of each side that patches cover, where the model's picture is no multiple of its patch.
     """
-    width, height = asked.media.sizes[medium]
+    width, height = sample.media.sizes[medium]
     return Block(Grid(medium, frames, rows, columns, (0.0, 0.0, width * seen, height * seen)))
 
 
-def tiles(asked: Asked, medium: int, down: int, across: int, side: int) -> list[Block]:
+def tiles(sample: Processed, medium: int, down: int, across: int, side: int) -> list[Block]:
     """``down`` x ``across`` equal tiles of a picture, row after row, each of ``side`` x ``side`` tokens."""
-    width, height = asked.media.sizes[medium]
+    width, height = sample.media.sizes[medium]
     x, y = width / across, height / down
     boxes = [(j * x, i * y, (j + 1) * x, (i + 1) * y) for i in range(down) for j in range(across)]
     return [Block(Grid(medium, (0,), side, side, box)) for box in boxes]

@@ -8,20 +8,20 @@ from math import isqrt
 
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from tam.families.interface import Asked, Block, Family, image_id, tiles, whole
+from tam.families.interface import Block, Family, Processed, image_id, tiles, whole
 
 
-def blocks(asked: Asked) -> Iterator[Block]:
-    side = isqrt(asked.processor.image_seq_length)
-    if asked.media.video:
-        yield from asked.video(side, side)
+def blocks(sample: Processed) -> Iterator[Block]:
+    side = isqrt(sample.processor.image_seq_length)
+    if sample.media.video:
+        yield from sample.video(side, side)
         return
-    kind, tile = asked.processor.image_processor, tuple(asked.outputs["pixel_values"].shape[-2:])
-    for medium, (width, height) in enumerate(asked.media.sizes):
+    kind, tile = sample.processor.image_processor, tuple(sample.outputs["pixel_values"].shape[-2:])
+    for medium, (width, height) in enumerate(sample.media.sizes):
         across, down = get_optimal_tiled_canvas((height, width), tile, kind.min_patches, kind.max_patches)
-        yield from tiles(asked, medium, down, across, side)
+        yield from tiles(sample, medium, down, across, side)
         if across * down > 1:
-            yield whole(asked, medium, side, side)
+            yield whole(sample, medium, side, side)
 
 
 FAMILY = Family("InternVL3", image_id, blocks, video=True, options={"images_kwargs": {"crop_to_patches": True}})

@@ -11,34 +11,35 @@ spread evenly over its canvas all the same, which is off by less than half a pat
 
 from collections.abc import Iterator
 from math import ceil, sqrt
+from typing import Any
 
 from transformers.image_processing_utils import select_best_resolution
 
 from tam.families.crop import Box, square_around
-from tam.families.interface import Asked, Block, Family, image_and_video_id, image_id, whole
+from tam.families.interface import Block, Family, Processed, image_and_video_id, image_id, whole
 from tam.layout import Grid
 
 
-def blocks(asked: Asked) -> Iterator[Block]:
-    vision = asked.config.vision_config
+def blocks(sample: Processed) -> Iterator[Block]:
+    vision = sample.config.vision_config
     side = vision.image_size // vision.patch_size
     part = side * vision.patch_size / vision.image_size
-    one_vision = asked.config.model_type == "llava_onevision"
-    if asked.media.video:
-        frames = asked.video(ceil(side / 2), ceil(side / 2), part)
+    one_vision = sample.config.model_type == "llava_onevision"
+    if sample.media.video:
+        frames = sample.video(ceil(side / 2), ceil(side / 2), part)
         yield from frames[:-1]
         yield Block(frames[-1].grid, end=1)
         return
-    for medium, size in enumerate(asked.media.sizes):
-        if one_vision and len(asked.media.sizes) > 1:
+    for medium, size in enumerate(sample.media.sizes):
+        if one_vision and len(sample.media.sizes) > 1:
             left, top, right, bottom = square_around(size)
             box = (left, top, left + (right - left) * part, top + (bottom - top) * part)
             yield Block(Grid(medium, (0,), side, side, box), end=1)
             continue
-        base = whole(asked, medium, side, side, seen=part)
-        rows, columns, box = joined(asked.config, size)
+        base = whole(sample, medium, side, side, seen=part)
+        rows, columns, box = joined(sample.config, size)
         if one_vision:
-            most = int(asked.config.vision_aspect_ratio.removeprefix("anyres_max_"))
+            most = int(sample.config.vision_aspect_ratio.removeprefix("anyres_max_"))
             ratio = sqrt(rows * columns / (most * side**2))
             rows, columns = (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
         if rows * columns:
@@ -48,7 +49,7 @@ def blocks(asked: Asked) -> Iterator[Block]:
             yield Block(base.grid, end=rows)
 
 
-def joined(config, size: tuple[int, int]) -> tuple[int, int, Box]:
+def joined(config: Any, size: tuple[int, int]) -> tuple[int, int, Box]:
     """Rows, columns and box of all the tiles' patches on a picture of ``size`` (width, height)."""
     tile = config.vision_config.image_size
     side = tile // config.vision_config.patch_size

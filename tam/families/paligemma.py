@@ -5,17 +5,18 @@ All of the prompt sees all of it; the answer has a token type of its own, becaus
 
 from collections.abc import Iterator
 from math import isqrt
+from typing import Any
 
-from tam.families.interface import Asked, Block, Family, image_id, whole
-
-
-def blocks(asked: Asked) -> Iterator[Block]:
-    side = isqrt(asked.processor.image_seq_length)
-    for medium in range(len(asked.media.sizes)):
-        yield whole(asked, medium, side, side)
+from tam.families.interface import Block, Family, Processed, image_id, whole
 
 
-def template(processor, pictures: int, words: str) -> str:
+def blocks(sample: Processed) -> Iterator[Block]:
+    side = isqrt(sample.processor.image_seq_length)
+    for medium in range(len(sample.media.sizes)):
+        yield whole(sample, medium, side, side)
+
+
+def template(processor: Any, pictures: int, words: str) -> str:
     return processor.image_token * pictures + words
 
 

@@ -6,13 +6,13 @@ to a multiple of the token's size: its grid covers all of it.
 
 from collections.abc import Iterator
 
-from tam.families.interface import Asked, Block, Family, image_id, whole
+from tam.families.interface import Block, Family, Processed, image_id, whole
 
 
-def blocks(asked: Asked) -> Iterator[Block]:
-    token = asked.processor.patch_size * asked.processor.spatial_merge_size
-    for medium, (height, width) in enumerate(asked.outputs["image_sizes"].tolist()):
-        yield whole(asked, medium, height // token, width // token)
+def blocks(sample: Processed) -> Iterator[Block]:
+    token = sample.processor.patch_size * sample.processor.spatial_merge_size
+    for medium, (height, width) in enumerate(sample.outputs["image_sizes"].tolist()):
+        yield whole(sample, medium, height // token, width // token)
 
 
 MISTRAL3 = Family("Mistral3", image_id, blocks)

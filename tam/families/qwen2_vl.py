@@ -7,20 +7,20 @@ the time before each temporal patch of a video; the grids are the same.
 
 from collections.abc import Iterator
 
-from tam.families.interface import Asked, Block, Family, image_and_video_id, whole
+from tam.families.interface import Block, Family, Processed, image_and_video_id, whole
 
 
-def blocks(asked: Asked) -> Iterator[Block]:
+def blocks(sample: Processed) -> Iterator[Block]:
     """``image_grid_thw``: one grid a picture; ``video_grid_thw``: one grid for each temporal patch of frames."""
-    media = asked.media
-    kind = asked.processor.video_processor if media.video else asked.processor.image_processor
-    shapes = asked.outputs["video_grid_thw" if media.video else "image_grid_thw"].tolist()
+    media = sample.media
+    kind = sample.processor.video_processor if media.video else sample.processor.image_processor
+    shapes = sample.outputs["video_grid_thw" if media.video else "image_grid_thw"].tolist()
     for medium, (times, rows, columns) in enumerate(shapes):
         for time in range(times):
             # A video of an odd number of frames ends with its last frame twice, if not sampled so: it is named once.
             seen = media.frames[time * kind.temporal_patch_size : (time + 1) * kind.temporal_patch_size]
             seen, shape = tuple(dict.fromkeys(seen)), (rows // kind.merge_size, columns // kind.merge_size)
-            yield whole(asked, medium, *shape, seen if media.video else (0,))
+            yield whole(sample, medium, *shape, seen if media.video else (0,))
 
 
 # The cap is what the authors' own code does; transformers is about to make it the default.

@@ -1,6 +1,7 @@
 """Keep of an answer what the maps need: the logits of the classes that occur, at the positions that are read."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,15 +9,16 @@ import torch
 from tam.errors import NotFiniteError
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.model.decoding import Answer, end_ids
+from tam.model.decoding import Answer
 from tam.model.head import best_rows, blocks, joined
+from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
 from tam.model.vocabulary import piece_of
 from tam.records import OK, TRUNCATED, Candidates, Generation
 
 
 @dataclass(frozen=True)
-class Selected:
+class KeptAnswer:
     """What is kept of an answer, in numbers only; the arrays are those of ``Generation``."""
 
     sample: Sample
@@ -30,20 +32,20 @@ class Selected:
     dtype: str
 
 
-def select(model, processor, sample: Sample, prepared: Prepared, answer: Answer) -> Generation:
-    """Keep of an answer what the maps need.
+def generation_of(loaded: Loaded, sample: Sample, prepared: Prepared, answer: Answer) -> Generation:
+    """What is kept of an answer, with its words.
 
     Raises:
         NotFiniteError: the model's logits are NaN or infinite.
     """
-    ends = end_ids(model.generation_config)
-    return in_words(processor.tokenizer, ends, select_numbers(model, sample, prepared, answer))
+    kept = keep(loaded, sample, prepared, answer)
+    return in_words(loaded.tokenizer, loaded.ends, kept)
 
 
 @torch.inference_mode()
-def select_numbers(model, sample: Sample, prepared: Prepared, answer: Answer) -> Selected:
-    """The part of ``select`` that needs the model; ``in_words`` is the rest."""
-    layout, head = prepared.layout, model.get_output_embeddings()
+def keep(loaded: Loaded, sample: Sample, prepared: Prepared, answer: Answer) -> KeptAnswer:
+    """The part of ``generation_of`` that needs the model; ``in_words`` is the rest."""
+    layout, head = prepared.layout, loaded.head
     tokens = np.concatenate([prepared.tokens, answer.ids]).astype(np.int32)
     candidates = answer.candidates
     if len(layout.prompt):
@@ -53,16 +55,16 @@ def select_numbers(model, sample: Sample, prepared: Prepared, answer: Answer) ->
     classes = np.unique(np.concatenate([tokens[layout.prompt], answer.ids, last, likely]))
     rows = np.concatenate([layout.vision, layout.prompt, np.arange(layout.answer - 1, len(tokens) - 1)])
     wanted = torch.from_numpy(classes.astype(np.int64))
-    logits = torch.cat([block[:, wanted.to(block.device)] for block in blocks(head, answer.read[rows])])
-    logits = logits.float().cpu().numpy()
+    columns = torch.cat([block[:, wanted.to(block.device)] for block in blocks(head, answer.read[rows])])
+    logits = columns.float().cpu().numpy()
     if not (np.isfinite(logits).all() and np.isfinite(candidates.logsumexp).all()):
         raise NotFiniteError("logits are NaN or infinite", where=sample.id, cure="try another dtype, such as float32")
     dtype = str(answer.states.dtype).removeprefix("torch.")
     classes = classes.astype(np.int32)
-    return Selected(sample, layout, answer.ids, answer.ended, tokens, classes, logits, candidates, dtype)
+    return KeptAnswer(sample, layout, answer.ids, answer.ended, tokens, classes, logits, candidates, dtype)
 
 
-def in_words(tokenizer, ends: np.ndarray, kept: Selected) -> Generation:
+def in_words(tokenizer: Any, ends: np.ndarray, kept: KeptAnswer) -> Generation:
     """What was kept, with what its ids stand for.
 
     Args:
@@ -89,10 +91,10 @@ def in_words(tokenizer, ends: np.ndarray, kept: Selected) -> Generation:
     )
 
 
-def _decoded(tokenizer, ids: np.ndarray) -> str:
+def _decoded(tokenizer: Any, ids: np.ndarray) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
-def _retokenised(tokenizer, ids: np.ndarray) -> np.ndarray:
+def _retokenised(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
     pieces = tokenizer.tokenize(_decoded(tokenizer, ids)) if len(ids) else []
     return np.array(tokenizer.convert_tokens_to_ids(pieces), np.int32)

@@ -1,10 +1,7 @@
 """The stage: one shard of the manifest -> its cache file, in batches, resumed where it was stopped."""
 
-import copy
 import hashlib
 import json
-import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +13,9 @@ import tam
 from tam.cache import VERSION
 from tam.errors import InputError
 from tam.families import family_of
+from tam.generation.files import cache_files
 from tam.generation.given_answers import read_answers
-from tam.generation.kept import Selected
+from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, read
 from tam.model.checkpoint import (
     config_of,
@@ -28,17 +26,9 @@ from tam.model.checkpoint import (
     load_from,
     locate,
 )
-from tam.model.decoding import check_layer
-from tam.records import Generation
-from tam.shard.background import behind
-from tam.shard.batches import Work
-from tam.shard.journal import Journal
-from tam.shard.memory import Room
-from tam.shard.prefetch import workers_for
+from tam.model.recording import check_layer
+from tam.shard.runner import run_shard
 from tam.shard.store import Store
-from tam.system import stop
-
-logger = logging.getLogger(__name__)
 
 
 def generate(
@@ -53,25 +43,22 @@ def generate(
 
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
-        answers: a file of texts (``given.py``) to explain instead of the model's own answers.
+        answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
         InputError: a wrong manifest, file of answers or option.
         ModelError: a checkpoint that cannot be used.
     """
-    for name, number in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-        if number is not None and number < 1:
-            raise InputError("wrong number", where=name, got=number, expected="1 or more")
+    _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size)
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_answers(answers, [sample.id for sample in rows])
-    checkpoint = locate(model, revision, trust_remote_code)
-    config = config_of(checkpoint, trust_remote_code)
-    compute = device_of(device)
+    folder = locate(model, revision, trust_remote_code)
+    config, compute = config_of(folder, trust_remote_code), device_of(device)
     run = {
         "model": model,
-        "revision": None if Path(model).is_dir() else checkpoint.name,
-        "weights": fingerprint_of_model(checkpoint, trust_remote_code),
+        "revision": None if Path(model).is_dir() else folder.name,
+        "weights": fingerprint_of_model(folder, trust_remote_code),
         "family": family_of(config).name,
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
@@ -82,53 +69,21 @@ def generate(
         "transformers": transformers.__version__,
     }
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
-    store = Store(out, fingerprint, run)
-    done = store.finished()
-    if done is not None and done.keys() == samples.keys():
-        logger.info("generate %s: %d samples are there already", shard, len(done))
-        store.clear()
-        return _counts(done)
-    done = store.resume()
-    if done:
-        logger.info("generate %s: resume: %d of %d samples are there", shard, len(done), len(samples))
-    if len(done) < len(samples):
-        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
-        check_layer(loaded[0], layer)
-        work, journal = Work(*loaded, manifest.parent, max_new_tokens, texts, layer), Journal(store.folder)
-        words = copy.deepcopy(work.processor.tokenizer)  # a tokenizer must not be used by two threads at once
 
-        def keep(batch: dict[int, Selected | Generation]) -> None:
-            generations = work.in_words(words, batch)
-            store.add(generations)
-            journal.remove(batch)
-            done.update({row: generation.status for row, generation in generations.items()})
+    def load() -> GenerationTask:
+        loaded = load_from(folder, compute, dtype, trust_remote_code)
+        check_layer(loaded, layer)
+        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
-        for batch in journal.left(samples):
-            keep(batch)
-        started, already = time.monotonic(), len(done)
-
-        def keep_and_tell(batch: dict[int, Selected | Generation]) -> None:
-            keep(batch)
-            rate = (len(done) - already) / (time.monotonic() - started)
-            logger.info(
-                "generate %s: %d/%d samples, %.1f samples/s, ETA %.0f s",
-                shard, len(done), len(samples), rate, (len(samples) - len(done)) / rate,
-            )  # fmt: skip
-
-        with behind(keep_and_tell) as keep_behind:
-            for batch in work.batches(samples, set(done), Room(compute, batch_size), workers_for(compute)):
-                journal.write(batch)
-                keep_behind(batch)
-                stop.check()
-    store.finish(samples.keys())
-    return _counts(done)
-
-
-def _counts(statuses: dict[int, str]) -> Counter[str]:
+    store = Store(out, fingerprint, cache_files(run, fingerprint))
+    statuses = run_shard(f"generate {shard}", samples, manifest.parent, store, load, compute, batch_size)
     return Counter(status.split(":")[0] for status in statuses.values())
 
 
-# ---- fingerprints
+def _check_numbers(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError("wrong number", where=name, got=number, expected="1 or more")
 
 
 def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None) -> str:

@@ -1,6 +1,6 @@
 """What a method is given: one cached answer, and what methods share of it, made once, when it is first asked for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from tam.records import Generation, Maps
 
 @dataclass(frozen=True)
 class Cached:
-    """A cached answer and how its maps are wanted.
+    """A cached answer and how its maps are wanted. Its arrays are read-only: other methods are given the same.
 
     Attributes:
         exact: rounded as the published code rounds, in float64.
@@ -26,6 +26,9 @@ class Cached:
     protocol: Protocol = FIXED
     exact: bool = False
     eci_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        _lock(self.generation.logits)
 
     @cached_property
     def plan(self) -> Plan:
@@ -50,16 +53,13 @@ class Cached:
             cure = "use protocol fixed, which asks for the classes of the words themselves"
             raise InputError("class not in the cache", where=made.id, got=error, cure=cure) from error
         scores, vision = np.take(made.logits.T, columns, axis=0), len(made.layout.vision)
-        return core.activations(
+        known = core.activations(
             scores[:, :vision], scores[:, vision:], self.plan.pieces, self.plan.prompt_count,
             [(grid.rows, grid.columns) for grid in made.layout.grids],
             protocol=self.protocol, exact=self.exact, where=made.id,
         )  # fmt: skip
-
-    @cached_property
-    def uncapped(self) -> "Cached":
-        """The same answer for a method to which no cap applies."""
-        return self if self.eci_cap is None else replace(self, eci_cap=None)
+        _lock(known.image, known.text)
+        return known
 
     @property
     def raw(self) -> Causal:
@@ -69,7 +69,9 @@ class Cached:
     @cached_property
     def causal(self) -> Causal:
         """Without the interference of earlier tokens."""
-        return core.without_interference(self.activations, cap=self.eci_cap, exact=self.exact)
+        causal = core.without_interference(self.activations, cap=self.eci_cap)
+        _lock(causal.image, causal.removed, causal.scale)
+        return causal
 
     @cached_property
     def eci(self) -> Maps:
@@ -83,8 +85,15 @@ class Cached:
 
     def maps_of(self, causal: Causal, *, rank_filter: bool) -> Maps:
         """Normalised, filtered if ``rank_filter``: one map a token of the prompt's words, then of the answer."""
-        made = core.maps_of(causal, self.activations, rank_filter=rank_filter, protocol=self.protocol, exact=self.exact)
-        return _one_a_token(made, self.plan.prompt_count, len(self.generation.layout.prompt))
+        made = core.maps_of(causal, self.activations, rank_filter=rank_filter)
+        made = _one_a_token(made, self.plan.prompt_count, len(self.generation.layout.prompt))
+        _lock(made.maps, made.uint8, made.relevance, made.scale)
+        return made
+
+
+def _lock(*arrays: np.ndarray) -> None:
+    for array in arrays:
+        array.flags.writeable = False
 
 
 def _one_a_token(maps: Maps, made: int, prompt: int) -> Maps:

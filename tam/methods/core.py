@@ -63,8 +63,8 @@ def token_activation_maps(
     """
     check_cap(eci_cap, protocol)
     known = activations(image, text, pieces, prompt_count, shapes, protocol=protocol, exact=exact, where=where)
-    causal = without_interference(known, cap=eci_cap, exact=exact) if interference else with_interference(known)
-    return maps_of(causal, known, rank_filter=rank_filter, protocol=protocol, exact=exact)
+    causal = without_interference(known, cap=eci_cap) if interference else with_interference(known)
+    return maps_of(causal, known, rank_filter=rank_filter)
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,17 @@ class Activations:
 
     Attributes:
         image: float32 [token, vision]; text: float32 [token, row]: rectified logits of each token's class.
-        context: bool [token, row], the earlier tokens whose interference a token has.
-        seen: bool [token, row], the text scores that take part in its normalisation.
-        shapes: rows and columns of each grid.
+        pieces, prompt_count, shapes, protocol, exact, where: as in ``token_activation_maps``.
     """
 
     image: Array
     text: Array
-    context: Array
-    seen: Array
+    pieces: Sequence[Hashable]
+    prompt_count: int
     shapes: Sequence[tuple[int, int]]
+    protocol: Protocol
+    exact: bool
+    where: object
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Causal:
     """The evidence that is a token's own.
 
     Attributes:
-        image: [token, vision], scores; float64 if exact, else float32.
+        image: [token, vision], scores; float64 if exact and something was subtracted, else float32.
         removed: bool [token], whether it had interference, which was subtracted.
         scale: float64 [token], the factor of what was subtracted; NaN where nothing was.
     """
@@ -111,14 +112,12 @@ def activations(
     exact: bool = False,
     where: object = None,
 ) -> Activations:
-    """Rectified logits, and who sees whom; arguments and errors as ``token_activation_maps``."""
+    """Rectified logits; arguments and errors as ``token_activation_maps``."""
     _check(image, text, pieces, prompt_count, shapes, protocol, where)
     image, text = activation(image), activation(text)
     if exact:
         image, text = to_numpy(image), to_numpy(text)
-    xp = namespace(image)
-    masks = _context(pieces, text.shape, protocol, where), _seen(prompt_count, text.shape, protocol)
-    return Activations(image, text, *(xp.asarray(mask, device=image.device) for mask in masks), shapes)
+    return Activations(image, text, pieces, prompt_count, shapes, protocol, exact, where)
 
 
 def with_interference(known: Activations) -> Causal:
@@ -128,23 +127,31 @@ def with_interference(known: Activations) -> Causal:
     return Causal(known.image, removed, xp.full_like(removed, xp.nan, dtype=xp.float64))
 
 
-def without_interference(known: Activations, *, cap: float | None = None, exact: bool = False) -> Causal:
-    """Eq. 2 and 5 for every token."""
+def without_interference(known: Activations, *, cap: float | None = None) -> Causal:
+    """Eq. 2 and 5 for every token.
+
+    Raises:
+        PublishedError: the published code finds no context, or too many pieces, and the protocol follows it.
+    """
     xp = namespace(known.image)
-    weights = interference_weights(known.text, known.context, exact=exact)[:, : len(known.image)]
+    context = _context(known.pieces, known.text.shape, known.protocol, known.where)
+    context = xp.asarray(context, device=known.image.device)
+    weights = interference_weights(known.text, context, exact=known.exact)[:, : len(known.image)]
     sources = known.image[: weights.shape[1]]
-    image, scale = estimated_causal_inference(known.image, sources, weights, cap=cap, exact=exact)
-    removed = known.context.any(1)
+    image, scale = estimated_causal_inference(known.image, sources, weights, cap=cap, exact=known.exact)
+    removed = context.any(1)
     return Causal(image, removed, xp.where(removed, xp.asarray(scale, dtype=xp.float64), xp.nan))
 
 
-def maps_of(causal: Causal, known: Activations, *, rank_filter: bool, protocol: Protocol, exact: bool = False) -> Maps:
+def maps_of(causal: Causal, known: Activations, *, rank_filter: bool) -> Maps:
     """Normalised, and denoised if ``rank_filter``."""
+    xp = namespace(causal.image)
+    seen = xp.asarray(_seen(known.prompt_count, known.text.shape, known.protocol), device=causal.image.device)
 
-    def finished(image: Array, tokens) -> tuple[Array, Array, Array]:
-        maps, relevance = joint_normalisation(image[tokens], known.text[tokens], known.seen[tokens])
+    def finished(image: Array, tokens: Array | slice) -> tuple[Array, Array, Array]:
+        maps, relevance = joint_normalisation(image[tokens], known.text[tokens], seen[tokens])
         if rank_filter:
-            maps = filter_grids(maps, known.shapes, protocol=protocol, exact=exact)
+            maps = filter_grids(maps, known.shapes, protocol=known.protocol, exact=known.exact)
         return maps, to_uint8(maps), relevance
 
     maps, uint8, relevance = finished(causal.image, slice(None))
@@ -152,7 +159,6 @@ def maps_of(causal: Causal, known: Activations, *, rank_filter: bool, protocol: 
         # What something was subtracted from is float64 in the published code, the rest is float32.
         kept = ~causal.removed
         maps[kept], uint8[kept], relevance[kept] = finished(known.image, kept)
-    xp = namespace(relevance)
     relevance = xp.tril(xp.asarray(relevance, dtype=xp.float32), -1)
     return Maps(*map(to_numpy, (maps, uint8, relevance, causal.scale)))
 

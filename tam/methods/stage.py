@@ -11,7 +11,8 @@ from tam.errors import TamError
 from tam.maps import MapsHeader, MapsWriter
 from tam.methods.cached import Cached
 from tam.methods.core import check_cap
-from tam.methods.registry import Method, find_all
+from tam.methods.method import Method
+from tam.methods.registry import find_all
 from tam.protocol import Protocol
 from tam.records import FAILED, Maps
 from tam.system import hdf5
@@ -25,14 +26,19 @@ def write_maps(
     *,
     exact: bool = False,
     eci_cap: float | None = None,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], dict[str, int]]:
     """Map every sample of ``generation_path`` by every method and write ``out_path``, atomically.
 
     A sample that failed before is passed on with its status; where a method fails on one, that method has the status
     "failed: why" there, and the others have their maps.
 
+    Args:
+        methods: names, or places of one's own (``registry.find``).
+        exact, eci_cap: as ``Cached``.
+
     Returns:
-        the number of samples by kind of status: "ok", "truncated", "failed"; and of failures, by "failed NAME".
+        the number of answers by kind of status: "ok", "truncated", "failed"; and of those on which a method failed
+        though there is an answer, by its name.
 
     Raises:
         InputError: an unknown method, or a cap that cannot be. SchemaError: not a generation file.
@@ -48,18 +54,19 @@ def write_maps(
         exact=exact,
         eci_cap=eci_cap,
     )
-    counts: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
     with hdf5.written(out_path, sealed=True) as file:
         writer = MapsWriter(file, header)
         for generation in tqdm(read_generations(generation_path), total=known["samples"], desc="maps", unit="sample"):
-            counts[generation.status.partition(":")[0]] += 1
+            statuses[generation.status.partition(":")[0]] += 1
             made: dict[str, Maps | str] = {}
             if not generation.failed:
                 cached = Cached(generation, protocol, exact, eci_cap)
                 made = {method.name: _mapped(method, cached) for method in chosen}
-            counts.update(f"failed {name}" for name, one in made.items() if isinstance(one, str))
+            failures.update(name for name, one in made.items() if isinstance(one, str))
             writer.add(generation.row, generation.id, generation.status, made)
-    return dict(counts)
+    return dict(statuses), dict(failures)
 
 
 def _mapped(method: Method, cached: Cached) -> Maps | str:

@@ -157,6 +157,7 @@ def answer_words(
         published_grouping=protocol.words_from_decoded_pieces,
         left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
         tag_sentence=judge.tag_sentence,
+        last_category=protocol.last_category_with_the_word,
     )
 
 

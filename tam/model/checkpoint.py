@@ -15,7 +15,9 @@ from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tam.errors import InputError, ModelError
-from tam.families import family_of, generic, unsupported
+from tam.families import family_of, unsupported
+from tam.model.loaded import Loaded
+from tam.model.probe import believe
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
@@ -87,8 +89,8 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
-):
-    """Load a checkpoint once: (model, processor, family).
+) -> Loaded:
+    """Load a checkpoint once.
 
     Args:
         model: a folder, or the name of a model on the hub, taken at ``revision``.
@@ -103,7 +105,7 @@ def load(
     return load_from(folder, device_of(device), dtype, trust_remote_code)
 
 
-def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code: bool = False):
+def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code: bool = False) -> Loaded:
     """``load`` for a checkpoint that was located."""
     config = config_of(folder, trust_remote_code)
     family = family_of(config)
@@ -119,10 +121,9 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
         raise ModelError("no tokenizer", where=folder, expected="tokenizer.json, or what it is made of")
     if absent := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError("weights are missing", where=folder, got=f"none for {len(absent)}: {', '.join(absent[:3])}")
-    model = model.to(device).eval()
-    if family is generic.FAMILY:
-        generic.believe(model, processor, family)
-    return model, processor, family
+    loaded = Loaded(model.to(device).eval(), processor, family)
+    believe(loaded)
+    return loaded
 
 
 def config_of(folder: Path, trust_remote_code: bool = False):

@@ -17,26 +17,26 @@ class GrowingLayer(DynamicLayer):
     """``DynamicLayer`` for greedy decoding, in which tokens are only ever added. The values are the same."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        """Add keys and values [batch, heads, new tokens, width]; all of them, as views of what has room for more."""
+        """Add keys and values [batch, heads, new tokens, width]; all of them, as views of longer buffers."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        if start == 0 or end > self._room[0].shape[-2]:
-            self._room = [
+        if start == 0 or end > self._buffers[0].shape[-2]:
+            self._buffers = [
                 added.new_empty(*added.shape[:-2], end + BLOCK, added.shape[-1]) for added in (key_states, value_states)
             ]
             if start:
-                for room, known in zip(self._room, (self.keys, self.values), strict=True):
-                    room[..., :start, :] = known
-        for room, added in zip(self._room, (key_states, value_states), strict=True):
-            room[..., start:end, :] = added
-        self.keys, self.values = (room[..., :end, :] for room in self._room)
+                for buffer, known in zip(self._buffers, (self.keys, self.values), strict=True):
+                    buffer[..., :start, :] = known
+        for buffer, added in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[..., start:end, :] = added
+        self.keys, self.values = (buffer[..., :end, :] for buffer in self._buffers)
         return self.keys, self.values
 
 
 @contextlib.contextmanager
-def growing(decoder: torch.nn.Module) -> Iterator[None]:
+def growing_kv_cache(decoder: torch.nn.Module) -> Iterator[None]:
     """Inside, plain layers of the caches that ``decoder`` is given grow in place; sliding windows stay as they are."""
 
     def replace(module, positional, named):

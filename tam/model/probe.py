@@ -4,52 +4,85 @@ The proof that every family has to give with random weights (``tests/test_confor
 unknown kind is asked before it is believed.
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 
-from tam.families.interface import Family
+from tam.errors import ModelError, TamError
 from tam.layout import Grid
 from tam.media import Media
+from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared, prepare
 
 INSET = 0.2  # of a cell's side that is left unpainted, so that resizing carries little to its neighbours
+CELLS, ENOUGH = 12, 0.75  # cells that are painted, and the part of them whose own token must move most
+
+_believed: weakref.WeakSet = weakref.WeakSet()  # models are asked once
+
+
+def believe(loaded: Loaded) -> None:
+    """Paint parts of a picture of noise, where nothing is known of the family.
+
+    Raises:
+        ModelError: the tokens do not move where the layout says.
+    """
+    if loaded.family.proven or loaded.model in _believed:
+        return
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    media = Media(False, (Image.fromarray(pixels).resize((640, 480)),), (0,))
+    try:
+        found = list(probe(loaded, media, CELLS))
+    # What an unknown processor and model raise when they are asked in a way that is not theirs.
+    except (TamError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise _unknown(loaded, f"{type(error).__name__}: {error}") from error
+    right = sum(ok for ok, _ in found)
+    if right < ENOUGH * len(found):
+        raise _unknown(loaded, f"{right} of {len(found)} painted cells moved their own token most")
+    _believed.add(loaded.model)
+
+
+def _unknown(loaded: Loaded, got: str) -> ModelError:
+    return ModelError(
+        "unsupported kind of model, whose image tokens are not one regular grid", where=loaded.config.model_type,
+        got=got, cure='a family is one small file: see "Add your model" in docs/families.md',
+    )  # fmt: skip
 
 
 @torch.inference_mode()
-def embedded(model, prepared: Prepared) -> np.ndarray:
+def vision_embeddings(loaded: Loaded, prepared: Prepared) -> np.ndarray:
     """The vision tokens as they enter the language model: float32 [vision, width]."""
-    kept = []
+    kept: list[np.ndarray] = []
 
     def keep(module, positional, named):
         kept.append(named["inputs_embeds"][0].float().cpu().numpy())
 
-    handle = model.get_decoder().register_forward_pre_hook(keep, with_kwargs=True)
+    handle = loaded.decoder.register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        model(**{name: value.to(model.device) for name, value in prepared.inputs.items()}, logits_to_keep=1)
+        loaded.model(**prepared.to(loaded.device).inputs, logits_to_keep=1)
     finally:
         handle.remove()
     return kept[0][prepared.layout.vision]
 
 
-def probe(model, processor, family: Family, media: Media, cells: int = 4) -> Iterator[tuple[bool, str]]:
+def probe(loaded: Loaded, media: Media, cells: int = 4) -> Iterator[tuple[bool, str]]:
     """Paint some ``cells`` of each grid, one after the other, and compare the tokens before and after.
 
     Yields:
         whether the token of the painted cell, of all tokens of its grid, moved most and those of grids that do not
         see it moved less; and what was seen.
     """
-    plain = prepare(family, model.config, processor, media, "")
-    before = embedded(model, plain)
+    plain = prepare(loaded.prompter, media, "")
+    before = vision_embeddings(loaded, plain)
     for index, grid in enumerate(plain.layout.grids):
         boxes = {number: cell_box(grid, number) for number in range(grid.cells)}
         visible = [number for number, box in boxes.items() if inside(box, media.sizes[grid.medium])]
         for number in np.unique(np.linspace(0, len(visible) - 1, cells).round().astype(int)):
             number, box = visible[number], boxes[visible[number]]
-            painted = prepare(family, model.config, processor, paint(media, grid, box), "")
-            moved = np.linalg.norm(embedded(model, painted) - before, axis=1)
+            painted = prepare(loaded.prompter, paint(media, grid, box), "")
+            moved = np.linalg.norm(vision_embeddings(loaded, painted) - before, axis=1)
             parts = [part.ravel() for part in plain.layout.split(moved)]
             found = int(parts[index].argmax())
             others = zip(plain.layout.grids, parts, strict=True)

@@ -1,15 +1,15 @@
 """From media and a person's words to a model's inputs, and to where the tokens of both lie. No family's own."""
 
 import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from tam.errors import InputError, LayoutError, ModelError
-from tam.families.interface import Asked, Block, Family
+from tam.families.interface import Block, Family, Processed
 from tam.layout import Layout
 from tam.media import Media
 from tam.model.video import video_options
@@ -19,6 +19,15 @@ PLACE = "\ue000"
 
 # What processors give besides a model's inputs.
 UNREAD = {"labels", "num_crops", "num_patches", "video_metadata"}
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """What makes prompts for a checkpoint. It has no weights, so that other processes can be given it."""
+
+    family: Family
+    config: Any
+    processor: Any
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,15 @@ class Prepared:
     tokens: np.ndarray
     layout: Layout
 
+    def to(self, device: torch.device) -> "Prepared":
+        return replace(self, inputs={name: value.to(device, non_blocking=True) for name, value in self.inputs.items()})
 
-def prepare(
-    family: Family, config, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()
-) -> Prepared:
+    def pin_memory(self) -> "Prepared":
+        """In memory that a GPU copies from while it computes; a ``DataLoader`` asks for it by this name."""
+        return replace(self, inputs={name: value.pin_memory() for name, value in self.inputs.items()})
+
+
+def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> Prepared:
     """Ask about ``media`` with ``words``, in the processor's own chat template.
 
     Args:
@@ -46,18 +60,18 @@ def prepare(
 
     Raises:
         InputError: the words hold a token that stands for vision; a video for a model that takes none.
-            more tokens than the model has positions.
         LayoutError: the family does not account for all the vision tokens.
         ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
+    family, processor = prompter.family, prompter.processor
     if PLACE in words:
         raise InputError("the prompt holds a private-use character", got=f"U+{ord(PLACE):X}", cure="take it out")
     if media.video and not family.video:
         raise InputError("the model takes no video", got=family.name, cure="show frames as several pictures")
     if not processor.tokenizer.is_fast:
         raise ModelError("the tokenizer does not say where its tokens are in the text", got=type(processor.tokenizer))
-    before, after = render(family, processor, media, PLACE, turns).split(PLACE)
-    text = render(family, processor, media, words, turns)
+    before, after = render(prompter, media, PLACE, turns).split(PLACE)
+    text = render(prompter, media, words, turns)
     if not (text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)):
         raise ModelError("the chat template changes with the words", got=repr(text), cure="report the checkpoint")
     options = dict(family.options)
@@ -84,12 +98,11 @@ def prepare(
     for name in UNREAD & outputs.keys():
         outputs.pop(name)
     tokens = outputs["input_ids"][0].numpy()
-    check_room(config, len(tokens) + 1)
     # Pictures stand before the words and make the text longer there, so the words are counted from its end.
     end = offsets[:, 1].max() - len(after) - len(family.appended)
     prompt = spanning(offsets, end - (len(text) - len(before) - len(after)), end)
-    blocks = tuple(family.blocks(Asked(config, processor, outputs, media, written)))
-    vision = np.flatnonzero(np.isin(tokens, sorted(family.vision_ids(config))))
+    blocks = tuple(family.blocks(Processed(prompter.config, processor, outputs, media, written)))
+    vision = np.flatnonzero(np.isin(tokens, sorted(family.vision_ids(prompter.config))))
     if np.isin(prompt, vision).any():
         raise InputError("the prompt holds a vision token", got=repr(words), cure="take it out of the prompt")
     layout = Layout(
@@ -102,25 +115,9 @@ def prepare(
     return Prepared({name: _tensor(value) for name, value in outputs.items()}, tokens, layout)
 
 
-def room_of(config) -> float:
-    """The most tokens that the language model has positions for, prompt and answer together."""
-    text = config.get_text_config()
-    rope = getattr(text, "rope_parameters", None) or {}
-    stretched = rope.get("factor") if rope.get("rope_type") in ("linear", "dynamic", "yarn") else None
-    return (getattr(text, "max_position_embeddings", None) or math.inf) * (stretched or 1)
-
-
-def check_room(config, tokens: int) -> None:
-    """Raises: InputError, if so many tokens do not fit into the model."""
-    if tokens > (room := room_of(config)):
-        raise InputError(
-            "the context overflows the model", got=f"{tokens} tokens", expected=f"at most {room:g}",
-            cure="show fewer, or smaller, pictures or frames, or give a shorter text",
-        )  # fmt: skip
-
-
-def render(family: Family, processor, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> str:
+def render(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> str:
     """The whole prompt as text: media first, then earlier turns and the words, then the start of the answer."""
+    family, processor = prompter.family, prompter.processor
     if family.template is not None:
         if turns:
             raise InputError("the model takes no conversation", got=family.name, cure="ask one question")

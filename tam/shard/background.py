@@ -9,12 +9,12 @@ Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def behind(work: Callable[[Item], None]) -> Iterator[Callable[[Item], None]]:
+def in_background(work: Callable[[Item], None]) -> Iterator[Callable[[Item], None]]:
     """A function that hands one item over to ``work``, after the one before is done: no more than one waits in memory.
 
     All that was handed over is done when the block is left, also by an error. Errors of ``work`` are raised here.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="behind") as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix="background") as thread:
         last: Future | None = None
 
         def hand_over(item: Item) -> None:

@@ -16,7 +16,7 @@ ON_CPU = 16
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
-class Room:
+class Budget:
     """Decides what goes into a batch. A padded token is what a batch's memory grows with: count times longest prompt.
 
     Attributes:

@@ -5,19 +5,14 @@ Processes and not threads: Python runs one thread at a time, and the one that ke
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tam.errors import ModelError
-from tam.families.interface import Family
-from tam.manifest import Sample
-from tam.media import open_media
-from tam.model.prompt import Prepared, prepare
-from tam.model.video import sampling_of
 
 MOST_WORKERS = 16
 # Samples that wait for the device, for each worker. One of 640 x 480 pixels is 7 MB for Qwen2-VL.
@@ -25,25 +20,16 @@ WAITING = 4
 
 
 @dataclass(frozen=True)
-class Preparing(Dataset):
-    """Row of the manifest -> what the model gets, or why it gets nothing."""
+class _Prepared(Dataset):
+    """Row of the manifest -> what was made of it, or why nothing was."""
 
-    samples: Mapping[int, Sample]
-    folder: Path
-    family: Family
-    config: object
-    processor: object
+    prepare: Callable[[int], Any]
 
-    def __getitem__(self, row: int) -> tuple[int, dict[str, torch.Tensor], Prepared | Exception]:
-        """The tensors stand apart from the rest, where a ``DataLoader`` finds and pins them."""
-        sample = self.samples[row]
+    def __getitem__(self, row: int) -> tuple[int, Any]:
         try:
-            media = open_media(sample, self.folder, sampling_of(self.processor))
-            made = prepare(self.family, self.config, self.processor, media, sample.prompt, sample.turns)
+            return row, self.prepare(row)
         except Exception as error:  # a processor may raise anything
-            return row, {}, error.with_traceback(None)
-        # The tokens look into a tensor whose memory is about to be handed to another process.
-        return row, made.inputs, replace(made, inputs={}, tokens=made.tokens.copy())
+            return row, error.with_traceback(None)
 
 
 def workers_for(device: torch.device) -> int:
@@ -51,26 +37,27 @@ def workers_for(device: torch.device) -> int:
     return 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
 
 
-def prepared(
-    preparing: Preparing, rows: Sequence[int], workers: int, pinned: bool
-) -> Iterator[tuple[int, Prepared | Exception]]:
-    """Each row with what was made of it, in the order of ``rows``; at most ``WAITING`` a worker lie ready.
+def prefetched(
+    prepare: Callable[[int], Any], rows: Sequence[int], workers: int, pinned: bool
+) -> Iterator[tuple[int, Any]]:
+    """Each row with what ``prepare`` made of it, or the exception; in the order of ``rows``, at most ``WAITING`` a
+    worker lie ready.
 
     Args:
         workers: 0: made here, when it is asked for.
-        pinned: in memory that a GPU copies from while it computes.
+        pinned: in memory that a GPU copies from while it computes, where what is made has a ``pin_memory``.
 
     Raises:
         ModelError, ImportError: what every other sample would meet too.
     """
     loader = DataLoader(
-        preparing, batch_size=None, sampler=rows, num_workers=workers, prefetch_factor=WAITING if workers else None,
-        collate_fn=_as_it_is, pin_memory=pinned, worker_init_fn=_deaf,
+        _Prepared(prepare), batch_size=None, sampler=rows, num_workers=workers,
+        prefetch_factor=WAITING if workers else None, collate_fn=_as_it_is, pin_memory=pinned, worker_init_fn=_deaf,
     )  # fmt: skip
-    for row, inputs, made in loader:
+    for row, made in loader:
         if isinstance(made, ModelError | ImportError):
             raise made
-        yield row, made if isinstance(made, Exception) else replace(made, inputs=inputs)
+        yield row, made
 
 
 def _as_it_is(item):

@@ -1,4 +1,4 @@
-"""A shard that is being generated, and the finished one, where neither a killed job nor Snakemake takes it away.
+"""A shard that is being made, and the finished one, where neither a killed job nor Snakemake takes it away.
 
 Finished batches are parts beside the output and not in it, because Snakemake deletes the output of a job that failed or
 that it runs again; and an HDF5 file that is appended to is lost when its writer is killed. The finished shard stays in
@@ -10,10 +10,10 @@ import os
 import shutil
 from collections.abc import Mapping, Set
 from pathlib import Path
+from typing import Generic
 
-from tam.cache import merge, read_generations, read_header, write_generations
 from tam.errors import SchemaError
-from tam.records import Generation
+from tam.shard.task import Format, Row
 from tam.system.atomic import atomic
 from tam.system.lease import Lease
 
@@ -22,15 +22,16 @@ logger = logging.getLogger(__name__)
 FOLDER = ".parts"
 
 
-class Store:
+class Store(Generic[Row]):
     """What belongs to one shard: ``<folder of the output>/.parts/<fingerprint>/<name of the output>/``.
 
     ``part-<first row>.h5`` are finished batches, ``batch-<first row>.journal`` those that are about to become parts,
-    ``whole.h5`` is the finished shard.
+    ``whole.h5`` is the finished shard. Nothing is deleted but what a merge has taken, and what is damaged in itself: a
+    file that cannot be read just now raises.
     """
 
-    def __init__(self, out: Path, fingerprint: str, run: dict):
-        self.out, self.fingerprint, self.run = out, fingerprint, run
+    def __init__(self, out: Path, fingerprint: str, format: Format[Row]):
+        self.out, self.format = out, format
         self.folder = out.parent / FOLDER / fingerprint / out.stem
         self.whole = self.folder / "whole.h5"
 
@@ -47,18 +48,19 @@ class Store:
 
     def resume(self) -> dict[int, str]:
         """Row -> status of the samples in whole parts; parts that are damaged are removed."""
-        done = {}
+        done: dict[int, str] = {}
         for part in self._parts():
             try:
-                done.update(_statuses(part))
+                done.update(self.format.statuses(part) or {})
             except SchemaError as error:
-                logger.warning("%s; its samples will be generated again", error)
+                _raise_if_unsure(error)
+                logger.warning("%s; its samples will be made again", error)
                 part.unlink()
         return done
 
-    def add(self, generations: Mapping[int, Generation]) -> None:
+    def add(self, rows: Mapping[int, Row]) -> None:
         """Write one part; it is on disk, whole, when this returns."""
-        write_generations(self.folder / f"part-{min(generations):08d}.h5", generations, self.run, self.fingerprint)
+        self.format.write(self.folder / f"part-{min(rows):08d}.h5", rows)
 
     def finish(self, rows: Set[int]) -> None:
         """Merge the parts, name the result as the output, and delete what it was made of.
@@ -68,7 +70,7 @@ class Store:
         """
         found = self.finished()  # by another process, if this one slept so long that it was taken for dead
         if found is None or found.keys() != rows:
-            merge(self._parts(), self.whole, self.run, self.fingerprint, rows)
+            self.format.merge(self._parts(), self.whole, rows)
             self._publish()
         self.clear()
 
@@ -81,13 +83,14 @@ class Store:
         return sorted(self.folder.glob("part-*.h5"))
 
     def _read(self, path: Path) -> dict[int, str] | None:
+        if not path.exists():
+            return None
         try:
-            if read_header(path)["fingerprint"] == self.fingerprint:
-                return _statuses(path)
+            return self.format.statuses(path)
         except SchemaError as error:
-            if path.exists():
-                logger.warning("%s; it will be written again", error)
-        return None
+            _raise_if_unsure(error)
+            logger.warning("%s; it will be written again", error)
+            return None
 
     def _publish(self) -> None:
         with atomic(self.out) as temporary:
@@ -98,11 +101,12 @@ class Store:
             os.utime(temporary)  # made now: Snakemake compares it with its input
 
 
+def _raise_if_unsure(error: SchemaError) -> None:
+    """Too little memory, and not what is in the file, may be why it could not be read."""
+    if isinstance(error.__cause__, MemoryError):
+        raise error
+
+
 def lease(out: Path) -> Lease:
-    """To be held while ``out`` is generated: another run of the same shard waits, and finds it finished."""
+    """To be held while ``out`` is made: another run of the same shard waits, and finds it finished."""
     return Lease(out.parent / FOLDER / f"{out.name}.lease")
-
-
-def _statuses(path: Path) -> dict[int, str]:
-    """Read all of a file, which checks it."""
-    return {generation.row: generation.status for generation in read_generations(path)}

@@ -48,7 +48,7 @@ def _rename(inputs: Mapping[Path, Reader], error: SchemaError) -> None:
 
 
 def _is_damaged(path: Path, read: Reader) -> bool:
-    """A file of ours whose bytes cannot be read: not a foreign one, nor a disk that is away just now."""
+    """A file of ours whose bytes cannot be read: not a foreign one, nor one that the system cannot read just now."""
     child = multiprocessing.get_context("fork").Process(target=_look_through, args=(path, read))
     child.start()
     child.join()
@@ -60,8 +60,7 @@ def _look_through(path: Path, read: Reader) -> None:
     try:
         read(path)
     except SchemaError as error:
-        cause = error.__cause__
-        away = cause is None or isinstance(cause, MemoryError) or getattr(cause, "errno", None)
-        code = 0 if away else DAMAGED
+        cause = error.__cause__  # None: of another kind or version
+        code = 0 if cause is None or isinstance(cause, MemoryError) else DAMAGED
     finally:
         os._exit(code)  # nothing of the parent's is to be ended here

@@ -3,12 +3,15 @@
 Reading opens nothing outside the file and allocates nothing huge. A declared shape costs its writer nothing; a link,
 a virtual or an external dataset names other files. So whatever is read here is a part of the file itself, of the type
 and shape that the reader expects, and checked before it is read. Everything raises one of ``DAMAGE``; ``damage_in``
-makes a SchemaError of it.
+makes a SchemaError of it, unless the system could not read: a disk that is away says nothing about a file. Reading
+needs no lock, which some network disks do not give: a file is whole when it appears, and never changes.
 """
 
 import contextlib
 import io
 import math
+import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +39,8 @@ MOST_BYTES = 1 << 31  # of one array, or one chunk of it; the largest ones of a 
 MOST_TEXT = 1 << 26
 SMALL = 1 << 13  # bytes
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}  # any other may load a plugin
+
+_ERRNO = re.compile(r"errno = (\d+), error message = ")
 
 Value = TypeVar("Value", str, int, float, bool)
 
@@ -113,20 +118,41 @@ def written(path: Path, *, sealed: bool = False) -> Iterator[NewFile]:
 
 @contextlib.contextmanager
 def damage_in(where: object, cure: str) -> Iterator[None]:
-    """What the block raises because of damaged bytes becomes a SchemaError."""
+    """What the block raises because of damaged bytes becomes a SchemaError.
+
+    Raises:
+        OSError: the system could not read, with its ``errno``.
+    """
+    with _refused("damaged file", where, cure):
+        yield
+
+
+@contextlib.contextmanager
+def _refused(what: str, where: object, cure: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise SchemaError("damaged file", where=where, got=_first_line(error), cure=cure) from error
+        if system := _system_error(error, where):
+            raise system from error
+        raise SchemaError(what, where=where, got=_first_line(error), cure=cure) from error
+
+
+def _system_error(error: BaseException, where: object) -> OSError | None:
+    """What the system said when HDF5 asked it, which h5py tells in the text of errors of any type."""
+    number = getattr(error, "errno", None) or int((_ERRNO.search(str(error)) or [0, 0])[1])
+    return OSError(number, os.strerror(number), str(where)) if number else None
 
 
 @contextlib.contextmanager
 def opened(path: Path, kind: str, version: int, stage: str, *, sealed: bool = False) -> Iterator[h5py.File]:
-    """Open a file of ours, of format ``tam-KIND``; SchemaError: there is none, or it is damaged, foreign, of another
-    version.
+    """Open a file of ours, of format ``tam-KIND``.
 
     Args:
         sealed: it holds its own digest, which is checked before HDF5 reads a byte of it.
+
+    Raises:
+        SchemaError: there is none, or it is damaged, foreign, of another version.
+        OSError: the system cannot read it just now.
     """
     if not path.is_file():
         raise SchemaError(f"no such {kind} file", where=path, cure=f"run `tam {stage}` first")
@@ -136,12 +162,10 @@ def opened(path: Path, kind: str, version: int, stage: str, *, sealed: bool = Fa
     if intact is False:
         raise _damaged(path, "another checksum", cure)
     with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(h5py.File(path))
+        with _refused(f"{foreign}, or damaged", path, cure):
+            file = stack.enter_context(h5py.File(path, locking=False))
             found = attribute(file, "format", str) if "format" in file.attrs else None
             number = attribute(file, "version", int) if found == expected else None
-        except DAMAGE as error:
-            raise SchemaError(f"{foreign}, or damaged", where=path, got=_first_line(error), cure=cure) from error
         if found != expected:
             raise SchemaError(foreign, where=path, got=repr(found), expected=repr(expected), cure=cure)
         if number != version:

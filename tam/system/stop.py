@@ -8,6 +8,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 EXIT = 75  # EX_TEMPFAIL of sysexits.h: try again. An error is 1.
 
@@ -60,7 +61,8 @@ def held() -> Iterator[Callable[[], None]]:
 
     For C code that calls Python and crashes when that raises. Handlers run in the main thread; others need no shelter.
     """
-    waiting, handlers = [], {}
+    waiting: list[tuple[int, FrameType | None]] = []
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def let_go() -> None:
         while waiting:
@@ -75,8 +77,8 @@ def held() -> Iterator[Callable[[], None]]:
     try:
         yield let_go
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for caught, handler in handlers.items():
+            signal.signal(caught, handler)
         let_go()
 
 

@@ -15,16 +15,13 @@ class Cell(NamedTuple):
     detail: str = ""
 
 
-Row = list[Cell | str]
-
-
 @dataclass(frozen=True)
 class Panel:
     """Rows under a head; a table has one or more. The first column is a name, the others are numbers."""
 
     title: str
     head: list[str]
-    rows: list[Row]
+    rows: list[list[Cell | str]]
 
 
 @dataclass(frozen=True)

@@ -5,253 +5,214 @@ methods      methods x datasets, per model
 filters      filters and kernel sizes after ECI, per dataset and model; where there are such methods
 models       models x datasets, TAM
 
-Controls are in all of them. Each as .csv (tidy), .md and .tex; index.html has all of them and the tables of every run.
+Controls and methods of one's own are in all of them. Each as .csv (tidy), .md and .tex; index.html has all of them and
+the tables of every run.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from tam.methods.filters import FILTERS, KERNELS
-from tam.methods.registry import rank, title
-from tam.tables.ablation import (
-    BASE,
-    HOW_TO_READ,
-    NO_VALUE,
-    by_run,
-    interval,
-    notes,
-    percent,
-    run_table,
-    signed,
-    summarise_all,
-    write,
-)
-from tam.tables.formats import Cell, Panel, Row, Table, html, latex, markdown
-from tam.tables.published import Published, read_published
-from tam.tables.summary import METRICS, Run, Summary
+from tam.metrics.catalogue import CATALOGUE
+from tam.run import RunFiles
+from tam.tables.ablation import run_table, write
+from tam.tables.compared import Compared, Numbers, Run, group, title
+from tam.tables.formats import Cell, Panel, Table, html, latex, markdown
+from tam.tables.notes import HOW_TO_READ, direction, notes
+from tam.tables.numbers import NO_VALUE, interval, percent, rounded, signed, to_csv
+from tam.tables.published import Published, Source, read_published
+from tam.tables.summary import BASE, summarise
 
 MAIN = ("obj_iou", "func_iou", "f1_iou")
-CONTROLS = ("random", "centre", "permuted", "activation")
-COMPONENTS = (*CONTROLS, "eci", "rgf", "tam")
-FILTERED = ("eci", *(f"{name}-{kernel}" for name in FILTERS for kernel in KERNELS))
+PLAIN = "activation"
+"""The map that the paper's parts improve on: a control where these are not compared."""
+UNFILTERED = "eci"
 PUBLISHED_NOTE = (
     "The columns “published” and “difference” (ours minus published, percentage points) compare with numbers in print; "
     "their sources stand under the tables."
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A cell: ours, the published one, or both."""
+class Grid(NamedTuple):
+    """A panel in numbers: a name and cells a row, a cell for each of ``columns``."""
 
-    dataset: str
-    model: str
-    method: str
-    metric: str
-    summary: Summary | None
-    published: Published | None
-
-    @property
-    def value(self) -> float:
-        return np.nan if self.summary is None else float(self.summary.means[list(METRICS).index(self.metric)])
-
-    @property
-    def limits(self) -> np.ndarray:
-        if self.summary is None:
-            return np.full(2, np.nan)
-        return self.summary.intervals[:, list(METRICS).index(self.metric)]
-
-    @property
-    def in_print(self) -> float:
-        return np.nan if self.published is None else self.published.value
-
-    def cells(self) -> Row:
-        """Ours with its interval, published, difference."""
-        difference = signed(self.value - self.in_print)
-        return [Cell(percent(self.value), interval(self.limits)), percent(self.in_print), difference]
+    title: str
+    corner: str
+    columns: Sequence[str]
+    rows: list[tuple[str, list[Compared | None]]]
 
 
-class Numbers:
-    """Ours and published by dataset, model, method and metric."""
-
-    def __init__(self, summaries: Sequence[Summary], published: Sequence[Published]):
-        self.ours = {tuple(summary.run[:3]): summary for summary in summaries}
-        comparable = [one for one in published if one.source.comparable]
-        self.published = {(p.source.dataset, p.source.model, p.method, p.metric): p for p in comparable}
-        self.elsewhere = [one for one in published if not one.source.comparable]
-
-    def get(self, dataset: str, model: str, method: str, metric: str) -> Measured:
-        ours = self.ours.get((dataset, model, method))
-        if method == "rgf-3":
-            ours = ours or self.ours.get((dataset, model, BASE))
-        return Measured(dataset, model, method, metric, ours, self.published.get((dataset, model, method, metric)))
-
-    def runs(self) -> list[tuple[str, str]]:
-        """Dataset and model of ours."""
-        return list(dict.fromkeys(key[:2] for key in self.ours))
-
-
-def write_overview(runs: Sequence[Run], published: Path | None, out: Path) -> None:
+def write_overview(
+    runs: Sequence[RunFiles], published: Path | None, out: Path, methods: Sequence[str] | None = None
+) -> None:
     """Write all tables over ``runs`` into the folder ``out``.
 
     Args:
         published: a file as ``config/published.yaml``; None for no published numbers.
+        methods: which, in this order; None for all of the files.
 
     Raises:
-        InputError, SchemaError: as ``tables.write_tables`` and ``published.read_published``.
+        InputError, SchemaError: as ``summary.summarise`` and ``published.read_published``.
     """
     printed = read_published(published) if published else []
-    summaries = summarise_all(runs, "the runs")
+    summaries = [summarise(run, methods) for run in runs]
     numbers = Numbers(summaries, printed)
-    made = {"components": components(numbers), "methods": methods(numbers), "filters": filters(numbers),
-            "models": models(numbers)}  # fmt: skip
-    made = {name: (table, cells) for name, (table, cells) in made.items() if table.panels}
-    for name, (table, cells) in made.items():
-        write(out / f"{name}.csv", _tidy(cells).to_csv(index=False))
-        write(out / f"{name}.md", markdown([table], f"{HOW_TO_READ} {PUBLISHED_NOTE}"))
-        write(out / f"{name}.tex", latex([table], f"{HOW_TO_READ} {PUBLISHED_NOTE}"))
-    tables = [table for table, _ in made.values()]
-    tables += [run_table(group) for group in by_run(summaries).values()]
-    tables += [measured_otherwise(numbers.elsewhere)] if numbers.elsewhere else []
+    tables = []
+    for name, heading, grids in (
+        ("components", "Component ablation", _components(numbers)),
+        ("methods", "Methods and datasets", _methods(numbers)),
+        ("filters", "Filters", _filters(numbers)),
+        ("models", "Models and datasets", _models(numbers)),
+    ):
+        if full := [grid for grid in map(_trimmed, grids) if grid.rows]:
+            table = _table(heading, full, numbers)
+            write(out / f"{name}.csv", _tidy(full))
+            write(out / f"{name}.md", markdown([table], f"{HOW_TO_READ} {PUBLISHED_NOTE}"))
+            write(out / f"{name}.tex", latex([table], f"{HOW_TO_READ} {PUBLISHED_NOTE}"))
+            tables.append(table)
+    tables += map(run_table, summaries)
+    if elsewhere := [one for one in printed if not one.source.comparable]:
+        tables.append(measured_otherwise(elsewhere))
     write(out / "index.html", page(tables))
 
 
-# ---- the tables
+# ---- which numbers stand where
 
 
-Built = tuple[Table, list[Measured]]
+def _components(numbers: Numbers) -> Iterator[Grid]:
+    """One a dataset and model: the paper's method with and without its parts. Ours come first."""
+    ablations = [
+        run for run, methods in numbers.printed.items() if any(group(m) == "component" and m != BASE for m in methods)
+    ]
+    for run in dict.fromkeys([*numbers.ours, *ablations]):
+        names = numbers.methods([run], ("control", "component", "own"))
+        rows = [(numbers.title(name), [numbers.get(run, name, metric) for metric in MAIN]) for name in names]
+        yield Grid(", ".join(run), "Method", _titles(MAIN), rows)
 
 
-def components(numbers: Numbers) -> Built:
-    """A panel per dataset and model: the paper's method with and without its parts. Ours come first."""
-    panels, cells = [], []
-    ablations = [key[:2] for key in numbers.published if key[2] in COMPONENTS and key[2] != BASE]
-    for dataset, model in dict.fromkeys([*numbers.runs(), *ablations]):
-        rows = [(title(method), [numbers.get(dataset, model, method, m) for m in MAIN]) for method in COMPONENTS]
-        _add(panels, cells, f"{dataset}, {model}", "Method", [METRICS[metric] for metric in MAIN], rows)
-    return _table("Component ablation", panels, cells)
-
-
-def methods(numbers: Numbers) -> Built:
-    """A panel per model and metric: methods x datasets, without the filters."""
-    names = sorted({key[2] for key in numbers.ours} - set(FILTERED[1:]), key=rank)
-    panels, cells = [], []
-    for model in dict.fromkeys(model for _, model in numbers.runs()):
-        datasets = [dataset for dataset, other in numbers.runs() if other == model]
+def _methods(numbers: Numbers) -> Iterator[Grid]:
+    """One a model and metric: methods x datasets, without the filters."""
+    for model in dict.fromkeys(model for _, model in numbers.ours):
+        runs = [run for run in numbers.ours if run[1] == model]
+        names = numbers.methods(runs, ("control", "component", "own"))
         for metric in MAIN:
+            rows = [(numbers.title(name), [numbers.get(run, name, metric) for run in runs]) for name in names]
+            yield Grid(f"{model}, {CATALOGUE[metric].title}", "Method", [dataset for dataset, _ in runs], rows)
+
+
+def _filters(numbers: Numbers) -> Iterator[Grid]:
+    """One a dataset and model that has filters: what follows ECI."""
+    for run, summary in numbers.ours.items():
+        if any(group(name) == "filter" for name in summary.methods):
             rows = [
-                (title(name), [numbers.get(dataset, model, name, metric) for dataset in datasets]) for name in names
+                ("No filter" if name == UNFILTERED else numbers.title(name), [numbers.get(run, name, m) for m in MAIN])
+                for name in numbers.methods([run], ("control", "filter", "own"), PLAIN, UNFILTERED)
             ]
-            _add(panels, cells, f"{model}, {METRICS[metric]}", "Method", datasets, rows)
-    return _table("Methods and datasets", panels, cells)
+            yield Grid(", ".join(run), "Filter after ECI", _titles(MAIN), rows)
 
 
-def filters(numbers: Numbers) -> Built:
-    """A panel per dataset and model: what follows ECI."""
-    panels, cells = [], []
-    for dataset, model in numbers.runs():
-        if not any((dataset, model, method) in numbers.ours for method in FILTERED[1:]):
-            continue
-        rows = [
-            ("No filter" if method == "eci" else title(method), [numbers.get(dataset, model, method, m) for m in MAIN])
-            for method in (*CONTROLS, *FILTERED)
-        ]
-        _add(panels, cells, f"{dataset}, {model}", "Filter after ECI", [METRICS[metric] for metric in MAIN], rows)
-    return _table("Filters", panels, cells)
-
-
-def models(numbers: Numbers) -> Built:
-    """A panel per metric: models x datasets."""
-    panels, cells = [], []
-    keys = [key for key in (*numbers.ours, *(key[:3] for key in numbers.published)) if key[2] == BASE]
-    datasets, names = (list(dict.fromkeys(key[place] for key in keys)) for place in (0, 1))
+def _models(numbers: Numbers) -> Iterator[Grid]:
+    """One a metric: models x datasets, TAM and what it must beat."""
+    runs = [run for run in dict.fromkeys([*numbers.ours, *numbers.printed]) if numbers.methods([run], (), BASE)]
+    datasets, models = (list(dict.fromkeys(run[place] for run in runs)) for place in (0, 1))
     for metric in (*MAIN, "precision", "recall"):
         rows = [
-            (f"{name}, {title(method)}", [numbers.get(dataset, name, method, metric) for dataset in datasets])
-            for name in names
-            for method in (BASE, *CONTROLS)
+            (
+                f"{model}, {numbers.title(name)}",
+                [numbers.get((dataset, model), name, metric) for dataset in datasets],
+            )
+            for model in models
+            for name in (BASE, *numbers.methods([run for run in runs if run[1] == model], ("control", "own"), PLAIN))
         ]
-        _add(panels, cells, METRICS[metric], "Model", datasets, rows)
-    return _table("Models and datasets", panels, cells)
+        yield Grid(CATALOGUE[metric].title, "Model", datasets, rows)
+
+
+def _titles(metrics: Iterable[str]) -> list[str]:
+    return [CATALOGUE[metric].title for metric in metrics]
+
+
+def _trimmed(grid: Grid) -> Grid:
+    """Without rows and columns that have no number."""
+    rows = [(name, cells) for name, cells in grid.rows if any(cells)]
+    kept = [place for place in range(len(grid.columns)) if any(cells[place] for _, cells in rows)]
+    columns = [grid.columns[place] for place in kept]
+    return grid._replace(columns=columns, rows=[(name, [cells[place] for place in kept]) for name, cells in rows])
+
+
+# ---- how they look
+
+
+def _table(heading: str, grids: Sequence[Grid], numbers: Numbers) -> Table:
+    cells = _cells(grids)
+    metrics = dict.fromkeys(cell.metric for cell in cells)
+    methods: dict[Run, dict[str, None]] = {}
+    for cell in cells:
+        if cell.images:
+            methods.setdefault((cell.dataset, cell.model), {})[cell.method] = None
+    below = [
+        f"{', '.join(run)}: {note}"
+        for run, names in methods.items()
+        for note in notes(numbers.ours[run], names, metrics)
+    ]
+    sources = _sources(cell.source for cell in cells if cell.source)
+    return Table(heading, list(map(_panel, grids)), [*below, direction(metrics), *sources])
+
+
+def _panel(grid: Grid) -> Panel:
+    """Three columns for each of the grid's: ours with its interval, published, difference."""
+    head = [grid.corner, *(text for column in grid.columns for text in (column, "published", "difference"))]
+    return Panel(
+        grid.title, head, [[name, *(text for cell in cells for text in _texts(cell))] for name, cells in grid.rows]
+    )
+
+
+def _texts(cell: Compared | None) -> list[Cell | str]:
+    if cell is None:
+        return [NO_VALUE] * 3
+    return [Cell(percent(cell.value), interval(cell.limits)), percent(cell.published), signed(cell.difference)]
+
+
+def _cells(grids: Iterable[Grid]) -> list[Compared]:
+    return [cell for grid in grids for _, cells in grid.rows for cell in cells if cell]
+
+
+def _sources(sources: Iterable[Source]) -> list[str]:
+    return [f"Published, {source}." for source in dict.fromkeys(sources)]
+
+
+def _tidy(grids: Iterable[Grid]) -> str:
+    columns = ["dataset", "model", "method", "metric", "value", "low", "high", "images", "published", "difference"]
+    about = ["source", "found", "hand", "note"]
+    rows = []
+    for cell in _cells(grids):
+        ours = [*map(rounded, (cell.value, *cell.limits)), cell.images]
+        printed = [rounded(cell.published), rounded(cell.difference), *(getattr(cell.source, key, "") for key in about)]
+        rows.append([cell.dataset, cell.model, cell.method, cell.metric, *ours, *printed])
+    return to_csv([*columns, *about], rows)
 
 
 def measured_otherwise(published: Sequence[Published]) -> Table:
     """Numbers in print that stand in no cell."""
-    rows: dict[tuple, dict[str, float]] = {}
+    rows: dict[tuple[Source, str], dict[str, float]] = {}
     for one in published:
         rows.setdefault((one.source, one.method), {})[one.metric] = one.value
-    metrics = [metric for metric in METRICS if any(metric in values for values in rows.values())]
+    metrics = [metric for metric in CATALOGUE if any(metric in values for values in rows.values())]
     panel = Panel(
         "",
-        ["Method, dataset, model", *(METRICS[metric] for metric in metrics)],
+        ["Method, dataset, model", *_titles(metrics)],
         [
             [
                 Cell(title(method), f"{source.dataset}, {source.model}"),
-                *(percent(values.get(metric, np.nan)) for metric in metrics),
+                *(percent(values.get(metric, math.nan)) for metric in metrics),
             ]
             for (source, method), values in rows.items()
         ],
     )
-    return Table("In print, measured otherwise", [panel], _sources(published))
-
-
-def _add(
-    panels: list[Panel],
-    cells: list[Measured],
-    heading: str,
-    corner: str,
-    columns: Sequence[str],
-    rows: Iterable[tuple[str, list[Measured]]],
-) -> None:
-    """A panel with three columns for each of ``columns``; rows without any number are left out, and so are columns."""
-    rows = [(name, found) for name, found in rows if any(map(_known, found))]
-    kept = [index for index in range(len(columns)) if any(_known(found[index]) for _, found in rows)]
-    if not rows:
-        return
-    head = [corner]
-    for index in kept:
-        head += [columns[index], "published", "difference"]
-    panels.append(Panel(heading, head, [[name, *(c for i in kept for c in found[i].cells())] for name, found in rows]))
-    cells += [found[index] for _, found in rows for index in kept if _known(found[index])]
-
-
-def _known(cell: Measured) -> bool:
-    return cell.summary is not None or cell.published is not None
-
-
-def _table(heading: str, panels: list[Panel], cells: list[Measured]) -> Built:
-    groups = by_run({id(cell.summary): cell.summary for cell in cells if cell.summary}.values())
-    below = [f"{dataset}, {model}: {note}" for (dataset, model), group in groups.items() for note in notes(group, MAIN)]
-    below += _sources([cell.published for cell in cells if cell.published])
-    return Table(heading, panels, below), cells
-
-
-def _sources(published: Iterable[Published]) -> list[str]:
-    return [f"Published, {source}." for source in dict.fromkeys(one.source for one in published)]
-
-
-def _tidy(cells: list[Measured]) -> pd.DataFrame:
-    def about(cell: Measured, field: str) -> str:
-        return getattr(cell.published.source, field) if cell.published else ""
-
-    def number(value: float) -> float:
-        return round(100 * float(value), 2)
-
-    return pd.DataFrame(
-        {"dataset": cell.dataset, "model": cell.model, "method": cell.method, "metric": cell.metric}
-        | {"value": number(cell.value), "low": number(cell.limits[0]), "high": number(cell.limits[1])}
-        | {"images": len(cell.summary.samples) if cell.summary else 0}
-        | {"published": number(cell.in_print), "difference": number(cell.value - cell.in_print)}
-        | {field: about(cell, field) for field in ("source", "found", "hand", "note")}
-        for cell in cells
-    )
+    return Table("In print, measured otherwise", [panel], _sources(one.source for one in published))
 
 
 def page(tables: Sequence[Table]) -> str:

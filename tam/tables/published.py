@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from tam.errors import SchemaError
-from tam.tables.summary import METRICS
+from tam.metrics.catalogue import CATALOGUE
 
 REQUIRED = {"dataset", "model", "source", "found", "hand", "values"}
 OPTIONAL = {"note", "comparable"}
@@ -66,19 +66,23 @@ def read_published(path: Path) -> list[Published]:
 
 
 def _read(entry: object, where: str) -> list[Published]:
-    keys = set(entry) if isinstance(entry, dict) else set()
-    if not keys >= REQUIRED or not keys <= REQUIRED | OPTIONAL:
-        raise SchemaError(
-            "keys of a published number", where=where, got=sorted(map(str, keys)), expected=sorted(REQUIRED)
-        )
-    if entry["hand"] not in ("first", "second"):
-        raise SchemaError("hand of a published number", where=where, got=entry["hand"], expected="first or second")
-    source = Source(**{key: value for key, value in entry.items() if key != "values"})
-    found = []
-    for method, values in entry["values"].items():
-        for metric, value in values.items():
-            if metric not in METRICS:
-                raise SchemaError("unknown metric", where=where, got=metric, expected=", ".join(METRICS))
+    if not isinstance(entry, dict) or not REQUIRED <= set(entry) <= REQUIRED | OPTIONAL:
+        got = sorted(map(str, entry)) if isinstance(entry, dict) else entry
+        raise SchemaError("keys of a published number", where=where, got=got, expected=sorted(REQUIRED))
+    values, about = entry["values"], {key: value for key, value in entry.items() if key != "values"}
+    for key, value in about.items():
+        kind = bool if key == "comparable" else str
+        if not isinstance(value, kind):
+            raise SchemaError(f"{key} of a published number", where=where, got=repr(value), expected=kind.__name__)
+    if about["hand"] not in ("first", "second"):
+        raise SchemaError("hand of a published number", where=where, got=about["hand"], expected="first or second")
+    if not isinstance(values, dict) or not all(isinstance(by_metric, dict) for by_metric in values.values()):
+        raise SchemaError("values of a published number", where=where, got=values, expected="method: {metric: value}")
+    found, source = [], Source(**about)
+    for method, by_metric in values.items():
+        for metric, value in by_metric.items():
+            if metric not in CATALOGUE:
+                raise SchemaError("unknown metric", where=where, got=metric, expected=", ".join(CATALOGUE))
             if not isinstance(value, int | float) or not 0 <= value <= 100:
                 raise SchemaError("not a percentage", where=where, got=value, expected="0..100")
             found.append(Published(source, str(method), metric, value / 100))

@@ -21,11 +21,12 @@ from torch.utils._pytree import tree_iter
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from tam.cache import write_generations
-from tam.families import FAMILIES
-from tam.generation.kept import select
+from tam.generation.kept import generation_of
 from tam.manifest import Sample
 from tam.media import Media
-from tam.model.decoding import answer_batch, collate
+from tam.model.collate import collate
+from tam.model.decoding import answer_batch
+from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared, prepare
 from tests import tiny
 from tests.bench import result
@@ -79,7 +80,7 @@ class Peak(TorchDispatchMode):
         self.live -= size
 
 
-def model_and_batch(batch: int) -> tuple[Qwen2VLForConditionalGeneration, object, list[Prepared]]:
+def model_and_batch(batch: int) -> tuple[Loaded, list[Prepared]]:
     """Random weights of the 2B's widths, and a picture that fills the grid."""
     small = tiny.model().config
     text = small.text_config.to_dict() | {
@@ -101,37 +102,38 @@ def model_and_batch(batch: int) -> tuple[Qwen2VLForConditionalGeneration, object
     processor.image_processor.size.longest_edge = ROWS * COLUMNS * 28 * 28
     pixels = np.random.default_rng(0).integers(0, 255, (ROWS * 28, COLUMNS * 28, 3), dtype=np.uint8)
     media = Media(False, (Image.fromarray(pixels),), (0,))
-    return model, processor, [prepare(FAMILIES["qwen2_vl"], config, processor, media, WORDS)] * batch
+    loaded = Loaded.of(model, processor)
+    return loaded, [prepare(loaded.prompter, media, WORDS)] * batch
 
 
-def plain(model, processor, batch: list[Prepared]) -> None:
-    model.generate(**collate(batch, 0), max_new_tokens=ANSWER)
+def plain(loaded: Loaded, batch: list[Prepared]) -> None:
+    loaded.model.generate(**collate(batch, 0), max_new_tokens=ANSWER)
 
 
-def ours(model, processor, batch: list[Prepared]) -> None:
-    for prepared, answer in zip(batch, answer_batch(model, processor, batch, ANSWER), strict=True):
-        select(model, processor, Sample("a", ["a"], WORDS), prepared, answer)
+def ours(loaded: Loaded, batch: list[Prepared]) -> None:
+    for prepared, answer in zip(batch, answer_batch(loaded, batch, ANSWER), strict=True):
+        generation_of(loaded, Sample("a", ["a"], WORDS), prepared, answer)
 
 
-def published(model, processor, batch: list[Prepared]) -> None:
-    made = model.generate(
+def published(loaded: Loaded, batch: list[Prepared]) -> None:
+    made = loaded.model.generate(
         **collate(batch, 0), max_new_tokens=ANSWER, output_hidden_states=True, return_dict_in_generate=True
     )
-    [model.lm_head(states[-1]) for states in made.hidden_states]
+    [loaded.head(states[-1]) for states in made.hidden_states]
 
 
 def memory() -> list[dict]:
     rows = []
     for batch in (1, 2):
-        model, *asked = model_and_batch(batch)
+        loaded, asked = model_and_batch(batch)
         base = None
         for way in (plain, ours, published):
-            with torch.inference_mode(), Peak([*model.parameters(), *model.buffers()]) as peak:
-                way(model, *asked)
+            with torch.inference_mode(), Peak([*loaded.model.parameters(), *loaded.model.buffers()]) as peak:
+                way(loaded, asked)
             base = base or peak.most
             rows.append({"batch": batch, "way": way.__name__, "peak, MB": peak.most / MB})
             rows[-1]["over plain, MB"] = (peak.most - base) / MB
-            rows[-1]["final states of a sample, MB"] = (len(asked[1][0].tokens) + ANSWER) * 1536 * 4 / MB
+            rows[-1]["final states of a sample, MB"] = (len(asked[0].tokens) + ANSWER) * 1536 * 4 / MB
     return rows
 
 

@@ -9,7 +9,6 @@ embedded model and its emoji scenes. Needs torch, transformers, h5py, numpy, pil
 """
 
 import argparse
-import copy
 import statistics
 import tempfile
 import time
@@ -28,17 +27,19 @@ from tam.cache import write_generations
 from tam.datasets import coco
 from tam.datasets.emoji import scenes
 from tam.embedded import CHECKPOINT
-from tam.families import family_of
-from tam.generation.kept import in_words, select_numbers
+from tam.generation.kept import in_words, keep
+from tam.generation.task import GenerationTask
 from tam.manifest import Sample, read
 from tam.model.checkpoint import load
-from tam.model.decoding import answer_batch, collate, padding_of
+from tam.model.collate import collate
+from tam.model.decoding import answer_batch
+from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
-from tam.shard.background import behind
-from tam.shard.batches import Work
+from tam.shard.background import in_background
+from tam.shard.batches import batches
 from tam.shard.journal import Journal
-from tam.shard.memory import MOST, ON_CPU, Room
-from tam.shard.prefetch import Preparing, prepared, workers_for
+from tam.shard.memory import MOST, ON_CPU, Budget
+from tam.shard.prefetch import prefetched, workers_for
 from tests import tiny
 from tests.bench import result
 
@@ -57,8 +58,7 @@ class Bench:
     """
 
     name: str
-    model: object
-    processor: object
+    loaded: Loaded
     folder: Path
     samples: dict[int, Sample]
     plainly: int
@@ -66,15 +66,17 @@ class Bench:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        return self.loaded.device
 
-    def work(self, length: int) -> Work:
-        return Work(self.model, self.processor, family_of(self.model.config), self.folder, length)
+    @property
+    def model(self):
+        return self.loaded.model
+
+    def task(self, length: int) -> GenerationTask:
+        return GenerationTask(self.loaded, self.samples, self.folder, length)
 
     def ready(self, count: int) -> list[Prepared]:
-        family = family_of(self.model.config)
-        preparing = Preparing(self.samples, self.folder, family, self.model.config, self.processor)
-        return [made for _, made in prepared(preparing, list(self.samples)[:count], 0, False)]
+        return [made for _, made in prefetched(self.task(1).prepare, list(self.samples)[:count], 0, False)]
 
     def seconds(self, work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
         self.wait()
@@ -157,9 +159,10 @@ def benches(device: torch.device, folder: Path, samples: int) -> Iterator[Bench]
     if device.type == "cpu":
         scenes.write(folder, n=min(samples, 64))
         coco.write(folder, folder / "manifest.jsonl", prompt=coco.PROMPT)
-        model, processor, _ = load(str(CHECKPOINT), device="cpu")
+        loaded = load(str(CHECKPOINT), device="cpu")
+        _never_ending(loaded.model)
         shown = dict(enumerate(read(folder / "manifest.jsonl")))
-        yield Bench("embedded", _endless(model), processor, folder, shown, len(shown) // 4, ON_CPU)
+        yield Bench("embedded", loaded, folder, shown, len(shown) // 4, ON_CPU)
         return
     random = np.random.default_rng(0)
     for index in range(32):
@@ -170,14 +173,14 @@ def benches(device: torch.device, folder: Path, samples: int) -> Iterator[Bench]
         torch.manual_seed(0)
         with device:
             model = transformers.AutoModelForImageTextToText.from_config(config(), dtype=torch.bfloat16).eval()
-        yield Bench(name, _endless(model), processor(), folder, shown, 6, batch)
+        _never_ending(model)
+        yield Bench(name, Loaded.of(model, processor()), folder, shown, 6, batch)
         del model
         torch.cuda.empty_cache()
 
 
-def _endless(model):
+def _never_ending(model) -> None:
     model.generation_config.update(eos_token_id=None, pad_token_id=0, do_sample=False, max_new_tokens=None)
-    return model
 
 
 # ---- the two ways
@@ -196,20 +199,20 @@ def plain(bench: Bench, length: int) -> None:
 
 def ours(bench: Bench, length: int, size: int | None = None) -> None:
     """From picture files to written parts, as the stage does it."""
-    work, words = bench.work(length), copy.deepcopy(bench.processor.tokenizer)
+    task, budget, device = bench.task(length), Budget(bench.device, size), bench.device
     with tempfile.TemporaryDirectory() as folder:
 
         def keep(batch: dict) -> None:
-            made = work.in_words(words, batch)
+            made = task.finish(batch)
             failed = [one.status for one in made.values() if one.failed]
             if failed:
                 raise RuntimeError(failed[0])
             write_generations(Path(folder, f"{min(made)}.h5"), made, {}, "")
             journal.remove(batch)
 
-        journal = Journal(Path(folder))
-        with behind(keep) as keep_behind:
-            for batch in work.batches(bench.samples, set(), Room(bench.device, size), workers_for(bench.device)):
+        journal, gpu = Journal(Path(folder), task.pack, task.unpack), device.type == "cuda"
+        with in_background(keep) as keep_behind:
+            for batch in batches(task, bench.samples, bench.folder, set(), budget, workers_for(device), gpu):
                 journal.write(batch)
                 keep_behind(batch)
 
@@ -223,21 +226,23 @@ def parts(bench: Bench, length: int) -> dict[str, float]:
     found, ready = {}, bench.ready(count)
     found["processing"] = bench.seconds(lambda: bench.ready(count))
     found["copy"] = bench.seconds(lambda: [[v.to(bench.device) for v in one.inputs.values()] for one in ready])
-    one = bench.seconds(lambda: answer_batch(bench.model, bench.processor, ready, 1))
+    one = bench.seconds(lambda: answer_batch(bench.loaded, ready, 1))
     answers = []
-    whole = bench.seconds(lambda: answers.extend(answer_batch(bench.model, bench.processor, ready, length)))
+    whole = bench.seconds(lambda: answers.extend(answer_batch(bench.loaded, ready, length)))
     found |= {"prefill": one - found["copy"], "decode": whole - one}
     asked, kept = list(bench.samples.values()), []
 
     def columns() -> None:
-        kept.extend(select_numbers(bench.model, *each) for each in zip(asked, ready, answers, strict=False))
+        kept.extend(keep(bench.loaded, *each) for each in zip(asked, ready, answers, strict=False))
 
     found["columns"] = bench.seconds(columns)
     with tempfile.TemporaryDirectory() as folder:
-        found["journal"] = bench.seconds(lambda: Journal(Path(folder)).write(dict(enumerate(kept))))
+        task = bench.task(length)
+        journal = Journal(Path(folder), task.pack, task.unpack)
+        found["journal"] = bench.seconds(lambda: journal.write(dict(enumerate(kept))))
 
         def write() -> None:
-            made = [in_words(bench.processor.tokenizer, np.zeros(0, int), each) for each in kept]
+            made = [in_words(bench.loaded.tokenizer, np.zeros(0, int), each) for each in kept]
             write_generations(Path(folder, "0.h5"), dict(enumerate(made)), {}, "")
 
         found["write"] = bench.seconds(write)
@@ -249,14 +254,14 @@ def memory_over_plain(bench: Bench, length: int) -> float:
     ready, peaks = bench.ready(bench.batch), []
 
     def plainly() -> None:
-        inputs = {name: v.to(bench.device) for name, v in collate(ready, padding_of(bench.processor)).items()}
+        inputs = {name: v.to(bench.device) for name, v in collate(ready, bench.loaded.padding).items()}
         with torch.inference_mode():
             bench.model.generate(**inputs, max_new_tokens=length)
 
     def selecting() -> None:
-        answers = answer_batch(bench.model, bench.processor, ready, length)
+        answers = answer_batch(bench.loaded, ready, length)
         for each in zip(bench.samples.values(), ready, answers, strict=False):
-            select_numbers(bench.model, *each)
+            keep(bench.loaded, *each)
 
     for way in (plainly, selecting):
         torch.cuda.empty_cache()
@@ -298,7 +303,7 @@ def floor(bench: Bench, length: int, bandwidth: float, rate: float) -> float:
     (one,) = bench.ready(1)
     with torch.inference_mode(), FlopCounterMode(display=False) as counted:
         bench.model(**{name: value.to(bench.device) for name, value in one.inputs.items()}, logits_to_keep=1)
-    read = {weight for module in (bench.model.get_decoder(), bench.model.lm_head) for weight in module.parameters()}
+    read = {weight for module in (bench.loaded.decoder, bench.loaded.head) for weight in module.parameters()}
     unread = bench.model.get_input_embeddings().weight  # looked up, unless the head shares it
     weights = sum(weight.nbytes for weight in read if weight is not unread or unread is bench.model.lm_head.weight)
     return 1000 * (counted.get_total_flops() / rate + (length - 1) * weights / bandwidth / bench.batch)
@@ -306,7 +311,7 @@ def floor(bench: Bench, length: int, bandwidth: float, rate: float) -> float:
 
 def measure(bench: Bench, length: int, rounds: int, bandwidth: float, rate: float, clock) -> dict[str, object]:
     """One line of the table."""
-    plain(bench, 2), answer_batch(bench.model, bench.processor, bench.ready(2), 2)  # libraries into memory
+    plain(bench, 2), answer_batch(bench.loaded, bench.ready(2), 2)  # libraries into memory
     rates = {"plain": [], "ours": []}
     for _ in range(rounds):
         rates["plain"].append(bench.plainly / bench.seconds(lambda: plain(bench, length), clock))

@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 
 from tam import manifest
+from tam.cache import merge, read_generations, write_generations
 from tam.layout import Grid
 from tam.manifest import Sample
 from tam.shard.store import Store
+from tam.shard.task import Format
 
 COUNTS = (2_000, 5_000, 20_000)
 BATCH = 8
@@ -48,7 +50,13 @@ def write_cache(folder: Path, count: int) -> None:
     from tests.answers import generation  # here, so that the other stages are measured without what it imports
 
     grids = (Grid(0, (0,), 4, 4, (0, 0, 32, 32)),)
-    store = Store(folder / "generate/0-of-1.h5", "f", {"model": "none"})
+    run = {"model": "none"}
+    files = Format(
+        write=lambda path, rows: write_generations(path, rows, run, "f"),
+        statuses=lambda path: {one.row: one.status for one in read_generations(path)},
+        merge=lambda parts, path, rows: merge(parts, path, run, "f", rows),
+    )
+    store = Store(folder / "generate/0-of-1.h5", "f", files)
     for start in range(0, count, BATCH):
         rows = range(start, min(start + BATCH, count))
         store.add({row: generation(f"{row:012d}", PROMPT, ANSWERS[row % 2], grids, ((32, 32),), row) for row in rows})

@@ -115,13 +115,13 @@ def test_the_embedded_default_runs_through_slurm(lab, tmp_path):
     ended(start(tmp_path, DEFAULT), tmp_path)
     run = tmp_path / "results/emoji/tiny-qwen2-vl"
     assert len(list(run.glob("generate/*.h5"))) == 2
-    assert len(list(run.glob("metrics/*/*.parquet"))) == 14
+    assert len(list(run.glob("metrics/*.parquet"))) == 2
     for page in ("report/index.html", "tables/index.html"):
         assert (tmp_path / "results" / page).is_file()
     jobs = {job: comment for job, comment in queue().items() if job not in before}
     assert len([comment for comment in jobs.values() if "generate" in comment]) == 2
-    # 14 maps and their metrics, 4 in a job; then tables, overview, figures, render, page, 4 in a job
-    assert len(jobs) == 2 + 4 + 2, jobs
+    # maps and metrics of both shards in one job; then tables, overview, figures, render, page, 4 in a job
+    assert len(jobs) == 2 + 1 + 2, jobs
     for job, comment in jobs.items():
         told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
         assert ("TresPerJob=gres:gpu:1" in told) == ("generate" in comment), told

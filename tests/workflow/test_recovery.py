@@ -43,7 +43,7 @@ def owner(folder: Path) -> Owner:
 def undisturbed(tmp_path_factory) -> Path:
     """A folder with the dataset, its only shard and the maps."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    snakemake(folder, str(RUN / "maps/tam/0-of-1.h5"), config=LONG)
+    snakemake(folder, str(RUN / "maps/0-of-1.h5"), config=LONG)
     return folder
 
 
@@ -150,7 +150,7 @@ def test_a_lost_output_is_named_again_without_the_model(copy):
 
 def test_a_damaged_shard_is_set_aside_by_the_stage_that_meets_it_and_made_again_by_the_next_start(copy):
     """Both names of the file are damaged: it is one file."""
-    maps = RUN / "maps/tam/0-of-1.h5"
+    maps = RUN / "maps/0-of-1.h5"
     made = [content(copy / name) for name in (SHARD, maps)]
     with (copy / SHARD).open("r+b") as file:
         file.seek((copy / SHARD).stat().st_size // 2)
@@ -158,13 +158,13 @@ def test_a_damaged_shard_is_set_aside_by_the_stage_that_meets_it_and_made_again_
     (copy / maps).unlink()
     failed = snakemake(copy, "--", str(maps), config=LONG, check=False)
     assert failed.returncode == 1
-    assert "renamed to *.corrupt" in (copy / "logs/emoji/tiny/maps/tam/0-of-1.log").read_text()
+    assert "renamed to *.corrupt" in (copy / "logs/emoji/tiny/maps/0-of-1.log").read_text()
     snakemake(copy, "--", str(maps), config=LONG)
     assert [content(copy / name) for name in (SHARD, maps)] == made
     assert (copy / f"{SHARD}.corrupt").exists()
 
 
 def test_the_end_of_a_run_says_what_it_took(copy):
-    said = snakemake(copy, "--forcerun", "maps", "--", str(RUN / "maps/tam/0-of-1.h5"), config=LONG).stdout
+    said = snakemake(copy, "--forcerun", "maps", "--", str(RUN / "maps/0-of-1.h5"), config=LONG).stdout
     assert f"1 of 1 shards, {SCENES} of {SCENES} samples" in said
     assert re.search(r"generate: 1 jobs, \d+ s, the longest \d+ s, up to \d+ MB", said)

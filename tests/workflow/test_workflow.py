@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +28,7 @@ CONFIG = {
     "render": {"samples": [SAMPLE]},
 }
 RUN = Path("results/emoji/tiny")
+BEHIND_METRICS = {"tables": 1, "overview": 1, "figures": 1, "page": 1}
 
 
 def snakemake(folder: Path, *options: str, config: dict = CONFIG, check: bool = True) -> subprocess.CompletedProcess:
@@ -93,12 +93,6 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished, "-n").stdout
 
 
-def test_a_dry_run_says_how_long_it_took_last_time(finished, tmp_path):
-    said = snakemake(finished, "-n").stdout
-    assert re.search(r"It took, last time .*: .*generate 2 x \d+ s, maps 8 x \d+ s, metrics 8 x \d+ s", said)
-    assert "It took" not in snakemake(tmp_path, "-n").stdout
-
-
 def test_a_larger_batch_does_not_redo_finished_shards(finished):
     config = CONFIG | {"generate": {"max_new_tokens": 40, "batch_size": 3}}
     assert "Nothing to be done" in snakemake(finished, "-n", config=config).stdout
@@ -117,12 +111,9 @@ def test_texts_of_a_model_are_an_input_of_its_answers(finished, tmp_path):
 @pytest.mark.parametrize(
     ("lost", "redone"),
     [
-        (
-            "generate/0-of-2.h5",
-            {"generate": 1, "maps": 4, "metrics": 4, "tables": 1, "overview": 1, "render": 1, "figures": 1, "page": 1},
-        ),
-        ("maps/permuted/1-of-2.h5", {"maps": 1, "metrics": 1, "tables": 1, "overview": 1, "figures": 1, "page": 1}),
-        ("metrics/tam/0-of-2.parquet", {"metrics": 1, "tables": 1, "overview": 1, "figures": 1, "page": 1}),
+        ("generate/0-of-2.h5", {"generate": 1, "maps": 1, "metrics": 1, "render": 1, **BEHIND_METRICS}),
+        ("maps/1-of-2.h5", {"maps": 1, "metrics": 1, "render": 1, **BEHIND_METRICS}),
+        ("metrics/0-of-2.parquet", {"metrics": 1, **BEHIND_METRICS}),
         ("tables", {"tables": 1}),
         ("render", {"render": 1}),
         ("figures", {"figures": 1}),
@@ -141,7 +132,7 @@ def test_a_lost_output_redoes_only_what_depends_on_it(finished, tmp_path, lost, 
 def test_a_lost_shard_comes_back_value_for_value(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
-    names = [RUN / "generate/0-of-2.h5", RUN / "maps/tam/0-of-2.h5"]
+    names = [RUN / "generate/0-of-2.h5", RUN / "maps/0-of-2.h5"]
     before = [values(folder / name) for name in names]
     for name in names:
         (folder / name).unlink()
@@ -176,32 +167,6 @@ def test_a_killed_generation_goes_on_where_it_was(finished, tmp_path):
     assert values(out) == values(undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"shards": 0}, "shards"),
-        ({"metods": []}, "metods"),
-        ({"datasets": {"emoji": {"kind": "emoji", "seeds": 1}}}, "seeds"),
-        ({"datasets": {"../escape": {"kind": "emoji"}}}, "../escape"),
-        ({"datasets": {"d": {"kind": "nope"}}}, "nope"),
-        ({"datasets": {"d": {"kind": "grandf"}}}, "root"),
-        ({"datasets": {"d": {"kind": "coco", "root": "x", "hub": "a/b"}}}, "hub"),
-        ({"datasets": {"d": {"kind": "openpsg", "root": "x", "revision": "main"}}}, "revision"),
-        ({"datasets": {"d": {"kind": "csv", "root": "x", "ids": "y"}}}, "ids"),
-        ({"datasets": {"d": {"kind": "coco-original", "images": "x"}}}, "instances"),
-        ({"models": {"tiny": {}}}, "model"),
-        ({"methods": ["tam", "tma"]}, "tma"),
-        ({"methods": ["tam", "gaussian-4"]}, "gaussian-4"),
-        ({"tagging": "text"}, "tagging"),
-        ({"render": {"samples": [1]}}, "samples"),
-    ],
-)
-def test_a_wrong_config_is_refused_and_the_key_named(tmp_path, change, key):
-    done = snakemake(tmp_path, "-n", config=CONFIG | change, check=False)
-    assert done.returncode == 1
-    assert key in done.stdout
-
-
 def test_the_report_holds_tables_pictures_and_figures(finished):
     snakemake(finished, "--report", "report.zip")
     assert (finished / "report.zip").stat().st_size > 100_000
@@ -214,7 +179,7 @@ def test_a_broken_picture_costs_only_its_sample(finished, tmp_path):
     config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(scenes)}}, "methods": ["tam"]}
     snakemake(tmp_path, config=config)
     assert "failed" in (tmp_path / RUN / "tables/ablation.md").read_text()
-    scored = pd.concat(map(pd.read_parquet, (tmp_path / RUN / "metrics/tam").glob("*.parquet")))
+    scored = pd.concat(map(pd.read_parquet, (tmp_path / RUN / "metrics").glob("*.parquet")))
     assert scored[scored.status == "ok"]["sample"].nunique() == 5
 
 
@@ -222,7 +187,7 @@ def test_real_photos_and_masks_go_through(tmp_path):
     config = CONFIG | {"datasets": {"emoji": {"kind": "coco", "root": str(shared("data", "coco2014"))}}}
     snakemake(tmp_path, config=config | {"shards": 1, "methods": ["tam"], "render": {"samples": ["000000185250"]}})
     assert (tmp_path / RUN / "render/000000185250/sheet.png").is_file()
-    scored = pd.read_parquet(tmp_path / RUN / "metrics/tam/0-of-1.parquet")
+    scored = pd.read_parquet(tmp_path / RUN / "metrics/0-of-1.parquet")
     assert scored["sample"].nunique() == 5
 
 
@@ -232,7 +197,7 @@ def test_the_papers_grid_is_a_plan(tmp_path, name, runs):
     config = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
     planned = jobs(snakemake(tmp_path, "-n", "--quiet", "rules", config=config))
     assert planned["generate"] == runs * config["shards"]
-    assert planned["maps"] == runs * config["shards"] * len(config["methods"])
+    assert planned["maps"] == planned["metrics"] == runs * config["shards"]
     assert planned["nltk_data"] == 1
     assert "render" not in planned  # no sample is named, and none is drawn
 
@@ -258,7 +223,7 @@ def test_one_run_over_datasets_of_all_layouts_and_the_data_of_nltk(tmp_path):
     config = CONFIG | {"datasets": datasets, "shards": 1, "methods": ["tam"], "render": {}}
     tables = [f"results/{name}/tiny/tables" for name in datasets]
     snakemake(tmp_path, *tables, config=config | {"nltk_data": str(data / "nltk_data")})
-    scored = {name: pd.read_parquet(tmp_path / f"results/{name}/tiny/metrics/tam/0-of-1.parquet") for name in datasets}
+    scored = {name: pd.read_parquet(tmp_path / f"results/{name}/tiny/metrics/0-of-1.parquet") for name in datasets}
     counts = {name: table["sample"].nunique() for name, table in scored.items()}
     assert counts == {"grandf": 2, "openpsg": 1, "original": 2, "mine": 2}
     assert (scored["original"].query("metric == 'meteor'").status == "ok").all()

@@ -1,4 +1,4 @@
-# INPUT  answers, maps and metrics of all methods
+# INPUT  answers, maps and metrics
 # OUTPUT figures/: methods side by side, tokens, their correlation, distributions of scores, the lowest-scoring samples,
 #        a video and several pictures where the dataset has them; comparison/: the models of a dataset side by side
 
@@ -7,8 +7,8 @@ rule figures:
     input:
         manifest="data/{dataset}/manifest.jsonl",
         generation=every("generate/{shard}.h5"),
-        maps=every("maps/{method}/{shard}.h5", method=config["methods"]),
-        metrics=every("metrics/{method}/{shard}.parquet", method=config["methods"]),
+        maps=every("maps/{shard}.h5"),
+        metrics=every("metrics/{shard}.parquet"),
     output:
         report(
             directory("results/{dataset}/{model}/figures"),
@@ -23,26 +23,22 @@ rule figures:
         "benchmarks/{dataset}/{model}/figures.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
-        run=run_folder,
+        files=files("generation", "maps", "metrics"),
+        methods=METHODS,
     shell:
-        "python -m tam figures --run {params.run:q} --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+        "python -m tam figures {params.files:q} --manifest {input.manifest:q} {params.methods:q} --out {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule comparison:
     input:
         manifest="data/{dataset}/manifest.jsonl",
         generation=expand(every("generate/{shard}.h5"), model=config["models"], allow_missing=True),
-        maps=expand(
-            every("maps/{method}/{shard}.h5", method=config["methods"]),
-            model=config["models"],
-            allow_missing=True,
-        ),
-        metrics=expand(
-            every("metrics/{method}/{shard}.parquet", method=config["methods"]),
-            model=config["models"],
-            allow_missing=True,
-        ),
+        maps=expand(every("maps/{shard}.h5"), model=config["models"], allow_missing=True),
+        metrics=expand(every("metrics/{shard}.parquet"), model=config["models"], allow_missing=True),
     output:
         report(
             directory("results/{dataset}/comparison"),
@@ -57,7 +53,9 @@ rule comparison:
         "benchmarks/{dataset}/comparison.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
-        runs=lambda wildcards: [f"--run=results/{wildcards.dataset}/{model}" for model in config["models"]],
+        files=files("generation", "maps", "metrics"),
     shell:
-        "python -m tam compare {params.runs:q} --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+        "python -m tam compare {params.files:q} --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"

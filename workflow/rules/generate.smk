@@ -15,6 +15,7 @@ rule generate:
     conda:
         "../../envs/tam.yaml"
     resources:
+        **queue("gpu_partition"),
         mem_mb=4000,
         batch_size=config["generate"]["batch_size"],  # no param: it must not redo finished shards
     params:

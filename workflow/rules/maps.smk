@@ -1,22 +1,26 @@
-# INPUT  generate/{shard}.h5
-# OUTPUT maps/{method}/{shard}.h5: the map of every token
+# INPUT  generate/{shard}.h5, files of methods of one's own
+# OUTPUT maps/{shard}.h5: the map of every token by every method
 
 
 rule maps:
     input:
-        "results/{dataset}/{model}/generate/{shard}.h5",
+        generation="results/{dataset}/{model}/generate/{shard}.h5",
+        methods=method_files(config),
     output:
-        "results/{dataset}/{model}/maps/{method}/{shard}.h5",
+        "results/{dataset}/{model}/maps/{shard}.h5",
     log:
-        "logs/{dataset}/{model}/maps/{method}/{shard}.log",
+        "logs/{dataset}/{model}/maps/{shard}.log",
     benchmark:
-        "benchmarks/{dataset}/{model}/maps/{method}/{shard}.tsv"
+        "benchmarks/{dataset}/{model}/maps/{shard}.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
+        methods=[f"--method={name}" for name in config["methods"]],
         protocol=config["protocol"],
         exact=["--exact"] if config["exact"] else [],
         eci_cap=[] if config["eci_cap"] is None else [f"--eci-cap={config['eci_cap']}"],
     shell:
-        "python -m tam maps --generation {input:q} --method {wildcards.method:q} --protocol {params.protocol:q}"
+        "python -m tam maps --generation {input.generation:q} {params.methods:q} --protocol {params.protocol:q}"
         " {params.exact:q} {params.eci_cap:q} --out {output:q} > {log:q} 2>&1"

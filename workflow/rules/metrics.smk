@@ -1,21 +1,23 @@
-# INPUT  maps/{method}/{shard}.h5, the answers they explain, the manifest with masks and captions
-# OUTPUT metrics/{method}/{shard}.parquet: one row a value
+# INPUT  maps/{shard}.h5, the answers they explain, the manifest with masks and captions
+# OUTPUT metrics/{shard}.parquet: one row a value
 
 
 rule metrics:
     input:
         manifest="data/{dataset}/manifest.jsonl",
         generation="results/{dataset}/{model}/generate/{shard}.h5",
-        maps="results/{dataset}/{model}/maps/{method}/{shard}.h5",
+        maps="results/{dataset}/{model}/maps/{shard}.h5",
         nltk_data=ancient(NLTK_DATA) if NLTK_DATA else [],
     output:
-        "results/{dataset}/{model}/metrics/{method}/{shard}.parquet",
+        "results/{dataset}/{model}/metrics/{shard}.parquet",
     log:
-        "logs/{dataset}/{model}/metrics/{method}/{shard}.log",
+        "logs/{dataset}/{model}/metrics/{shard}.log",
     benchmark:
-        "benchmarks/{dataset}/{model}/metrics/{method}/{shard}.tsv"
+        "benchmarks/{dataset}/{model}/metrics/{shard}.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
         protocol=config["protocol"],
         tagging=["--sentences"] if config["tagging"] == "sentence" else [],

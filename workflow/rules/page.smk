@@ -1,13 +1,13 @@
-# INPUT  manifests, answers, maps and metrics of all datasets, models and methods
+# INPUT  manifests, answers, maps and metrics of all datasets and models
 # OUTPUT results/report/index.html: a page to explore them in a browser, from disk
 
 
 rule page:
     input:
-        manifests=every_run("data/{dataset}/manifest.jsonl"),
+        manifest=expand("data/{dataset}/manifest.jsonl", dataset=config["datasets"]),
         generation=every_run(every("generate/{shard}.h5")),
-        maps=every_run(every("maps/{method}/{shard}.h5", method=config["methods"])),
-        metrics=every_run(every("metrics/{method}/{shard}.parquet", method=config["methods"])),
+        maps=every_run(every("maps/{shard}.h5")),
+        metrics=every_run(every("metrics/{shard}.parquet")),
     output:
         directory("results/report"),
     log:
@@ -16,13 +16,12 @@ rule page:
         "benchmarks/page.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
-        runs=[
-            option
-            for dataset in config["datasets"]
-            for model in config["models"]
-            for option in (f"--run=results/{dataset}/{model}", f"--manifest=data/{dataset}/manifest.jsonl")
-        ],
+        files=files("manifest", "generation", "maps", "metrics"),
+        methods=METHODS,
         samples=config["page"]["samples"],
     shell:
-        "python -m tam page {params.runs:q} --samples {params.samples:q} --out {output:q} > {log:q} 2>&1"
+        "python -m tam page {params.files:q} {params.methods:q} --samples {params.samples:q} --out {output:q}"
+        " > {log:q} 2>&1"

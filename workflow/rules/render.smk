@@ -6,7 +6,7 @@ rule render:
     input:
         manifest="data/{dataset}/manifest.jsonl",
         generation=every("generate/{shard}.h5"),
-        maps=every("maps/{method}/{shard}.h5", method=config["render"]["method"]),
+        maps=every("maps/{shard}.h5"),
     output:
         report(
             directory("results/{dataset}/{model}/render"),
@@ -21,12 +21,14 @@ rule render:
         "benchmarks/{dataset}/{model}/render.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
-        generation=lambda wildcards, input: [f"--generation={path}" for path in input.generation],
-        maps=lambda wildcards, input: [f"--maps={path}" for path in input.maps],
-        samples=lambda wildcards: [f"--sample={name}" for name in config["render"]["samples"]],
+        files=files("generation", "maps"),
+        method=in_files(config["render"]["method"]),
+        samples=[f"--sample={name}" for name in config["render"]["samples"]],
         colormap=config["render"]["colormap"],
         outline=["--outline"] if config["render"]["outline"] else [],
     shell:
-        "python -m tam render {params.generation:q} {params.maps:q} --manifest {input.manifest:q}"
+        "python -m tam render {params.files:q} --manifest {input.manifest:q} --method {params.method:q}"
         " {params.samples:q} --colormap {params.colormap:q} {params.outline:q} --out {output:q} > {log:q} 2>&1"

@@ -1,10 +1,10 @@
-# INPUT  metrics/{method}/{shard}.parquet of all methods and shards
+# INPUT  metrics/{shard}.parquet of all shards
 # OUTPUT tables/: the ablation table of the paper as CSV, Markdown and LaTeX
 
 
 rule tables:
     input:
-        every("metrics/{method}/{shard}.parquet", method=config["methods"]),
+        metrics=every("metrics/{shard}.parquet"),
     output:
         report(
             directory("results/{dataset}/{model}/tables"),
@@ -19,10 +19,13 @@ rule tables:
         "benchmarks/{dataset}/{model}/tables.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
-        metrics=subpath(input[0], ancestor=2),
+        files=files("metrics"),
+        methods=METHODS,
     shell:
-        "python -m tam tables --metrics {params.metrics:q} --out {output:q} > {log:q} 2>&1"
+        "python -m tam tables {params.files:q} {params.methods:q} --out {output:q} > {log:q} 2>&1"
 
 
 # INPUT  metrics of all runs, published numbers
@@ -31,7 +34,7 @@ rule tables:
 
 rule overview:
     input:
-        metrics=every_run(every("metrics/{method}/{shard}.parquet", method=config["methods"])),
+        metrics=every_run(every("metrics/{shard}.parquet")),
         published=f"{workflow.basedir}/config/published.yaml",
     output:
         report(
@@ -47,7 +50,11 @@ rule overview:
         "benchmarks/overview.tsv"
     conda:
         "../../envs/tam.yaml"
+    resources:
+        **queue(),
     params:
-        runs=every_run(["--run=results/{dataset}/{model}"]),
+        files=files("metrics"),
+        methods=METHODS,
     shell:
-        "python -m tam overview {params.runs:q} --published {input.published:q} --out {output:q} > {log:q} 2>&1"
+        "python -m tam overview {params.files:q} {params.methods:q} --published {input.published:q} --out {output:q}"
+        " > {log:q} 2>&1"

@@ -53,7 +53,7 @@ class Scene:
     def groups(self) -> list[tuple[str, int]]:
         """(category, how many), the category with the largest area first."""
         areas = np.bincount(self.objects.ravel(), minlength=len(self.names) + 1)[1:]
-        total = Counter()
+        total: Counter[str] = Counter()
         for name, area in zip(self.names, areas, strict=True):
             total[name] += int(area)
         return [(name, self.names.count(name)) for name, _ in total.most_common()]
@@ -288,7 +288,9 @@ def write(folder: Path, n: int = 48, seed: int = 0) -> None:
 
 
 def _fill(folder: Path, n: int, seed: int) -> None:
-    images, instances, sentences = [], [], []
+    images: list[dict[str, object]] = []
+    instances: list[dict[str, object]] = []
+    sentences: list[dict[str, object]] = []
     for index in tqdm(range(n), desc="emoji scenes", unit="scene"):
         made, number = scene(seed, index), index + 1
         cv2.imwrite(
@@ -344,7 +346,7 @@ def _fill(folder: Path, n: int, seed: int) -> None:
         (folder / "annotations" / name).write_text(json.dumps(content), encoding="utf-8")
 
 
-def run_lengths(mask: np.ndarray) -> dict:
+def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
     """COCO's uncompressed run lengths of a mask: column by column, beginning with the zeros."""
     flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
     turns = np.flatnonzero(flat[1:] != flat[:-1])

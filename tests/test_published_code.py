@@ -1,4 +1,4 @@
-from dataclasses import replace
+"""``published_code.py`` behaves as the published code does, and what that gave comes out of ours to the bit."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,12 @@ import pytest
 from tam.errors import InputError
 from tam.methods.core import token_activation_maps
 from tam.methods.plan import plan
-from tam.protocol import FIXED, REFERENCE
+from tam.protocol import REFERENCE
 from tests.published_code import PublishedCode, find_spans, locate
 from tests.shared import shared
+from tests.test_plan import END, LENGTH, LINE, NAME, PAD, START, TOKENS, TURN
+
+IDS = {"img_id": [START, END], "prompt_id": [END, [TURN, NAME]], "answer_id": [[TURN, NAME, LINE], -1]}
 
 # ---- where the parts are
 
@@ -29,79 +32,26 @@ def test_an_id_is_found_first_and_a_sequence_last(marker, last, position):
     assert locate([6, 7, 8, 6, 7, 8], marker, last=last) == position
 
 
-# <vision> v v </vision> two words, end of turn, assistant, newline | answer
-START, END, PAD, TURN, NAME, LINE = 90, 91, 92, 93, 94, 95
-TOKENS = [1, START, PAD, PAD, END, 10, 11, TURN, NAME, LINE, 20, 21, TURN]
-LENGTH = 10
-IDS = {"img_id": [START, END], "prompt_id": [END, [TURN, NAME]], "answer_id": [[TURN, NAME, LINE], -1]}
-
-
-@pytest.mark.parametrize("protocol", [FIXED, REFERENCE], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("image", [[START, END], [PAD]])
-def test_spans_lie_between_the_markers(protocol, image):
-    spans = find_spans(TOKENS, IDS | {"img_id": image}, LENGTH, protocol)
+def test_spans_lie_between_the_markers(strict, image):
+    spans = find_spans(TOKENS, IDS | {"img_id": image}, LENGTH, strict=strict)
     assert np.arange(13)[spans.vision].tolist() == [2, 3]
     assert TOKENS[spans.prompt] == [10, 11]
     assert TOKENS[spans.answer] == [20, 21, TURN]
 
 
-def test_a_marker_in_the_answer_moves_the_spans_only_with_the_quirk():
+def test_a_marker_in_the_answer_moves_the_published_spans():
     tokens = [*TOKENS[:LENGTH], 20, TURN, NAME, LINE, 21]
-    assert tokens[find_spans(tokens, IDS, LENGTH, FIXED).answer] == [20, TURN, NAME, LINE, 21]
-    quirk = replace(FIXED, markers_searched_in_answer=True)
-    assert tokens[find_spans(tokens, IDS, LENGTH, quirk).answer] == [21]
+    assert tokens[find_spans(tokens, IDS, LENGTH, strict=True).answer] == [20, TURN, NAME, LINE, 21]
+    assert tokens[find_spans(tokens, IDS, LENGTH).answer] == [21]
 
 
-def test_a_missing_marker_is_an_error_unless_the_quirk_is_asked_for():
+def test_the_published_code_goes_on_without_a_marker():
     missing = IDS | {"prompt_id": [[5, 5], [TURN, NAME]]}
     with pytest.raises(InputError, match=r"no such marker in the prompt; got prompt_id \[5, 5\]"):
-        find_spans(TOKENS, missing, LENGTH, FIXED)
-    quirk = replace(FIXED, missing_markers_ignored=True)
-    assert find_spans(TOKENS, missing, LENGTH, quirk).prompt == slice(0, 7)
-
-
-# ---- which class
-
-
-def _plan(protocol, prompt=("x", "y"), answer=("p", "q", "r")):
-    return plan(TOKENS, [5, 6], LENGTH, prompt, answer, 77, protocol)
-
-
-def test_the_fixed_plan_asks_each_token_for_itself():
-    assert _plan(FIXED).classes == [10, 11, 20, 21, TURN]
-    assert _plan(FIXED).rows == [5, 6, 9, 10, 11]
-    assert _plan(FIXED).pieces == [10, 11, 20, 21, TURN]
-    assert _plan(FIXED).prompt_count == 2
-
-
-@pytest.mark.parametrize(
-    ("quirk", "classes"),
-    [
-        ("first_answer_class_is_last_prompt_token", [10, 11, LINE, 21, TURN]),
-        ("first_prompt_class_is_argmax", [77, 11, 20, 21, TURN]),
-    ],
-)
-def test_quirks_of_classes(quirk, classes):
-    assert _plan(replace(FIXED, **{quirk: True})).classes == classes
-
-
-def test_retokenised_pieces_change_what_is_said_and_how_many_maps_the_prompt_has():
-    quirk = replace(FIXED, retokenised_pieces=True)
-    assert _plan(quirk).pieces == ["x", "y", "p", "q", "r"]
-    fewer, more = _plan(quirk, ("xy",)), _plan(quirk, ("x", "y", "z"))
-    assert (fewer.prompt_count, fewer.classes) == (1, [10, 20, 21, TURN])
-    assert (more.prompt_count, more.classes) == (3, [10, 11, TURN, 20, 21, TURN])  # runs on into the template
-    with pytest.raises(InputError, match="more pieces than tokens"):
-        _plan(quirk, "abcdefghijk")
-
-
-def test_without_words_only_the_answer_is_explained():
-    found = plan(TOKENS, [], LENGTH, [], ["p", "q", "r"], 77, REFERENCE)
-    assert (found.classes, found.rows, found.prompt_count) == ([LINE, 21, TURN], [9, 10, 11], 0)
-
-
-def test_an_answer_of_one_token_has_one_map():
-    assert plan(TOKENS[: LENGTH + 1], [5, 6], LENGTH, [], [], 77, FIXED).classes == [10, 11, 20]
+        find_spans(TOKENS, missing, LENGTH, strict=True)
+    assert find_spans(TOKENS, missing, LENGTH).prompt == slice(0, 7)
 
 
 # ---- the published entry point

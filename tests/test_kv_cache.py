@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from tam.families import family_of
 from tam.model.decoding import answer_batch
-from tam.model.kv_cache import BLOCK, GrowingLayer, growing
+from tam.model.kv_cache import BLOCK, GrowingLayer, growing_kv_cache
 from tam.model.prompt import prepare
 from tests import tiny
 from tests.test_families import pictures
@@ -40,17 +39,16 @@ def test_no_more_than_a_block_is_held_too_much_and_a_step_copies_nothing():
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_every_family_decodes_with_it_and_says_the_same(kind, monkeypatch):
     """Across several blocks, two prompts of different length at once; the states are bit for bit the same."""
-    model, processor = tiny.model(kind), tiny.processor(kind)
-    family = family_of(model.config)
+    loaded = tiny.loaded(kind)
     asked = [
-        prepare(family, model.config, processor, pictures(size), words)
+        prepare(loaded.prompter, pictures(size), words)
         for size, words in (((56, 84), "a cat"), ((112, 56), "Describe the image."))
     ]
-    monkeypatch.setattr(model.generation_config, "eos_token_id", None)
-    grown = answer_batch(model, processor, asked, 2 * BLOCK + 5)
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
+    grown = answer_batch(loaded, asked, 2 * BLOCK + 5)
     with monkeypatch.context() as plainly:
-        plainly.setattr("tam.model.decoding.growing", lambda decoder: torch.no_grad())
-        joined = answer_batch(model, processor, asked, 2 * BLOCK + 5)
+        plainly.setattr("tam.model.decoding.growing_kv_cache", lambda decoder: torch.no_grad())
+        joined = answer_batch(loaded, asked, 2 * BLOCK + 5)
     for ours, theirs in zip(grown, joined, strict=True):
         assert ours.ids.tolist() == theirs.ids.tolist() and len(ours.ids) == 2 * BLOCK + 5
         assert torch.equal(ours.states, theirs.states)
@@ -58,14 +56,14 @@ def test_every_family_decodes_with_it_and_says_the_same(kind, monkeypatch):
     monkeypatch.setattr(
         GrowingLayer, "update", lambda self, *states: seen.append(self) or DynamicLayer.update(self, *states)
     )
-    answer_batch(model, processor, asked, 1)
-    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    answer_batch(loaded, asked, 1)
+    layers = DynamicCache(config=loaded.config.get_text_config(decoder=True)).layers
     assert bool(seen) == any(type(layer) is DynamicLayer for layer in layers)  # Mistral's all have a sliding window
 
 
 def test_afterwards_a_model_decodes_as_before():
     decoder, cache = torch.nn.Identity(), DynamicCache()
-    with growing(decoder):
+    with growing_kv_cache(decoder):
         pass
     decoder.forward = lambda **named: None
     decoder(past_key_values=cache)
@@ -77,6 +75,6 @@ def test_a_cache_that_moves_to_the_host_is_left_alone():
     decoder.forward = lambda **named: None
     cache = DynamicCache()
     cache.offloading = True
-    with growing(decoder):
+    with growing_kv_cache(decoder):
         decoder(past_key_values=cache)
     assert cache.layer_class_to_replicate is DynamicLayer

@@ -1,0 +1,43 @@
+"""Methods of one's own, by the place where they lie: "FILE.py:NAME" or "package.module:NAME"."""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from tam.errors import InputError
+from tam.methods.method import Function, Method
+
+
+def load(place: str, name: str) -> Function | Method:
+    """What lies in a file or a package under a name.
+
+    Raises:
+        InputError: it cannot be imported, or there is no function or ``Method`` of this name.
+    """
+    module = _module(place)
+    found = getattr(module, name, None)
+    if not isinstance(found, Method) and not callable(found):
+        near = [f", did you mean {other!r}?" for other in difflib.get_close_matches(name, vars(module), 1)]
+        expected = None if near else "a function, or a tam.Method"
+        raise InputError("no such method", where=place, got="".join([repr(name), *near]), expected=expected)
+    return found
+
+
+def _module(place: str) -> ModuleType:
+    path = Path(place)
+    if path.suffix == ".py" and not path.is_file():
+        raise InputError("no such file of methods", where=place)
+    try:
+        if path.suffix != ".py":
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(f"tam_methods_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses and pickle look for it there
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's own code raises
+        got = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError("methods cannot be imported", where=place, got=got) from error
+    return module

@@ -1,0 +1,62 @@
+"""Answers that are given, whoever wrote them: one pass over prompt and answer, in which every token is forced."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from tam.errors import InputError
+from tam.model.collate import collate, with_answer
+from tam.model.decoding import Answer
+from tam.model.head import best_rows
+from tam.model.loaded import Loaded
+from tam.model.prompt import Prepared
+from tam.model.recording import recording, states_of
+
+
+@torch.inference_mode()
+def forced_batch(
+    loaded: Loaded, prepared: Sequence[Prepared], answers: Sequence[np.ndarray], layer: int | None = None
+) -> list[Answer]:
+    """Answers that are given, int32 ids of at least one token each: one forward pass over prompts and answers.
+
+    Padded on the right, behind everything that is read: every token has the position that it has alone.
+    """
+    placed = [one.to(loaded.device) for one in prepared]
+    whole = [with_answer(one, ids, loaded.family.answer_type) for one, ids in zip(placed, answers, strict=True)]
+    with recording(loaded, layer) as kept:
+        loaded.model(**collate(whole, loaded.padding, left=False), use_cache=False, logits_to_keep=1)
+    states, read = states_of(loaded, kept, layer)
+    made = []
+    for index, (sample, ids) in enumerate(zip(prepared, answers, strict=True)):
+        length = len(sample.tokens)
+        its, read_of_it = (each[index, : length + len(ids) - 1] for each in (states, read))
+        made.append(Answer(ids, True, its, best_rows(loaded.head, its[length - 1 :]), read_of_it))
+    return made
+
+
+def text_ids(loaded: Loaded, text: str) -> tuple[np.ndarray, bool]:
+    """int32, the tokens of a text, with an end token behind them, as a whole answer has it; whether it was added.
+
+    Raises:
+        InputError: the text is empty, or holds a token that stands for vision.
+    """
+    ids, ends = loaded.tokenizer(text, add_special_tokens=False)["input_ids"], loaded.ends
+    if loaded.vision_ids.intersection(ids):
+        raise InputError("the answer holds a vision token", got=repr(text), cure="take it out of the answer")
+    if not ids and len(ends) == 0:
+        raise InputError("the answer is empty")
+    added = len(ends) > 0 and not (ids and ids[-1] in ends)
+    return np.array([*ids, ends[0]] if added else ids, np.int32), added
+
+
+@torch.inference_mode()
+def with_likeliest_end(loaded: Loaded, answer: Answer) -> Answer:
+    """With the end token, of all that there are, that the model finds likeliest behind the text.
+
+    No state is read behind it, so that any other can take its place.
+    """
+    ends = loaded.ends
+    logits = loaded.head(answer.states[-1:])[0, torch.from_numpy(ends).to(answer.states.device)]
+    return replace(answer, ids=np.append(answer.ids[:-1], np.int32(ends[int(logits.argmax())])))

@@ -1,0 +1,156 @@
+"""A model that was loaded, with its processor and its family: what everybody asks of it, in one place."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from tam.errors import InputError, ModelError
+from tam.families import family_of
+from tam.families.interface import Family
+from tam.model.prompt import Prompter
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model of transformers, unwrapped, the processor of its checkpoint, and the family that both belong to."""
+
+    model: Any
+    processor: Any
+    family: Family
+
+    @classmethod
+    def of(cls, model: Any, processor: Any) -> "Loaded":
+        """What a person has loaded; the model may be compiled, or hold the adapters of PEFT.
+
+        Raises:
+            ModelError: of an unsupported kind, wrapped so that the wrapper has a part in the answer, or no processor.
+        """
+        model = unwrapped(model)
+        family = family_of(model.config)
+        if not hasattr(processor, "tokenizer"):
+            raise ModelError(
+                "not a processor of pictures and text",
+                got=type(processor).__name__,
+                expected="what AutoProcessor gives",
+            )
+        return cls(model, processor, family)
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def prompter(self) -> Prompter:
+        """What makes prompts; it does not hold the weights."""
+        return Prompter(self.family, self.config, self.processor)
+
+    @property
+    def head(self) -> Any:
+        """The output embedding: last normalised states -> logits."""
+        return self.model.get_output_embeddings()
+
+    @property
+    def decoder(self) -> Any:
+        """The language model without its head."""
+        return self.model.get_decoder()
+
+    @property
+    def base(self) -> Any:
+        """All but the head."""
+        return self.model.base_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the token ids go: the input embedding's, also one that accelerate moves there when it is called."""
+        embedding = self.model.get_input_embeddings()
+        moved = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
+        return embedding.weight.device if moved is None else torch.device(moved)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """int64 [end], the ids that end an answer."""
+        ids = self.model.generation_config.eos_token_id
+        return np.atleast_1d(np.array([] if ids is None else ids, np.int64))
+
+    @property
+    def padding(self) -> int:
+        """The id that fills up a batch; nothing attends to it."""
+        return self.tokenizer.pad_token_id or 0
+
+    @property
+    def vision_ids(self) -> set[int]:
+        """The ids that stand for vision tokens."""
+        return self.family.vision_ids(self.config)
+
+    @property
+    def most_tokens(self) -> float:
+        """So many positions the language model has, for prompt and answer together."""
+        text = self.config.get_text_config()
+        rope = getattr(text, "rope_parameters", None) or {}
+        stretched = rope.get("factor") if rope.get("rope_type") in ("linear", "dynamic", "yarn") else None
+        return (getattr(text, "max_position_embeddings", None) or math.inf) * (stretched or 1)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """No dropout; afterwards each module is in the mode that it was in."""
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def check(self, tokens: np.ndarray, more: int = 0) -> None:
+        """Whether the model can read ``tokens`` [sequence] and ``more`` behind them.
+
+        Raises:
+            InputError: there are more than it has positions for, or one has no row in its embedding.
+        """
+        if len(tokens) + more > self.most_tokens:
+            raise InputError(
+                "the context overflows the model", got=f"{len(tokens) + more} tokens",
+                expected=f"at most {self.most_tokens:g}",
+                cure="show fewer, or smaller, pictures or frames, or give a shorter text",
+            )  # fmt: skip
+        embedding = self.model.get_input_embeddings()
+        rows = getattr(embedding, "num_embeddings", len(embedding.weight))
+        # A vision token's row is never read, and some kinds have none for it.
+        foreign = tokens[(tokens >= rows) & ~np.isin(tokens, sorted(self.vision_ids))]
+        if len(foreign):
+            id = int(foreign[0])
+            raise InputError(
+                "a token has no row in the model's embedding",
+                got=f"{self.tokenizer.convert_ids_to_tokens(id)} ({id})", expected=f"ids below {rows}",
+                cure="resize the embedding (resize_token_embeddings), or leave the token out of the text",
+            )  # fmt: skip
+
+
+def unwrapped(model: Any) -> Any:
+    """The model of transformers inside ``torch.compile``'s wrapper and PEFT's; adapter layers stay where they are.
+
+    Raises:
+        ModelError: PEFT keeps the model itself untouched (prompt tuning), so that without it another one answers.
+    """
+    while True:
+        if "_orig_mod" in getattr(model, "_modules", {}):
+            model = model._orig_mod
+        elif hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+            inner = model.get_base_model()
+            if inner is model.base_model:
+                raise ModelError(
+                    "an adapter that lies outside of the model's layers", got=type(model).__name__,
+                    expected="one inside of them, such as LoRA", cure="merge it, or explain the model without it",
+                )  # fmt: skip
+            model = inner
+        else:
+            return model

@@ -1,0 +1,64 @@
+"""A question that is ready for the model: to be answered by it, or with a text that somebody else wrote."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tam.model.decoding import Answer, answer_batch
+from tam.model.forced import forced_batch, text_ids, with_likeliest_end
+from tam.model.loaded import Loaded
+from tam.model.prompt import Prepared
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked.
+
+    Attributes:
+        text: int32, the ids of a text to explain instead of an answer of the model's own, with an end token.
+        any_end: whether that end token stands for whichever one the model would say; the text itself had none.
+    """
+
+    prepared: Prepared
+    text: np.ndarray | None = None
+    any_end: bool = False
+
+    @property
+    def length(self) -> int:
+        """Tokens that go into the model at once."""
+        return len(self.prepared.tokens) + (0 if self.text is None else len(self.text))
+
+    @property
+    def size(self) -> str:
+        """In words, for who hears that it is too large."""
+        sizes = " + ".join(f"{width} x {height}" for width, height in self.prepared.layout.sizes)
+        return f"{sizes} pixels, {self.length} tokens"
+
+
+def question(loaded: Loaded, prepared: Prepared, text: str | None = None) -> Question:
+    """A question that the model can take, with the text to explain, if there is one.
+
+    Raises:
+        InputError: it cannot: too long, a token that it does not know; the text is empty or holds a vision token.
+    """
+    if text is None:
+        loaded.check(prepared.tokens, more=1)
+        return Question(prepared)
+    ids, any_end = text_ids(loaded, text)
+    loaded.check(np.concatenate([prepared.tokens, ids]))
+    return Question(prepared, ids, any_end)
+
+
+def answers_to(
+    loaded: Loaded, questions: Sequence[Question], max_new_tokens: int, layer: int | None = None
+) -> list[Answer]:
+    """Of questions that all have a text, or all have none; the text ends as an answer of the model's own would."""
+    prepared = [one.prepared for one in questions]
+    texts = [one.text for one in questions if one.text is not None]
+    if not texts:
+        return answer_batch(loaded, prepared, max_new_tokens, layer)
+    made = forced_batch(loaded, prepared, texts, layer)
+    return [
+        with_likeliest_end(loaded, one) if asked.any_end else one for asked, one in zip(questions, made, strict=True)
+    ]

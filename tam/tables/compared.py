@@ -1,0 +1,93 @@
+"""Numbers of ours beside those in print, cell by cell, for tables over several runs."""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tam.methods.registry import METHODS, Group
+from tam.tables.published import Published, Source
+from tam.tables.summary import BASE, Limits, Summary
+
+Run = tuple[str, str]
+"""Dataset and model."""
+
+PAPERS_FILTER = "rgf-3"
+"""The filter of TAM itself, by its name among the filters."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A cell: ours, the published one, or both; from 0 to 1.
+
+    Attributes:
+        value, limits, images: NaN and 0 where there is none of ours.
+        published: NaN, and no source, where there is none in print.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    metric: str
+    value: float
+    limits: Limits
+    images: int
+    published: float
+    source: Source | None
+
+    @property
+    def difference(self) -> float:
+        return self.value - self.published
+
+
+class Numbers:
+    """Summaries of our runs and the comparable numbers in print."""
+
+    def __init__(self, summaries: Iterable[Summary], published: Iterable[Published]):
+        self.ours: dict[Run, Summary] = {(each.dataset, each.model): _among_filters(each) for each in summaries}
+        self.printed: dict[Run, dict[str, dict[str, Published]]] = {}
+        for one in published:
+            if one.source.comparable:
+                methods = self.printed.setdefault((one.source.dataset, one.source.model), {})
+                methods.setdefault(one.method, {})[one.metric] = one
+
+    def get(self, run: Run, method: str, metric: str) -> Compared | None:
+        """A cell; None where it has neither."""
+        ours = self.ours[run].methods.get(method) if run in self.ours else None
+        printed = self.printed.get(run, {}).get(method, {}).get(metric)
+        if not ours and not printed:
+            return None
+        return Compared(
+            *run, method, metric,
+            value=ours.means[metric] if ours else math.nan,
+            limits=ours.intervals[metric] if ours else (math.nan, math.nan),
+            images=len(ours.samples) if ours else 0,
+            published=printed.value if printed else math.nan,
+            source=printed.source if printed else None,
+        )  # fmt: skip
+
+    def methods(self, runs: Sequence[Run], groups: Collection[Group], *others: str) -> list[str]:
+        """Those of some groups, and ``others``, that runs have: ours in their order, then those in print only."""
+        ours = [name for run in runs if run in self.ours for name in self.ours[run].methods]
+        printed = [name for run in runs for name in self.printed.get(run, ())]
+        return [name for name in dict.fromkeys([*ours, *printed]) if name in others or group(name) in groups]
+
+    def title(self, method: str) -> str:
+        """As our runs call it; a name that we do not have is shown as it is."""
+        ours = (summary.methods[method].title for summary in self.ours.values() if method in summary.methods)
+        return next(ours, title(method))
+
+
+def group(method: str) -> Group:
+    return METHODS[method].group if method in METHODS else "own"
+
+
+def title(method: str) -> str:
+    return METHODS[method].title if method in METHODS else method
+
+
+def _among_filters(summary: Summary) -> Summary:
+    """TAM is ECI with the rank Gaussian filter of 3x3: where filters are compared it stands among them by that name."""
+    methods = summary.methods
+    if BASE not in methods or PAPERS_FILTER in methods or not any(group(name) == "filter" for name in methods):
+        return summary
+    return replace(summary, methods=methods | {PAPERS_FILTER: replace(methods[BASE], title=title(PAPERS_FILTER))})

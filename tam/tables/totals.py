@@ -1,0 +1,184 @@
+"""Metrics files of a run -> sums and numbers of values per sample, in one pass over each file for all methods.
+
+What is kept grows with the number of samples, not with the length of the files.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tam.errors import InputError
+from tam.metrics.catalogue import ANSWER, POOLED
+from tam.records import FAILED, OK
+from tam.rows import CURE, RowsHeader, opened
+from tam.run import RunFiles
+
+OF_ANSWER = ""
+"""The method of rows about the answer itself."""
+
+ROWS_AT_A_TIME = 1 << 17
+
+
+class How(NamedTuple):
+    """How rows were made; ``methods``: name -> title, in the order asked for, else of the files."""
+
+    methods: dict[str, str]
+    protocol: str
+    tagger: str
+
+
+class Answer(NamedTuple):
+    """A sample's answer: its status, its text, and how many tokens it has."""
+
+    status: str
+    text: str
+    tokens: float
+
+
+class Totals(NamedTuple):
+    """What is kept of a run's rows.
+
+    Attributes:
+        how: of all files.
+        answers: sample -> answer, in the order of the samples' ids.
+        failures: method and sample -> why it has no maps, where the answer is one.
+        columns: method and metric -> where they stand in ``sums`` and ``counts``.
+        sums, counts: float64 [sample, column], of the values with status "ok".
+        statuses: method, metric and kind of status -> number of rows.
+    """
+
+    how: How
+    answers: dict[str, Answer]
+    failures: dict[tuple[str, str], str]
+    columns: dict[tuple[str, str], int]
+    sums: np.ndarray
+    counts: np.ndarray
+    statuses: Counter[tuple[str, str, str]]
+
+
+def read_totals(run: RunFiles, methods: Sequence[str] | None = None) -> Totals:
+    """Read a run's metrics files.
+
+    Args:
+        methods: which, in this order; None for all.
+
+    Raises:
+        InputError: no samples, a file lacks a method, files made in different ways, or a sample that occurs twice.
+        SchemaError: as ``rows.opened``.
+    """
+    parts: list[Totals] = []
+    seen: set[str] = set()
+    for path in run.metrics:
+        with opened(path) as (header, file):
+            how = _how(header, path, methods)
+            if parts and how != parts[0].how:
+                raise InputError(
+                    "metrics made in different ways", where=path, got=tuple(how),
+                    expected=f"{tuple(parts[0].how)} ({run.metrics[0]})", cure=f"{CURE} for all shards",
+                )  # fmt: skip
+            part = _read(file, how, header.samples)
+        if twice := seen & part.answers.keys():
+            raise InputError(
+                "sample occurs twice", where=path, got=repr(min(twice)),
+                cure="keep the files of one split into shards only",
+            )  # fmt: skip
+        seen |= part.answers.keys()
+        parts.append(part)
+    if not seen:
+        raise InputError("no samples", where=run.name)
+    return _joined(parts)
+
+
+def kind(status: str) -> str:
+    """A status without its details."""
+    return status.partition(":")[0]
+
+
+def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
+    for name in methods or ():
+        if name not in header.methods:
+            raise InputError(
+                "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
+                cure="run `tam maps` and `tam metrics` with it",
+            )  # fmt: skip
+    names = header.methods if methods is None else methods
+    return How({name: header.methods[name] for name in names}, header.protocol, header.tagger)
+
+
+def _joined(parts: Sequence[Totals]) -> Totals:
+    """The parts of a run as one, sorted by the samples' ids."""
+    answers = {id: answer for part in parts for id, answer in part.answers.items()}
+    order = sorted(range(len(answers)), key=list(answers).__getitem__)
+    return parts[0]._replace(
+        answers=dict(sorted(answers.items())),
+        failures={key: why for part in parts for key, why in part.failures.items()},
+        sums=np.concatenate([part.sums for part in parts])[order],
+        counts=np.concatenate([part.counts for part in parts])[order],
+        statuses=sum((part.statuses for part in parts), Counter()),
+    )
+
+
+def _read(file: pq.ParquetFile, how: How, samples: int) -> Totals:
+    """One file, its samples in the order of its rows."""
+    of_maps = [(method, metric) for method in how.methods for metric in POOLED if metric not in ANSWER]
+    columns = {key: place for place, key in enumerate([*of_maps, *((OF_ANSWER, metric) for metric in ANSWER)])}
+    shape = samples, len(columns)
+    totals = Totals(how, {}, {}, columns, np.zeros(shape), np.zeros(shape), Counter())
+    places: dict[str, int] = {}
+    for batch in file.iter_batches(ROWS_AT_A_TIME, columns=["sample", "method", "word", "metric", "value", "status"]):
+        if len(batch):
+            _add(totals, places, batch)
+    if not samples == len(places) == len(totals.answers):
+        raise ValueError(f"{len(totals.answers)} answers of {samples} samples")
+    return totals._replace(answers={id: totals.answers[id] for id in places})
+
+
+def _add(totals: Totals, places: dict[str, int], batch: pa.RecordBatch) -> None:
+    """Add rows to ``totals``. ``places``: sample -> its row there."""
+    if any(column.null_count for column in batch.columns):
+        raise ValueError("a cell without a value")
+    (samples, sample), (methods, method), (metrics, metric), (statuses, status) = (
+        _encoded(batch.column(name)) for name in ("sample", "method", "metric", "status")
+    )
+    value = batch.column("value").to_numpy()
+
+    kinds = list(dict.fromkeys(map(kind, statuses)))
+    kind_of = np.array([kinds.index(kind(text)) for text in statuses])
+    numbers = _counted((len(methods), len(metrics), len(kinds)), method, metric, kind_of[status])
+    for key in np.argwhere(numbers).tolist():
+        a, b, c = key
+        totals.statuses[methods[a], metrics[b], kinds[c]] += int(numbers[a, b, c])
+
+    columns = np.array([[totals.columns.get((name, key), -1) for key in metrics] for name in methods])
+    column = columns[method, metric]
+    good = np.flatnonzero((column >= 0) & np.array([text == OK for text in statuses])[status])
+    rows = [places.setdefault(id, len(places)) for id in samples]
+    shape = len(samples), len(totals.columns)
+    totals.counts[rows] += _counted(shape, sample[good], column[good])
+    totals.sums[rows] += _counted(shape, sample[good], column[good], weights=value[good])  # a NaN among them stays
+
+    of_answer = np.array([name == OF_ANSWER for name in methods])[method]
+    at = np.flatnonzero(of_answer & np.array([name == "answer" for name in metrics])[metric])
+    texts = batch.column("word").take(pa.array(at)).to_pylist()
+    for row, text in zip(at, texts, strict=True):
+        totals.answers[samples[sample[row]]] = Answer(statuses[status[row]], text, float(value[row]))
+    failed = np.array([text.startswith(FAILED) for text in statuses])[status]
+    for row in np.flatnonzero(failed & ~of_answer):
+        totals.failures[methods[method[row]], samples[sample[row]]] = statuses[status[row]]
+
+
+def _encoded(column: pa.StringArray) -> tuple[list[str], np.ndarray]:
+    """The texts that occur, and for each row which it is."""
+    encoded = column.dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+
+
+def _counted(shape: tuple[int, ...], *places: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """How often each cell of an array of ``shape`` is named, or the sum of its weights."""
+    cells = np.ravel_multi_index(places, shape)
+    return np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape)

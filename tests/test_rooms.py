@@ -1,0 +1,133 @@
+"""Which room of ``tam/`` knows which other, and which library: docs/architecture.md in a form that is checked."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+TAM = Path(__file__).parents[1] / "tam"
+DOCS = TAM.parent / "docs" / "architecture.md"
+
+NOUNS = {"cache", "layout", "manifest", "maps", "media", "protocol", "records", "rows", "run", "tagging", "words"}
+BASE = NOUNS | {"errors", "system"}
+
+ROOMS = {
+    "errors": set(),
+    "system": {"errors"},
+    **dict.fromkeys(NOUNS, BASE),
+    # with the model
+    "families": BASE,
+    "model": BASE | {"families"},
+    "shard": BASE | {"families", "model"},
+    "generation": BASE | {"families", "model", "shard"},
+    # without it
+    "datasets": BASE,
+    "methods": BASE,
+    "metrics": BASE,
+    "tables": BASE | {"metrics"},
+    "render": BASE,
+    "figures": BASE | {"metrics", "render"},
+    "page": BASE | {"metrics", "render", "tables"},
+    "progress": BASE,
+    # doors
+    "explanation": BASE | {"families", "generation", "methods", "model", "page", "render", "shard"},
+    "embedded": BASE | {"datasets", "explanation", "model"},
+    "__init__": {"explanation"},
+    "__main__": {"cli"},
+}
+ROOMS["cli"] = ROOMS.keys() - {"__main__"}
+"""Room -> the rooms that it may import."""
+
+LIBRARIES = {
+    "snakemake": set(),
+    "transformers": {"families", "model", "embedded"},
+    "torch": {"model", "shard", "generation", "explanation", "embedded", "system"},
+    "h5py": {"system", "cache", "maps"},
+    "typer": {"cli", "embedded", "datasets"},
+}
+"""Library -> the only rooms that may import it."""
+
+
+def broken_rules(root: Path) -> list[str]:
+    """What is imported in the package at ``root`` against the tables: file, line, import, rule."""
+    return [
+        f"{path.relative_to(root.parent)}, line {line}: imports {name}; {rule}"
+        for path in sorted(root.rglob("*.py"))
+        for line, name in _imports(path, root)
+        if (rule := _broken(_room(path, root), name, root))
+    ]
+
+
+def _broken(room: str, name: str, root: Path) -> str | None:
+    """The rule against an import, if there is one."""
+    if room not in ROOMS:
+        return f"{room} is no room of tests/test_rooms.py: enter it there and in docs/architecture.md"
+    top, _, rest = name.partition(".")
+    if top != root.name:
+        only = LIBRARIES.get(top)
+        return None if only is None or room in only else f"{top} is for {_listed(only)}"
+    other = rest.partition(".")[0]
+    if other == room or other not in {_room(path, root) for path in root.rglob("*.py")}:
+        return None  # its own, or the package itself, for its version
+    return None if other in ROOMS[room] else f"{room} may know {_listed(ROOMS[room])}"
+
+
+def _imports(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything that a file imports, wherever it stands in it."""
+    package = path.relative_to(root.parent).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) + 1 - node.level]] if node.level else []
+            base += [node.module] if node.module else []
+            yield from ((node.lineno, ".".join([*base, alias.name])) for alias in node.names)
+
+
+def _room(path: Path, root: Path) -> str:
+    return path.relative_to(root).parts[0].removesuffix(".py")
+
+
+def _listed(rooms: set[str]) -> str:
+    return ", ".join(sorted(rooms)) or "no room"
+
+
+def test_every_room_imports_only_what_its_line_in_the_table_allows():
+    broken = broken_rules(TAM)
+    assert not broken, "\n".join(["", *broken])
+
+
+def test_a_planted_import_is_found_with_its_file_line_and_rule(tmp_path):
+    root = tmp_path / "tam"
+    files = {
+        "__init__.py": "",
+        "errors.py": "import json\n",
+        "page/stage.py": "from tam import errors\n\ndef late():\n    from tam.model import checkpoint\n",
+        "page/near.py": "from ..model import checkpoint\nfrom . import stage\nfrom tam import __version__\n",
+        "model/checkpoint.py": "import torch\nimport transformers\n",
+        "maps.py": "import torch.nn as nn\nimport tam.page.stage\n",
+        "attic/old.py": "import json\n",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    found = [line.partition(";")[0] for line in broken_rules(root)]
+    assert found == [
+        "tam/attic/old.py, line 1: imports json",
+        "tam/maps.py, line 1: imports torch.nn",
+        "tam/maps.py, line 2: imports tam.page.stage",
+        "tam/page/near.py, line 1: imports tam.model.checkpoint",
+        "tam/page/stage.py, line 4: imports tam.model.checkpoint",
+    ]
+    assert "page may know cache, errors" in broken_rules(root)[-1]
+    assert "torch is for embedded, explanation" in broken_rules(root)[1]
+
+
+def test_the_tables_name_only_rooms_that_are_there():
+    assert set(ROOMS) == {_room(path, TAM) for path in TAM.rglob("*.py")}
+    assert set().union(*ROOMS.values(), *LIBRARIES.values()) <= set(ROOMS)
+
+
+def test_the_plan_of_the_house_names_every_room():
+    text = DOCS.read_text(encoding="utf-8")
+    missing = [room for room in ROOMS if not room.startswith("__") and f"`{room}`" not in text]
+    assert not missing, f"docs/architecture.md does not name {missing}"

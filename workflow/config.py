@@ -1,0 +1,114 @@
+"""The config against its schema, before anything runs: what is wrong with it is said in one line.
+
+Beside the rules and not in ``tam``: jsonschema comes with Snakemake, and no stage reads a config.
+"""
+
+import copy
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from tam.errors import InputError
+from tam.system.atomic import atomic
+
+SCHEMA = Path(__file__).parent / "schemas/config.schema.yaml"
+TYPES = {
+    "object": "keys with values",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def schema() -> dict:
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def check(config: dict) -> None:
+    """Fill in the defaults of what is left out.
+
+    Raises:
+        InputError: names the key that is wrong, and what may be meant.
+    """
+    rules = schema()
+    if errors := list(Draft202012Validator(rules).iter_errors(config)):
+        raise _in_words(min(errors, key=lambda error: list(map(str, error.path))))
+    _fill(config, rules)
+    drawn = config["render"]["method"]
+    if config["render"]["samples"] and drawn not in config["methods"]:
+        expected = " or ".join(config["methods"])
+        raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
+    names = [in_files(method) for method in config["methods"]]
+    if twice := [method for method in config["methods"] if names.count(in_files(method)) > 1]:
+        cure = "give the function another name"
+        raise InputError("two methods of one name", where="config: methods", got=" and ".join(twice), cure=cure)
+
+
+def _fill(config: dict, rules: dict) -> None:
+    for key, rule in rules.get("properties", {}).items():
+        if "default" in rule:
+            config.setdefault(key, copy.deepcopy(rule["default"]))
+        if isinstance(config.get(key), dict):
+            _fill(config[key], rule)
+
+
+def in_files(method: str) -> str:
+    """A method's name in files and tables: of one's own, what follows the colon."""
+    return method.rpartition(":")[2]
+
+
+def method_files(config: dict) -> list[str]:
+    """The files in which methods of one's own are."""
+    places = {method.rpartition(":")[0] for method in config["methods"]}
+    return sorted(place for place in places if place.endswith(".py"))
+
+
+def record(config: dict, path: str) -> None:
+    """Keep the config, with its defaults, beside the results."""
+    with atomic(Path(path)) as temporary:
+        temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def _in_words(error: ValidationError) -> InputError:
+    got, rules = error.instance, error.schema
+    where = ": ".join(["config", *([".".join(map(str, error.path))] if error.path else [])])
+    of_name = "propertyNames" in error.schema_path
+    match error.validator:
+        case "additionalProperties":
+            unknown = next(key for key in got if key not in rules["properties"])
+            return _unknown("unknown key", unknown, rules["properties"], where)
+        case "required":
+            missing = next(key for key in rules["required"] if key not in got)
+            return InputError("a key is missing", where=where, expected=missing)
+        case "enum":
+            what = "a key that this kind does not have:" if of_name else "unknown value"
+            return _unknown(what, got, rules["enum"], where)
+        case "type":
+            types = [rules["type"]] if isinstance(rules["type"], str) else rules["type"]
+            no_text = "string" in types and not isinstance(got, dict | list | None)
+            cure = "YAML reads it as a number, a date or a truth value: put it into quotes" if no_text else None
+            expected = " or ".join(TYPES[name] for name in types)
+            what = "a name that is no text" if of_name else "wrong type"
+            return InputError(what, where=where, got=_short(got), expected=expected, cure=cure)
+        case "anyOf" | "oneOf" | "not" | "pattern":
+            values = [value for rule in rules.get("anyOf", ()) for value in rule.get("enum", ())]
+            return _unknown("wrong name" if of_name else "wrong value", got, values, where, rules["x-expected"])
+    return InputError(error.message[:200], where=where)
+
+
+def _unknown(what: str, got: object, known: Iterable[str], where: str, expected: str | None = None) -> InputError:
+    if near := difflib.get_close_matches(str(got), known, 1):
+        return InputError(f"{what} {_short(got)}, did you mean {near[0]}?", where=where)
+    return InputError(f"{what} {_short(got)}", where=where, expected=expected or " or ".join(known))
+
+
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
