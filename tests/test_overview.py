@@ -9,32 +9,39 @@ import pytest
 import yaml
 
 from tam.errors import SchemaError
+from tam.run import runs_of
 from tam.tables.overview import write_overview
 from tam.tables.published import read_published
-from tam.tables.summary import Run
 from tests.browser import Browser
-from tests.test_tables import HOW, A, B, _file
+from tests.test_tables import TITLES, A, B, metrics_file
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 ENTRY = {"dataset": "d", "model": "m", "source": "Someone 2025 <&>", "found": "there", "hand": "second",
          "values": {"tam": {"obj_iou": 41.5}, "eci": {"obj_iou": 30}}}  # fmt: skip
-METHODS = ("random", "eci", "tam", "gaussian-3", "rgf-5")
+METHODS = ("random", "eci", "gaussian-3", "rgf-5", "mine", "tam")
 
 
 def _published(path, *entries):
-    path.write_text(yaml.safe_dump(list(entries)))
+    path.write_text(yaml.safe_dump(list(entries), sort_keys=False))
     return path
 
 
 @pytest.fixture
 def written(tmp_path):
     """Two datasets and a model of ours; published numbers for one of them, for another model, and one apart."""
-    metrics = _file(tmp_path / "x.parquet", {"a": A, "b": B}, how=HOW | {"tagger": "50 % of_it & <more> #1"})
-    runs = [Run(dataset, "m", method, [metrics]) for dataset in ("d", "e_2") for method in METHODS]
     others = ENTRY | {"model": "other", "hand": "first", "note": "a note"}
     apart = ENTRY | {"comparable": False, "values": {"Their <method>": {"obj_iou": 12.34}}}
-    write_overview(runs, _published(tmp_path / "published.yaml", ENTRY, others, apart), tmp_path / "out")
+    published = _published(tmp_path / "published.yaml", ENTRY, others, apart)
+    runs = [_run(tmp_path, dataset, METHODS, tagger="50 % of_it & <more> #1") for dataset in ("d", "e_2")]
+    write_overview(runs, published, tmp_path / "out")
     return tmp_path / "out"
+
+
+def _run(folder, dataset, methods, **how):
+    path = folder / "results" / dataset / "m/metrics/0-of-1.parquet"
+    titles = {**TITLES, "mine": "My method", "gaussian-3": "Gaussian 3x3", "rgf-5": "Rank Gaussian 5x5"}
+    metrics_file(path, {method: {"a": A, "b": B} for method in methods}, titles=titles, **how)
+    return runs_of(metrics=[path])[0]
 
 
 def test_published_numbers_stand_beside_ours_with_difference_and_source(written):
@@ -67,15 +74,52 @@ def test_every_table_of_the_paper_is_there(written):
                          for kind in ("csv", "md", "tex"))]
     )  # fmt: skip
     methods = pd.read_csv(written / "methods.csv")
-    assert set(methods.dataset) == {"d", "e_2"} and list(dict.fromkeys(methods.method)) == ["random", "eci", "tam"]
-    filters = pd.read_csv(written / "filters.csv")
-    assert set(filters.method) == {"random", "eci", "gaussian-3", "rgf-3", "rgf-5"}  # a rank Gaussian of three is TAM
+    assert set(methods.dataset) == {"d", "e_2"}
+    assert list(dict.fromkeys(methods.method)) == ["random", "eci", "mine", "tam"]  # the order of the files
     models = pd.read_csv(written / "models.csv")
-    assert set(models.model) == {"m", "other"} and set(models.method) == {"tam", "random"}
+    assert set(models.model) == {"m", "other"} and list(dict.fromkeys(models.method)) == ["tam", "random", "mine"]
+
+
+def test_the_papers_filter_stands_among_the_filters_where_only_tam_was_computed(written):
+    filters = pd.read_csv(written / "filters.csv").query("dataset == 'd' and metric == 'obj_iou'")
+    assert filters.method.tolist() == ["random", "eci", "gaussian-3", "rgf-5", "mine", "rgf-3"]
+    assert filters.value.tolist()[-1] == 40.0
+    text = (written / "filters.md").read_text()
+    assert "| Rank Gaussian 3x3 " in text and "| No filter " in text and "| TAM " not in text
+    assert "rgf-3" not in "".join(path.read_text() for path in written.glob("[cm]*"))  # no other table
+
+
+def test_a_method_of_ones_own_is_in_every_table_by_its_title(written):
+    for name in ("components", "methods", "filters"):
+        assert "| My method " in (written / f"{name}.md").read_text()
+    assert "| m, My method " in (written / "models.md").read_text()
+
+
+def test_methods_in_print_only_stand_below_ours(tmp_path):
+    entry = ENTRY | {"values": {"activation": {"obj_iou": 20}, "tam": {"obj_iou": 41.5}, "Theirs": {"obj_iou": 9}}}
+    write_overview([_run(tmp_path, "d", ["tam"])], _published(tmp_path / "p.yaml", entry), tmp_path / "out")
+    for name in ("components", "methods"):
+        table = pd.read_csv(tmp_path / f"out/{name}.csv").query("metric == 'obj_iou'")
+        assert table.method.tolist() == ["tam", "activation", "Theirs"]
+        assert table.images.tolist() == [2, 0, 0]
+
+
+def test_methods_are_those_asked_for_in_their_order(tmp_path):
+    write_overview([_run(tmp_path, "d", METHODS)], None, tmp_path / "out", ["tam", "random"])
+    assert list(dict.fromkeys(pd.read_csv(tmp_path / "out/methods.csv").method)) == ["tam", "random"]
+    assert not list((tmp_path / "out").glob("filters*"))
+
+
+def test_the_protocol_of_each_run_and_what_chance_has_stand_below(tmp_path):
+    runs = [_run(tmp_path, "d", ["tam"]), _run(tmp_path, "e", ["tam"], protocol="reference")]
+    write_overview(runs, None, tmp_path / "out")
+    text = (tmp_path / "out/models.md").read_text()
+    assert "- d, m: protocol fixed; " in text and "- e, m: protocol reference; " in text
+    assert text.count("Higher is better. Chance: the object's share of the picture (Precision).") == 1
 
 
 def test_without_filters_and_published_numbers_there_is_less(tmp_path):
-    write_overview([Run("d", "m", "tam", [_file(tmp_path / "x.parquet", {"a": A})])], None, tmp_path / "out")
+    write_overview([_run(tmp_path, "d", ["tam"])], None, tmp_path / "out")
     assert not list((tmp_path / "out").glob("filters*"))
     assert pd.read_csv(tmp_path / "out" / "models.csv").published.isna().all()
 
@@ -138,6 +182,10 @@ def test_the_papers_numbers_are_ours_to_compare_with():
         ([ENTRY | {"hand": "third"}], "hand of a published number"),
         ([ENTRY | {"values": {"tam": {"iou": 1}}}], "unknown metric"),
         ([ENTRY | {"values": {"tam": {"obj_iou": 141}}}], "not a percentage"),
+        ([ENTRY | {"values": {"tam": 41}}], "values of a published number"),
+        ([ENTRY | {"values": [41]}], "values of a published number"),
+        ([ENTRY | {"model": 7}], "model of a published number"),
+        ([ENTRY | {"comparable": "no"}], "comparable of a published number"),
         ([ENTRY, ENTRY], "published twice"),
         ("text", "keys of a published number"),
     ],
