@@ -50,6 +50,9 @@ def test_every_stage_explains_itself(stage):
         (["render", *FILES[:4], *MANIFEST, "--method", "tam"], "d/manifest.jsonl: no such manifest"),
         (["explain", "a.mp4", "b.jpg"], "a video stands alone"),
         (["explain", "b.jpg", "--select", "/(/"], "not a regular expression"),
+        (["explain", "b.jpg", "--pooling", "sum"], "unknown pooling; got 'sum'"),
+        (["explain", "b.jpg", "--method", "tam", "--method", "eco"], "did you mean 'eci'?"),
+        (["explain", "b.jpg", "--method", "mine.py:f"], "mine.py: no such file of methods"),
         (
             ["maps", "--generation", "x.h5", "--out", "y.h5", "--protocol", "reference", "--eci-cap", "1"],
             "caps no scale",
@@ -80,6 +83,7 @@ def folder(tmp_path_factory) -> Path:
 def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     selected = ["--select", "bear", "--select", "/motor.*/", "--select", "#0", "--pooling", "max"]
     options = ["--prompt", "What is in the image?", "--layer", "4", "--eci-cap", "1", "--device", "cpu"]
+    options += ["--method", "eci", "--method", "tam"]
     done = tam("explain", str(folder / "scene.png"), *options, *selected, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -87,7 +91,7 @@ def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     paths = [Path(line.partition(": ")[2]) for line in lines[2:]]
     assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
     assert all(Image.open(path).size == (500, 500) for path in paths)
-    assert lines[1].startswith("look at ") and (tmp_path / "scene" / "index.html").is_file()
+    assert lines[1].startswith("look at ") and '"+ ECI","TAM"' in (tmp_path / "scene" / "index.html").read_text()
 
 
 def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
