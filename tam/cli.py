@@ -296,7 +296,8 @@ def render(
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
-    from tam.render import Look, render
+    from tam.render.sample import Look
+    from tam.render.stage import render
     from tam.run import inputs
     from tam.system.damage import set_aside
 
@@ -315,7 +316,7 @@ def figures(
     method: ShownMethods = None,
 ):
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
-    from tam.figures import write_figures
+    from tam.figures.stage import write_figures
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
@@ -336,7 +337,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for the figure.")],
 ):
     """Draw one sample with the maps of several models, a row a model."""
-    from tam.figures import write_comparison
+    from tam.figures.stage import write_comparison
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
@@ -356,7 +357,7 @@ def page(
     samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
-    from tam.page import write_page
+    from tam.page.stage import write_page
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
@@ -374,8 +375,8 @@ def status(
     """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
     import time
 
-    from tam.progress import survey
-    from tam.status import describe
+    from tam.progress.survey import survey
+    from tam.progress.words import describe
 
     print(describe(survey(results)))
     while watch:

@@ -193,7 +193,7 @@ class Explanation:
             the folder of this explanation in ``folder``, named after the first file that was shown; an earlier one is
             replaced as a whole.
         """
-        from tam.render import draw
+        from tam.render.folder import draw
 
         drawn = draw(self.generation, self.by_method[self.method], self.media, Path(folder))
         with atomic(drawn / "index.html") as temporary:
@@ -202,7 +202,7 @@ class Explanation:
 
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
-        from tam.page import single_page
+        from tam.page.single import single_page
 
         return single_page(self.generation, self.by_method, self.titles, self.media, self.model, self.method)
 

@@ -19,9 +19,11 @@ from tam.cache import read_generations, write_generations
 from tam.errors import InputError
 from tam.generation.kept import generation_of
 from tam.manifest import Sample
-from tam.maps import SampleMaps, read_maps, write_maps
+from tam.maps import read_maps
 from tam.media import Media
+from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
+from tam.methods.stage import write_maps
 from tam.model.checkpoint import load
 from tam.model.decoding import answer_batch
 from tam.model.forced import forced_batch
@@ -83,7 +85,7 @@ class Case:
 
 
 def maps_of(generation: Generation) -> np.ndarray:
-    return METHODS["tam"](generation, FIXED).maps
+    return METHODS["tam"].maps(Cached(generation)).maps
 
 
 def same(one: Generation, other: Generation) -> None:
@@ -161,8 +163,8 @@ def last_layer_is_the_default(case: Case) -> None:
 def maps_survive_the_files(case: Case) -> None:
     """Maps are finite, say something, and are the same after cache and maps were written and read."""
     write_generations(case.folder / "0.h5", dict(enumerate(case.alone)), {}, "f00d")
-    write_maps(case.folder / "0.h5", case.folder / "maps.h5", "tam", FIXED, False)
-    read: list[SampleMaps] = list(read_maps(case.folder / "maps.h5"))
+    write_maps(case.folder / "0.h5", case.folder / "maps.h5", ["tam"], FIXED)
+    read = [maps["tam"] for maps in read_maps(case.folder / "maps.h5")]
     for alone, cached, maps in zip(case.alone, read_generations(case.folder / "0.h5"), read, strict=True):
         same(cached, alone)
         assert np.isfinite(maps.maps).all() and np.ptp(maps.maps) > 0.1

@@ -17,12 +17,12 @@ from tam.generation.given_answers import read_answers
 from tam.generation.stage import generate
 from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, write
+from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.model import question as answering
 from tam.model import samples as preparing
 from tam.model.prompt import Prepared
 from tam.model.samples import PrepareSample
-from tam.protocol import FIXED
 from tam.records import Generation
 from tam.shard import prefetch, runner
 from tam.shard.background import in_background
@@ -343,7 +343,7 @@ def assert_alike(one: Generation, other: Generation) -> None:
     assert one.id == other.id and one.status == other.status == "ok"
     assert one.tokens.tolist() == other.tokens.tolist() and one.classes.tolist() == other.classes.tolist()
     assert np.allclose(one.logits, other.logits, atol=1e-4)
-    maps, expected = (METHODS["tam"](each, FIXED).maps for each in (one, other))
+    maps, expected = (METHODS["tam"].maps(Cached(each)).maps for each in (one, other))
     assert np.allclose(maps, expected, atol=1e-4)
 
 

@@ -101,3 +101,19 @@ def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
     done = tam("explain", str(folder / "clip.avi"), "--prompt", "Describe this video.", "--answer", "A kite.",
                "--out", str(tmp_path), "--device", "cpu")  # fmt: skip
     assert done.stdout.startswith("A kite.\n") and (tmp_path / "clip" / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("tam.render.stage", {"torch", "transformers", "matplotlib", "pandas", "nltk"}),
+        ("tam.figures.stage", {"torch", "transformers", "nltk"}),
+        ("tam.page.stage", {"torch", "transformers", "matplotlib", "pandas", "nltk"}),
+        ("tam.page.single", {"torch", "transformers", "matplotlib", "pandas", "nltk", "pyarrow", "h5py"}),
+        ("tam.render.names, tam.selection", {"torch", "cv2", "fontTools"}),
+    ],
+)
+def test_a_stage_loads_only_what_it_needs(module, without):
+    program = f"import sys, {module}; print(*sorted({without!r} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -14,8 +14,8 @@ from tam.embedded import CHECKPOINT
 from tam.errors import InputError
 from tam.generation import generate
 from tam.manifest import Sample, Shard
-from tam.maps import write_maps
-from tam.metrics import write_metrics
+from tam.methods.stage import write_maps
+from tam.metrics.stage import write_metrics
 from tam.protocol import FIXED
 from tests.shared import shared
 
@@ -146,7 +146,7 @@ def test_good_samples_are_evaluated_beside_all_that_can_be_wrong(tmp_path):
     files = [tmp_path / name for name in ("generate.h5", "maps.h5", "metrics.parquet")]
     counts = generate(out, Shard(0, 1), str(CHECKPOINT), files[0], max_new_tokens=40, device="cpu")
     assert counts == {"ok": 3, "failed": 4}
-    write_maps(files[0], files[1], "tam", FIXED)
+    write_maps(files[0], files[1], ["tam"], FIXED)
     write_metrics(files[0], files[1], out, files[2], FIXED)
     table = pd.read_parquet(files[2])
     status = table[table.metric == "answer"].set_index("sample").status

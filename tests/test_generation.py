@@ -26,6 +26,7 @@ from tam.generation.kept import generation_of
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import open_media
+from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.model import head
 from tam.model import question as answering
@@ -34,7 +35,6 @@ from tam.model.checkpoint import dtype_of, fingerprint_of_file, load
 from tam.model.decoding import answer_batch
 from tam.model.loaded import Loaded
 from tam.model.prompt import prepare
-from tam.protocol import FIXED
 from tam.shard.store import Store
 from tests import tiny
 from tests.test_cache import assert_same
@@ -201,7 +201,7 @@ def test_the_text_of_ones_own_answer_is_explained_as_the_answer_was(media):
     own = generation_of(loaded, TWO, prepared, answer)
     given = explained(loaded, TWO, media, answer=own.answer)
     assert given.tokens.tolist() == own.tokens.tolist() and np.allclose(given.logits, own.logits, atol=1e-4)
-    maps, expected = (METHODS["tam"](one, FIXED).maps for one in (given, own))
+    maps, expected = (METHODS["tam"].maps(Cached(one)).maps for one in (given, own))
     assert np.allclose(maps, expected, atol=1e-4)
 
 

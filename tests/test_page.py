@@ -26,10 +26,10 @@ from tam.media import open_media
 from tam.methods.stage import write_maps
 from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
-from tam.page import write_page
 from tam.page.sample import STEPS, by_word, runs
 from tam.page.scores import Scores
 from tam.page.scripts import literal
+from tam.page.stage import write_page
 from tam.protocol import FIXED
 from tam.records import Candidates, Generation, Piece
 from tam.render.colors import colored

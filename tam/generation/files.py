@@ -8,7 +8,7 @@ from tam.records import Generation
 from tam.shard.task import Format
 
 
-def cache_files(run: dict, fingerprint: str) -> Format[Generation]:
+def cache_files(run: Mapping[str, object], fingerprint: str) -> Format[Generation]:
     """The generation cache, of a run that ``fingerprint`` tells from others."""
 
     def write(path: Path, generations: Mapping[int, Generation]) -> None:

@@ -1,6 +1,7 @@
 """What is kept of an answer as JSON and arrays, and back."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from tam.records import Candidates
 INTS = ("vision", "prompt", "ids", "tokens", "classes", "candidates/ids")
 
 
-def pack(kept: KeptAnswer) -> tuple[dict, dict[str, np.ndarray]]:
+def pack(kept: KeptAnswer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     meta = {"ended": kept.ended, "dtype": kept.dtype} | layout_meta(kept.layout)
     return meta, {
         "vision": kept.layout.vision,
@@ -27,7 +28,7 @@ def pack(kept: KeptAnswer) -> tuple[dict, dict[str, np.ndarray]]:
     }
 
 
-def unpack(sample: Sample, meta: dict, arrays: Mapping[str, np.ndarray]) -> KeptAnswer:
+def unpack(sample: Sample, meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> KeptAnswer:
     """Raises:
     ValueError, KeyError, TypeError: the parts do not belong together.
     """

@@ -86,7 +86,9 @@ def _check_numbers(**numbers: int | None) -> None:
             raise InputError("wrong number", where=name, got=number, expected="1 or more")
 
 
-def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None) -> str:
+def fingerprint_of(
+    run: Mapping[str, object], samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None
+) -> str:
     """What determines a shard's file: weights and processor, the samples' media and prompts, dtype, limit, version; and
     the answers of its samples, where they are given.
 

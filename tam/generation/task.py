@@ -64,7 +64,7 @@ class GenerationTask:
                 made[row] = Failed.of(error)
         return made
 
-    def unpack(self, row: int, meta: dict, arrays: Mapping[str, np.ndarray]) -> KeptAnswer:
+    def unpack(self, row: int, meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> KeptAnswer:
         return unpack(self.samples[row], meta, arrays)
 
     def finish(self, batch: Mapping[int, KeptAnswer | Failed]) -> dict[int, Generation]:

@@ -7,6 +7,7 @@ Weights are read from safetensors alone: a pickle can run any code. Code that co
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import get_session, snapshot_download
@@ -77,7 +78,7 @@ def _check_index(folder: Path) -> None:
         raise ModelError("no safetensors weights", where=path, got=wrong[0], expected="a file of the checkpoint")
 
 
-def _be_patient(request) -> None:
+def _be_patient(request: Any) -> None:
     """The hub's client waits for ever for some of its answers; not so here."""
     limits = request.extensions.get("timeout", {})
     request.extensions["timeout"] = {name: PATIENCE if limit is None else limit for name, limit in limits.items()}
@@ -111,10 +112,11 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
     family = family_of(config)
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        found: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, output_loading_info=True,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
+        model, report = found
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
     if not processor.tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one
@@ -126,7 +128,7 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
     return loaded
 
 
-def config_of(folder: Path, trust_remote_code: bool = False):
+def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
     """A checkpoint's config; ModelError if it has none, a broken one, one of a kind that transformers does not know, or
     one that wants to run code which is not trusted."""
     path = folder / "config.json"
@@ -156,7 +158,7 @@ def device_of(name: str) -> torch.device:
         raise InputError("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:1") from error
 
 
-def dtype_of(config, device: torch.device, name: str) -> torch.dtype:
+def dtype_of(config: Any, device: torch.device, name: str) -> torch.dtype:
     """The dtype of a name; "auto" as in ``load``."""
     if name != "auto":
         found = getattr(torch, name, None)

@@ -33,7 +33,11 @@ def collate(prepared: Sequence[Prepared], padding: int, left: bool = True) -> di
 def with_answer(prepared: Prepared, ids: np.ndarray, token_type: int) -> Prepared:
     """The inputs of a prompt with the ``ids`` of its answer behind it, which have this token type."""
     length, inputs = len(prepared.tokens), dict(prepared.inputs)
-    more = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": 1, "token_type_ids": token_type}
+    more: dict[str, torch.Tensor | int] = {
+        "input_ids": torch.from_numpy(ids).long(),
+        "attention_mask": 1,
+        "token_type_ids": token_type,
+    }
     for name, value in inputs.items():
         if value.shape == (1, length):
             inputs[name] = pad(value, (0, len(ids)))

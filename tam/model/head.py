@@ -13,7 +13,7 @@ CANDIDATES = 5
 BLOCK_BYTES = 64 * 2**20
 
 
-def blocks(head: torch.nn.Module, states: torch.Tensor) -> Iterator[torch.Tensor]:
+def blocks(head: torch.nn.Linear, states: torch.Tensor) -> Iterator[torch.Tensor]:
     """The full logits of ``states`` [row, width], some rows at a time: [rows of the block, vocabulary].
 
     A product with the occurring classes' weights alone would be faster, but rounds differently: how a matrix product
@@ -29,12 +29,12 @@ def best_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return ids, values.float(), logits.float().logsumexp(-1)
 
 
-def best_rows(head: torch.nn.Module, states: torch.Tensor) -> Candidates:
+def best_rows(head: torch.nn.Linear, states: torch.Tensor) -> Candidates:
     """The best classes of each of ``states`` [row, width], of at least one row."""
     return candidates_of(*map(torch.cat, zip(*map(best_of, blocks(head, states)), strict=True)))
 
 
-def chances_of(head: torch.nn.Module, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
+def chances_of(head: torch.nn.Linear, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
     """float32 [row]: the probability of class ``ids[row]``, given ``states`` [row, width]."""
     wanted = torch.from_numpy(np.asarray(ids, np.int64))
     found, start = [np.zeros(0, np.float32)], 0
@@ -47,10 +47,10 @@ def chances_of(head: torch.nn.Module, states: torch.Tensor, ids: np.ndarray) -> 
 
 def candidates_of(ids: torch.Tensor, values: torch.Tensor, logsumexp: torch.Tensor) -> Candidates:
     """Of equal classes the smaller id comes first, as for argmax."""
-    ids, values = ids.cpu().numpy().astype(np.int32), values.cpu().numpy()
-    order = np.lexsort((ids, -values))
+    classes, logits = ids.cpu().numpy().astype(np.int32), values.cpu().numpy()
+    order = np.lexsort((classes, -logits))
     return Candidates(
-        np.take_along_axis(ids, order, -1), np.take_along_axis(values, order, -1), logsumexp.cpu().numpy()
+        np.take_along_axis(classes, order, -1), np.take_along_axis(logits, order, -1), logsumexp.cpu().numpy()
     )
 
 

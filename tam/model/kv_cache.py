@@ -6,6 +6,7 @@ them as LLaVA-1.5 has, that takes longer than to read the weights.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -16,7 +17,13 @@ BLOCK = 32  # tokens: all is copied once in so many steps, and so many are held 
 class GrowingLayer(DynamicLayer):
     """``DynamicLayer`` for greedy decoding, in which tokens are only ever added. The values are the same."""
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+    keys: torch.Tensor
+    values: torch.Tensor
+    _buffers: list[torch.Tensor]
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add keys and values [batch, heads, new tokens, width]; all of them, as views of longer buffers."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -39,7 +46,7 @@ class GrowingLayer(DynamicLayer):
 def growing_kv_cache(decoder: torch.nn.Module) -> Iterator[None]:
     """Inside, plain layers of the caches that ``decoder`` is given grow in place; sliding windows stay as they are."""
 
-    def replace(module, positional, named):
+    def replace(module: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         cache = named.get("past_key_values")
         if isinstance(cache, DynamicCache) and not cache.offloading and cache.get_seq_length() == 0:
             cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]

@@ -20,7 +20,7 @@ from tam.model.prompt import Prepared, prepare
 INSET = 0.2  # of a cell's side that is left unpainted, so that resizing carries little to its neighbours
 CELLS, ENOUGH = 12, 0.75  # cells that are painted, and the part of them whose own token must move most
 
-_believed: weakref.WeakSet = weakref.WeakSet()  # models are asked once
+_believed: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()  # models are asked once
 
 
 def believe(loaded: Loaded) -> None:
@@ -56,7 +56,7 @@ def vision_embeddings(loaded: Loaded, prepared: Prepared) -> np.ndarray:
     """The vision tokens as they enter the language model: float32 [vision, width]."""
     kept: list[np.ndarray] = []
 
-    def keep(module, positional, named):
+    def keep(module: torch.nn.Module, positional: object, named: dict[str, torch.Tensor]) -> None:
         kept.append(named["inputs_embeds"][0].float().cpu().numpy())
 
     handle = loaded.decoder.register_forward_pre_hook(keep, with_kwargs=True)

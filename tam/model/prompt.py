@@ -168,5 +168,5 @@ def spanning(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
     )
 
 
-def _tensor(value) -> torch.Tensor:
+def _tensor(value: Any) -> torch.Tensor:
     return value if isinstance(value, torch.Tensor) else torch.tensor(value)

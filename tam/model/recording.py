@@ -7,6 +7,7 @@ another layer is asked for, that layer's.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -54,10 +55,10 @@ def recording(loaded: Loaded, layer: int | None = None) -> Iterator[Recording]:
     check_layer(loaded, layer)
     made = Recording()
 
-    def keep_states(module, inputs, output):
+    def keep_states(module: torch.nn.Module, inputs: object, output: Any) -> None:
         made.states.append(output.last_hidden_state)
 
-    def keep_best(module, inputs, output):
+    def keep_best(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         if not made.best and not torch.equal(inputs[0][:, -1].nan_to_num(), made.states[0][:, -1].nan_to_num()):
             raise ModelError(
                 "the output head does not read the last states of the base model", where=type(loaded.model).__name__,
@@ -65,7 +66,9 @@ def recording(loaded: Loaded, layer: int | None = None) -> Iterator[Recording]:
             )  # fmt: skip
         made.best.append(best_of(output[:, -1]))
 
-    def keep_inner(module, positional, named):
+    def keep_inner(
+        module: torch.nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
+    ) -> None:
         made.inner.append(positional[0] if positional else named["hidden_states"])
 
     handles = [loaded.base.register_forward_hook(keep_states), loaded.head.register_forward_hook(keep_best)]

@@ -1,5 +1,7 @@
 """Which frames of a video file a processor shows to its model, and what it is told about them."""
 
+from typing import Any
+
 from transformers.video_utils import VideoMetadata
 
 from tam.errors import InputError
@@ -9,12 +11,12 @@ from tam.media import Film, Media, Sampling, two_a_second
 OWN = {"input_data_format", "do_convert_rgb", "do_sample_frames", "device", "video_metadata"}
 
 
-def sampling_of(processor) -> Sampling:
+def sampling_of(processor: Any) -> Sampling:
     """The rule of the processor's own video processor; two frames a second, where that has none.
 
     It has one if it is told to sample, or how many frames (``num_frames``), or how many a second (``fps``).
     """
-    kind = getattr(processor, "video_processor", None)
+    kind: Any = getattr(processor, "video_processor", None)
     if not any(getattr(kind, name, None) for name in ("do_sample_frames", "num_frames", "fps")):
         return two_a_second
     options = {name: getattr(kind, name, None) for name in kind.valid_kwargs.__annotations__ if name not in OWN}
@@ -33,12 +35,12 @@ def sampling_of(processor) -> Sampling:
     return sampled
 
 
-def metadata_of(film: Film) -> dict:
+def metadata_of(film: Film) -> dict[str, Any]:
     """As the fields of transformers' ``VideoMetadata``."""
     return {"total_num_frames": film.total, "fps": film.rate, "duration": film.total / film.rate}
 
 
-def video_options(media: Media) -> dict:
+def video_options(media: Media) -> dict[str, Any]:
     """Arguments for the video processor: frames are sampled already; their times matter to some models.
 
     Frames of unknown times are taken as two a second.

@@ -2,11 +2,12 @@
 
 import functools
 import re
+from typing import Any
 
 from tam.records import Piece
 
 
-def piece_of(tokenizer, id: int) -> Piece:
+def piece_of(tokenizer: Any, id: int) -> Piece:
     """A vocabulary id as piece, text and bytes.
 
     Joining the bytes of an answer's tokens gives its text in UTF-8, also where one character has several tokens.
@@ -19,7 +20,7 @@ def piece_of(tokenizer, id: int) -> Piece:
     return Piece(piece, text, _bytes(tokenizer, id, piece, text))
 
 
-def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
+def _bytes(tokenizer: Any, id: int, piece: str, text: str) -> bytes:
     added, byte_level = _kind_of(tokenizer, len(tokenizer))
     if id in added:
         return text.encode()
@@ -29,7 +30,7 @@ def _bytes(tokenizer, id: int, piece: str, text: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=1)
-def _kind_of(tokenizer, size: int) -> tuple[frozenset[int], bool]:
+def _kind_of(tokenizer: Any, size: int) -> tuple[frozenset[int], bool]:
     """Ids that were added to the vocabulary, and whether it is one of bytes. Asked once
     for each size of the vocabulary: 6,400 added ids take 8 ms."""
     return frozenset(tokenizer.added_tokens_decoder), "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)

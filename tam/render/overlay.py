@@ -3,17 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tam.errors import RenderError
 from tam.layout import Grid, Layout
-from tam.manifest import Sample
 from tam.media import Media
 from tam.render.colors import JET, colored
-from tam.run import read_label_map
 
 WIDTH, PAIR_WIDTH, STRIP_WIDTH, COLUMNS, GAP = 500, 400, 260, 4, 6  # pixels; mean width of one picture, two, more
 BLEND = 0.5
@@ -118,13 +115,6 @@ def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     for color, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
         cv2.drawContours(made, edges, -1, color, thickness, cv2.LINE_AA)
     return made
-
-
-def mask_of(sample: Sample, layout: Layout, manifest: Path) -> np.ndarray | None:
-    """The label map of a sample with one picture, of any size: uint8 of category ids; None if it has none."""
-    if sample.kind != "images" or len(sample.media) != 1:
-        return None
-    return read_label_map(sample, layout.sizes[0], manifest, any_size=True)[0]
 
 
 def evenly(items: Sequence, most: int) -> list:

@@ -15,7 +15,7 @@ def in_background(work: Callable[[Item], None]) -> Iterator[Callable[[Item], Non
     All that was handed over is done when the block is left, also by an error. Errors of ``work`` are raised here.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="background") as thread:
-        last: Future | None = None
+        last: Future[None] | None = None
 
         def hand_over(item: Item) -> None:
             nonlocal last

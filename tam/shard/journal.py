@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 from safetensors import SafetensorError
@@ -25,8 +25,8 @@ DIGEST = hashlib.sha256().digest_size
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, SafetensorError)
 
 Arrays = dict[str, np.ndarray]
-Pack = Callable[[Record], tuple[dict, Arrays]]
-Unpack = Callable[[int, dict, Arrays], Record]
+Pack = Callable[[Record], tuple[dict[str, Any], Arrays]]
+Unpack = Callable[[int, dict[str, Any], Arrays], Record]
 
 
 class Journal(Generic[Record]):
@@ -42,7 +42,7 @@ class Journal(Generic[Record]):
 
     def write(self, batch: Mapping[int, Record | Failed]) -> None:
         """``batch`` maps rows of the manifest to records; it is on disk, whole, when this returns."""
-        meta: dict[int, dict] = {}
+        meta: dict[int, dict[str, Any]] = {}
         arrays: Arrays = {}
         for row, record in batch.items():
             if isinstance(record, Failed):
@@ -79,8 +79,8 @@ class Journal(Generic[Record]):
         own: dict[str, Arrays] = {}
         batch: dict[int, Record | Failed] = {}
         for name, array in arrays.items():
-            row, _, rest = name.partition("/")
-            own.setdefault(row, {})[rest] = array
+            key, _, rest = name.partition("/")
+            own.setdefault(key, {})[rest] = array
         for key, meta in json.loads(arrays["meta"].tobytes()).items():
             row = int(key)
             if row not in rows:

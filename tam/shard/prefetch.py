@@ -20,7 +20,7 @@ WAITING = 4
 
 
 @dataclass(frozen=True)
-class _Prepared(Dataset):
+class _Prepared(Dataset[tuple[int, Any]]):
     """Row of the manifest -> what was made of it, or why nothing was."""
 
     prepare: Callable[[int], Any]
@@ -60,7 +60,7 @@ def prefetched(
         yield row, made
 
 
-def _as_it_is(item):
+def _as_it_is(item: Any) -> Any:
     return item
 
 

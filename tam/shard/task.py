@@ -46,10 +46,9 @@ class Stated(Protocol):
 Ready = TypeVar("Ready", bound=Sized)
 Record = TypeVar("Record")
 Row = TypeVar("Row", bound=Stated)
-RowMade = TypeVar("RowMade", bound=Stated, covariant=True)
 
 
-class Task(Protocol[Ready, Record, RowMade]):
+class Task(Protocol[Ready, Record, Row]):
     """What is done with samples, each known by its row in the manifest. From the disk to the disk:"""
 
     @property
@@ -62,13 +61,13 @@ class Task(Protocol[Ready, Record, RowMade]):
     def run(self, batch: Mapping[int, Ready]) -> dict[int, Record | Failed]:
         """A batch through the model."""
 
-    def pack(self, record: Record) -> tuple[dict, dict[str, np.ndarray]]:
+    def pack(self, record: Record) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """A record as JSON and arrays, for the journal."""
 
-    def unpack(self, row: int, meta: dict, arrays: dict[str, np.ndarray]) -> Record:
+    def unpack(self, row: int, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Record:
         """``pack`` undone; any ValueError, KeyError or TypeError says that the parts do not belong together."""
 
-    def finish(self, batch: Mapping[int, Record | Failed]) -> dict[int, RowMade]:
+    def finish(self, batch: Mapping[int, Record | Failed]) -> dict[int, Row]:
         """What the file holds. Called in the thread behind: it must not use what another thread uses."""
 
 

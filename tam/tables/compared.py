@@ -4,7 +4,8 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tam.methods.registry import METHODS, Group
+from tam.methods.method import Group
+from tam.methods.registry import METHODS
 from tam.tables.published import Published, Source
 from tam.tables.summary import BASE, Limits, Summary
 
