@@ -1,7 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import logging
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -297,7 +296,8 @@ def render(
     strict: Strict = False,
 ):
     """Draw overlays and token text of chosen samples."""
-    from tam.render import Look, render
+    from tam.render.sample import Look
+    from tam.render.stage import render
     from tam.run import inputs
     from tam.system.damage import set_aside
 
@@ -316,7 +316,7 @@ def figures(
     method: ShownMethods = None,
 ):
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
-    from tam.figures import write_figures
+    from tam.figures.stage import write_figures
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
@@ -337,7 +337,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for the figure.")],
 ):
     """Draw one sample with the maps of several models, a row a model."""
-    from tam.figures import write_comparison
+    from tam.figures.stage import write_comparison
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
@@ -357,7 +357,7 @@ def page(
     samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
 ):
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
-    from tam.page import write_page
+    from tam.page.stage import write_page
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
 
@@ -398,27 +398,43 @@ def explain(
         list[str] | None,
         typer.Option(help="Also draw one map of a word or phrase, of /EXPRESSION/, or of token #NUMBER; repeatable."),
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="'eci', 'activation', ... or FILE.py:FUNCTION, TAM without it; repeatable, shown by the first."
+        ),
+    ] = None,
     pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
     layer: Layer = None,
     eci_cap: EciCap = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ):
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
-    from tam.explanation import explain
     from tam.media import is_video
-    from tam.model.checkpoint import load
-    from tam.render.stage import safe_word
+    from tam.methods.core import check_cap
+    from tam.methods.registry import find_all
+    from tam.protocol import FIXED
+    from tam.render.names import safe_word
+    from tam.selection import check_pooling, wanted_of
 
-    selected = {text: _selected(text) for text in select or ()}
+    # all that can be wrong without the model, before it is loaded
+    selected = {text: wanted_of(text) for text in select or ()}
+    check_pooling(pooling)
+    methods = find_all(method or ["tam"])
+    check_cap(eci_cap, FIXED)
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
-    if missing := [path for path in picture if not path.is_file()]:  # before the model is loaded
+    if missing := [path for path in picture if not path.is_file()]:
         raise InputError("no such picture", where=missing[0])
+
+    from tam.explanation import explain
+    from tam.model.checkpoint import load
+
     loaded = load(_checkpoint(model), revision, device, dtype)
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
-        answer=answer, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
+        answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
     folder = explained.save(out)
@@ -427,18 +443,6 @@ def explain(
         path = folder / f"select{number}_{safe_word(text)}.png"
         explained.overlay(wanted, pooling).save(path)
         print(f"{text}: {path}")
-
-
-def _selected(text: str):
-    """What ``--select`` means."""
-    if number := re.fullmatch(r"#(-?\d+)", text):
-        return int(number[1])
-    if len(text) < 3 or not (text.startswith("/") and text.endswith("/")):
-        return text
-    try:
-        return re.compile(text[1:-1])
-    except re.error as error:
-        raise InputError("not a regular expression", got=repr(text), cure=str(error)) from error
 
 
 def _batch_size(text: str) -> int | None:

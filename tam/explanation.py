@@ -1,34 +1,32 @@
 """One question about one's own pictures or video: asked, mapped, and shown. ``tam.explain`` is the function here."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from tam.errors import InputError
-from tam.generation.answer import ask
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.maps import SampleMaps
 from tam.media import Media, film_of, open_picture, read_video, upright
+from tam.methods.cached import Cached
 from tam.methods.core import check_cap
-from tam.methods.registry import method
-from tam.model.loaded import Loaded
-from tam.model.video import sampling_of
+from tam.methods.method import Function, Method
+from tam.methods.registry import find_all
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
+from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.atomic import atomic
 from tam.words import groups
 
 Picture = Image.Image | Path | str
-Wanted = int | str | re.Pattern | None
-Pooling = Literal["mean", "max", "probability"]
 Part = Literal["prompt", "answer"]
+Asked = str | Function | Method
 
 
 class Token(NamedTuple):
@@ -66,39 +64,34 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
-    """The map of what was selected.
-
-    Attributes:
-        texts: what matched, one entry a place.
-        tokens: indices of the pooled tokens, ascending.
-        map: float32 [vision], in [0, 1].
-        grids: the same, cut into one float32 [rows, columns] for each grid of the layout.
-    """
-
-    texts: tuple[str, ...]
-    tokens: tuple[int, ...]
-    map: np.ndarray = field(repr=False)
-    grids: tuple[np.ndarray, ...] = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
 class Explanation:
     """Where each token of a question's words and of its answer comes from. Tokens: the prompt's, then the answer's.
 
+    What it says of maps is of one method; ``of`` gives the same explanation by another.
+
     Attributes:
         generation: the answer, and the logits that maps are computed from.
-        computed: the maps as ``tam.methods.core`` gives them.
+        by_method: the maps of each method that was asked for.
+        titles: method -> what people read.
         media: what the model was shown; of a video, the frames that were sampled.
         chances: float32 [answer], the probability of each token of the answer.
         model: the name of the model's class.
+        method: whose maps are shown.
     """
 
     generation: Generation
-    computed: Maps
+    by_method: Mapping[str, Maps]
+    titles: Mapping[str, str]
     media: Media
     chances: np.ndarray
     model: str
+    method: str
+
+    def of(self, method: str) -> "Explanation":
+        """The same, shown by another of its methods; InputError: there is none of this name."""
+        if method not in self.by_method:
+            raise InputError("not a method of this explanation", got=repr(method), expected=" or ".join(self.by_method))
+        return replace(self, method=method)
 
     @property
     def prompt(self) -> str:
@@ -122,7 +115,7 @@ class Explanation:
     @property
     def maps(self) -> np.ndarray:
         """float32 [token, vision], in [0, 1]."""
-        return self.computed.maps
+        return self.by_method[self.method].maps
 
     @property
     def grids(self) -> list[np.ndarray]:
@@ -132,12 +125,12 @@ class Explanation:
     @property
     def relevance(self) -> np.ndarray:
         """float32 [token, token]: how much an earlier token (second axis) speaks for a later one."""
-        return self.computed.relevance
+        return self.by_method[self.method].relevance
 
     @property
     def scale(self) -> np.ndarray:
         """float64 [token]: the factor of the interference that was subtracted; NaN where none was."""
-        return self.computed.scale
+        return self.by_method[self.method].scale
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
@@ -179,20 +172,11 @@ class Explanation:
         Raises:
             InputError: nothing matches, or an unknown pooling.
         """
-        if pooling not in ("mean", "max", "probability"):
-            raise InputError("unknown pooling", got=repr(pooling), expected="mean, max or probability")
+        check_pooling(pooling)
         found = self._found(what)
         tokens = sorted({token for _, members in found for token in members})
-        maps = self.maps[tokens]
-        if pooling == "max":
-            pooled = maps.max(0)
-        else:
-            chances = [self.tokens[token].probability for token in tokens]
-            weighted = pooling == "probability" and None not in chances and sum(chances) > 0
-            pooled = np.average(maps, axis=0, weights=chances if weighted else None)
-        pooled = pooled.astype(np.float32)
-        grids = tuple(self.layout.split(pooled))
-        return Selection(tuple(text for text, _ in found), tuple(tokens), pooled, grids)
+        map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
+        return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
     def overlay(self, what: Wanted = None, pooling: Pooling = "mean") -> Image.Image:
         """The map of ``select`` over the media: one picture, with several pictures or frames beside each other."""
@@ -202,78 +186,70 @@ class Explanation:
         return Image.fromarray(mosaic([overlay(panel, grids) for panel in panels(self.layout, self.media)]))
 
     def save(self, folder: Path | str) -> Path:
-        """Write a picture a token, ``sheet.png``, with TeX ``tokens.pdf``, and the page ``index.html``.
+        """Write a picture a token, ``sheet.png``, with TeX ``tokens.pdf``, and the page ``index.html``, which has the
+        maps of all methods.
 
         Returns:
             the folder of this explanation in ``folder``, named after the first file that was shown; an earlier one is
             replaced as a whole.
         """
-        from tam.render import draw
+        from tam.render.folder import draw
 
-        drawn = draw(self.generation, self.computed, self.media, Path(folder))
+        drawn = draw(self.generation, self.by_method[self.method], self.media, Path(folder))
         with atomic(drawn / "index.html") as temporary:
             temporary.write_text(self.to_html(), encoding="utf-8")
         return drawn
 
     def to_html(self) -> str:
-        """A page to hover over, in one file that needs nothing beside it."""
-        from tam.page import single_page
+        """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
+        from tam.page.single import single_page
 
-        made, maps = self.generation, self.computed
-        known = SampleMaps(made.id, made.status, maps.maps, maps.uint8, maps.relevance, maps.scale)
-        return single_page(made, known, self.media, self.model)
+        return single_page(self.generation, self.by_method, self.titles, self.media, self.model, self.method)
 
     # ---- what a selection means
 
     def _span(self, part: Part) -> list[int]:
         """Indices of the tokens of a part but its end tokens."""
-        ends = self.generation.end_tokens
-        return [index for index, token in enumerate(self.tokens) if token.part == part and token.id not in ends]
+        return [
+            index for index, token in enumerate(self.tokens)
+            if token.part == part and token.id not in self.generation.end_tokens
+        ]  # fmt: skip
 
     def _grouped(self, part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:
         span = self._span(part)
         for text, members in groups([self.generation.vocabulary[self.tokens[index].id] for index in span]):
             yield text, tuple(span[member] for member in members)
 
-    def _found(self, what: Wanted) -> list[tuple[str, tuple[int, ...]]]:
+    def _found(self, what: Wanted) -> list[Place]:
         """(text, tokens) of each place that matches."""
-        if what is None:
-            what = re.compile(r"(?s).*\S")
         if isinstance(what, int):
             count = len(self.tokens)
             if not -count <= what < count:
                 raise InputError("no such token", got=what, expected=f"{-count} to {count - 1}")
             return [(self.tokens[what].text, (what % count,))]
-        places = self._places("answer", what) or self._places("prompt", what)
-        if not places:
-            said = {part: " ".join(text for text, _ in self._grouped(part)) for part in ("answer", "prompt")}
+        said = re.compile(r"(?s).*\S") if what is None else what
+        found = self._places("answer", said) or self._places("prompt", said)
+        if not found:
+            answer, prompt = (" ".join(text for text, _ in self._grouped(part)) for part in ("answer", "prompt"))
             raise InputError(
                 "nothing matches", got=repr(getattr(what, "pattern", what)),
-                expected=f"words of the answer: {said['answer']} (or of the prompt: {said['prompt']})",
+                expected=f"words of the answer: {answer} (or of the prompt: {prompt})",
             )  # fmt: skip
-        return places
-
-    def _places(self, part: Part, what: str | re.Pattern) -> list[tuple[str, tuple[int, ...]]]:
-        """Places are counted in bytes, because a character can have several tokens."""
-        span = self._span(part)
-        pieces = [self.generation.vocabulary[self.tokens[index].id].bytes for index in span]
-        ends = np.cumsum([len(piece) for piece in pieces], dtype=int).tolist()
-        begin, end = dict(zip(span, [0, *ends], strict=False)), dict(zip(span, ends, strict=True))
-        raw = b"".join(pieces)
-        edges = [_stripped(raw, begin[tokens[0]], end[tokens[-1]]) for _, tokens in self._grouped(part)]
-        first, last = {start for start, _ in edges}, {stop for _, stop in edges}
-        found = []
-        for start, stop in _matches(raw.decode("utf-8", "surrogateescape"), what):
-            if isinstance(what, re.Pattern) or (start in first and stop in last):
-                tokens = tuple(index for index in span if begin[index] < stop and end[index] > start)
-                found.append((raw[start:stop].decode("utf-8", "replace"), tokens))
         return found
+
+    def _places(self, part: Part, what: str | re.Pattern[str]) -> list[Place]:
+        span = self._span(part)
+        number = {index: place for place, index in enumerate(span)}
+        pieces = [self.generation.vocabulary[self.tokens[index].id].bytes for index in span]
+        words = [[number[index] for index in tokens] for _, tokens in self._grouped(part)]
+        return [(text, tuple(span[place] for place in members)) for text, members in places(pieces, words, what)]
 
 
 def explain(
-    model, processor, images: Sequence[Picture] | Picture = (), prompt: str = "", *,
-    video: Path | str | Sequence[Picture] | None = None, answer: str | None = None, layer: int | None = None,
-    eci_cap: float | None = None, max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (),
+    model: Any, processor: Any, images: Sequence[Picture] | Picture = (), prompt: str = "", *,
+    video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
+    method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
+    max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (),
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
@@ -285,6 +261,9 @@ def explain(
         prompt: the person's words.
         video: in place of images: a file, sampled as the processor does, or its frames, which are shown as they are.
         answer: explain this text, whoever wrote it, instead of what the model would answer.
+        method: by which tokens are explained: a name ("tam", "eci", "activation", ...; ``docs/evaluation.md``), one of
+            one's own by its place ("my_methods.py:inverse"), a function or a ``tam.Method``; or several of them, whose
+            first is shown first.
         layer: of the decoder, from 1, whose states (through the final norm) are mapped; None: the last, as the paper.
         eci_cap: the most that the scale of subtracted interference may be: 0 subtracts nothing; None: no limit, as in
             the paper.
@@ -295,24 +274,36 @@ def explain(
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
         LayoutError: vision tokens are not where the family says. NotFiniteError: logits are NaN or infinite.
     """
-    loaded = Loaded.of(model, processor)
+    several = isinstance(method, Sequence) and not isinstance(method, str)
+    methods = find_all(method if several else [method])
+    check_cap(eci_cap, FIXED)
+    if not methods:
+        raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
         raise InputError("wrong number", where="max_new_tokens", got=max_new_tokens, expected="1 or more")
-    check_cap(eci_cap, FIXED)
+    # with torch and the families, which somebody who only looks for a name here does without
+    from tam.generation.answer import ask
+    from tam.model.loaded import Loaded
+
+    loaded = Loaded.of(model, processor)
     images = [images] if isinstance(images, Picture) else list(images)
     media, sample = _media(images, video, processor), Sample(_name(images, video), [], prompt, turns=list(turns))
     generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
-    maps = method("tam", eci_cap)(generation, FIXED, False)
-    return Explanation(generation, maps, media, chances, type(loaded.model).__name__)
+    cached = Cached(generation, FIXED, eci_cap=eci_cap)
+    maps = {one.name: one.maps(cached) for one in methods}
+    titles = {one.name: one.title for one in methods}
+    return Explanation(generation, maps, titles, media, chances, type(loaded.model).__name__, methods[0].name)
 
 
-def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None, processor) -> Media:
+def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None, processor: Any) -> Media:
     if bool(images) == (video is not None):
         got = "both" if images else "neither"
         raise InputError("a question needs pictures or a video", got=got, expected="images=[...] or video=...")
     if video is None:
         return Media(False, tuple(map(_opened, images)), (0,) * len(images))
     if isinstance(video, str | Path):
+        from tam.model.video import sampling_of
+
         return read_video(Path(video), sampling_of(processor))
     if not video:
         raise InputError("a video without frames")
@@ -326,19 +317,3 @@ def _opened(picture: Picture) -> Image.Image:
 def _name(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None) -> str:
     shown = [video] if isinstance(video, str | Path) else images or video
     return "explanation" if isinstance(shown[0], Image.Image) else Path(shown[0]).stem
-
-
-def _matches(text: str, what: str | re.Pattern) -> Iterator[tuple[int, int]]:
-    """First byte, and the one after the last, of each match that is not empty."""
-    if isinstance(what, str):
-        what = re.compile(r"\s+".join(map(re.escape, what.split())) or "(?!)", re.IGNORECASE)
-    for match in what.finditer(text):
-        if match[0].strip():
-            before, said = (part.encode("utf-8", "surrogateescape") for part in (text[: match.start()], match[0]))
-            yield len(before), len(before) + len(said)
-
-
-def _stripped(raw: bytes, start: int, stop: int) -> tuple[int, int]:
-    """The ends of ``raw[start:stop]`` without the white space at both."""
-    part = raw[start:stop]
-    return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())

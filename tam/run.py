@@ -18,6 +18,7 @@ import numpy as np
 
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, SchemaError
+from tam.layout import Layout
 from tam.manifest import Sample, resolve
 from tam.maps import CURE, read_maps, read_maps_header
 from tam.records import Generation, SampleMaps
@@ -252,6 +253,13 @@ def read_label_map(
             if getattr(error, "errno", None) is not None:  # the disk's, not the file's
                 raise
             return None, "unreadable mask: no picture, or a damaged one"
+
+
+def outlined_map(sample: Sample, layout: Layout, manifest: Path) -> np.ndarray | None:
+    """The label map of a sample with one picture, of any size, whose objects may be outlined; None if it has none."""
+    if sample.kind != "images" or len(sample.media) != 1:
+        return None
+    return read_label_map(sample, layout.sizes[0], manifest, any_size=True)[0]
 
 
 def _no_label_map(picture: "Image.Image", header: bytes) -> str:

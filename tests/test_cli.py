@@ -11,8 +11,12 @@ from tam.datasets.emoji import scenes as emoji
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
     *("dataset folder", "dataset csv", "dataset nltk", "generate", "maps", "metrics"),
-    *("tables", "render", "figures", "page", "status", "explain"),
+    *("tables", "render", "figures", "compare", "page", "status", "explain"),
 ]
+
+
+FILES = ["--generation", "d/m/generate/0.h5", "--maps", "d/m/maps/0.h5", "--metrics", "d/m/metrics/0.parquet"]
+MANIFEST = ["--manifest", "d/manifest.jsonl", "--out", "x"]
 
 
 def tam(*arguments: str) -> subprocess.CompletedProcess:
@@ -40,8 +44,15 @@ def test_every_stage_explains_itself(stage):
         (["dataset", "csv", "--root", "none.csv", "--out", "x"], "none.csv"),
         (["dataset", "nltk", "--from", "nowhere", "--out", "x"], "nowhere"),
         (["explain", "none.jpg"], "none.jpg"),
+        (["figures", *FILES, *(part.replace("/m/", "/n/") for part in FILES), *MANIFEST], "got d, m and d, n"),
+        (["compare", *FILES, "--manifest", "e/manifest.jsonl", "--out", "x"], "a dataset without a manifest; got 'd'"),
+        (["page", *FILES, *MANIFEST], "d/m/metrics/0.parquet: no such metrics file"),
+        (["render", *FILES[:4], *MANIFEST, "--method", "tam"], "d/manifest.jsonl: no such manifest"),
         (["explain", "a.mp4", "b.jpg"], "a video stands alone"),
         (["explain", "b.jpg", "--select", "/(/"], "not a regular expression"),
+        (["explain", "b.jpg", "--pooling", "sum"], "unknown pooling; got 'sum'"),
+        (["explain", "b.jpg", "--method", "tam", "--method", "eco"], "did you mean 'eci'?"),
+        (["explain", "b.jpg", "--method", "mine.py:f"], "mine.py: no such file of methods"),
         (
             ["maps", "--generation", "x.h5", "--out", "y.h5", "--protocol", "reference", "--eci-cap", "1"],
             "caps no scale",
@@ -72,6 +83,7 @@ def folder(tmp_path_factory) -> Path:
 def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     selected = ["--select", "bear", "--select", "/motor.*/", "--select", "#0", "--pooling", "max"]
     options = ["--prompt", "What is in the image?", "--layer", "4", "--eci-cap", "1", "--device", "cpu"]
+    options += ["--method", "eci", "--method", "tam"]
     done = tam("explain", str(folder / "scene.png"), *options, *selected, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -79,7 +91,7 @@ def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     paths = [Path(line.partition(": ")[2]) for line in lines[2:]]
     assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
     assert all(Image.open(path).size == (500, 500) for path in paths)
-    assert lines[1].startswith("look at ") and (tmp_path / "scene" / "index.html").is_file()
+    assert lines[1].startswith("look at ") and '"+ ECI","TAM"' in (tmp_path / "scene" / "index.html").read_text()
 
 
 def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
@@ -89,3 +101,19 @@ def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
     done = tam("explain", str(folder / "clip.avi"), "--prompt", "Describe this video.", "--answer", "A kite.",
                "--out", str(tmp_path), "--device", "cpu")  # fmt: skip
     assert done.stdout.startswith("A kite.\n") and (tmp_path / "clip" / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("tam.render.stage", {"torch", "transformers", "matplotlib", "pandas", "nltk"}),
+        ("tam.figures.stage", {"torch", "transformers", "nltk"}),
+        ("tam.page.stage", {"torch", "transformers", "matplotlib", "pandas", "nltk"}),
+        ("tam.page.single", {"torch", "transformers", "matplotlib", "pandas", "nltk", "pyarrow", "h5py"}),
+        ("tam.render.names, tam.selection", {"torch", "cv2", "fontTools"}),
+    ],
+)
+def test_a_stage_loads_only_what_it_needs(module, without):
+    program = f"import sys, {module}; print(*sorted({without!r} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -1,6 +1,7 @@
 """``tam.explain``: one question to a loaded model, what can be selected of it, and what is left of it on disk."""
 
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -51,6 +52,13 @@ def processor():
 
 
 @pytest.fixture(scope="module")
+def browser():
+    made = Browser()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
 def said(model, processor) -> "tam.Explanation":
     """An answer of known words, about two pictures."""
     return tam.explain(model, processor, images=[picture(), picture(56, 140, 1)], prompt=ASKED, answer=SAID)
@@ -61,7 +69,8 @@ def said(model, processor) -> "tam.Explanation":
 
 def test_importing_the_package_is_light():
     program = (
-        "import sys, tam; assert 'torch' not in sys.modules and 'explain' in tam.__all__; tam.explain; tam.nothing"
+        "import sys, tam; assert 'explain' in tam.__all__ and tam.explain and tam.Explanation;"
+        "assert not {'torch', 'transformers', 'matplotlib', 'pandas', 'nltk'} & {*sys.modules}; tam.nothing"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "module 'tam' has no attribute 'nothing'" in done.stderr
@@ -134,6 +143,83 @@ def test_a_layer_and_a_cap_change_maps_but_not_what_was_said(model, processor):
         assert np.abs(other.maps - plain.maps).max() > 1e-3
     assert np.nanmax(plain.scale) > 0.2 and np.nanmax(capped.scale) == np.float32(0.1)
     assert np.array_equal(none.maps, METHODS["rgf"].maps(Cached(none.generation)).maps)
+
+
+# ---- by which methods
+
+
+def inverse(cached: Cached) -> np.ndarray:
+    """A method of one's own: where TAM sees least."""
+    return 1 - cached.tam.maps
+
+
+@pytest.fixture(scope="module")
+def thrice(model, processor) -> "tam.Explanation":
+    """An explanation by three methods."""
+    return tam.explain(model, processor, picture(), ASKED, answer=SAID, method=["activation", "tam", inverse])
+
+
+def test_several_methods_explain_one_answer_and_the_first_is_shown(thrice):
+    assert thrice.titles == {"activation": "CAM (raw activation)", "tam": "TAM", "inverse": "inverse"}
+    assert thrice.method == "activation" and [*thrice.by_method] == [*thrice.titles]
+    for name in ("activation", "tam"):
+        made = METHODS[name].maps(Cached(thrice.generation))
+        assert np.array_equal(thrice.of(name).maps, made.maps) and np.array_equal(
+            thrice.of(name).scale, made.scale, True
+        )
+    assert np.allclose(thrice.of("inverse").maps, 1 - thrice.of("tam").maps)
+    assert np.allclose(thrice.of("inverse").select("dogs").map, 1 - thrice.of("tam").select("dogs").map, atol=1e-6)
+    assert thrice.of("tam").of("activation").tokens == thrice.tokens
+    with pytest.raises(InputError, match="got 'eci'; expected activation or tam or inverse"):
+        thrice.of("eci")
+
+
+def test_a_method_is_a_name_a_place_a_function_or_an_entry(model, processor, tmp_path):
+    (tmp_path / "mine.py").write_text("def flat(cached):\n    return 0 * cached.tam.maps + 0.5\n")
+    entry = tam.Method("upside-down", "Upside down", inverse)
+    for method, name in (
+        ("eci", "eci"),
+        (f"{tmp_path}/mine.py:flat", "flat"),
+        (inverse, "inverse"),
+        (entry, entry.name),
+    ):
+        made = tam.explain(model, processor, picture(), ASKED, answer="a cat", method=method)
+        assert (made.method, [*made.by_method]) == (name, [name])
+    assert made.titles == {"upside-down": "Upside down"}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [("cam", "unknown method"), (["tam", "tam"], "two methods of one name"), ([], "no method"),
+     (lambda cached: 0, "a name that a method of one's own cannot have")],
+)  # fmt: skip
+def test_a_method_that_is_not_there_is_refused_before_the_model_is_touched(method, message):
+    with pytest.raises(InputError, match=message):
+        tam.explain(None, None, picture(), ASKED, method=method)
+    with pytest.raises(InputError, match="wrong cap"):
+        tam.explain(None, None, picture(), ASKED, eci_cap=-1)
+
+
+def test_a_folder_has_the_pictures_of_the_first_method_and_a_page_of_all(thrice, tmp_path):
+    folder = thrice.of("tam").save(tmp_path)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    (gallery,) = re.findall(r"showGallery\((.*)\);", page)
+    (run,) = json.loads(gallery)["runs"]
+    assert (run["methods"], run["main"]) == (["CAM (raw activation)", "TAM", "inverse"], 1)
+    by_tam, by_first = (Image.open(path / "sheet.png") for path in (folder, thrice.save(tmp_path / "first")))
+    assert by_tam.size == by_first.size and by_tam.tobytes() != by_first.tobytes()
+
+
+def test_the_page_switches_between_methods(browser, thrice, tmp_path):
+    (tmp_path / "page.html").write_text(thrice.to_html(), encoding="utf-8")
+    browser.open(tmp_path / "page.html")
+    browser.until("document.querySelectorAll('#pictures canvas').length")
+    switch = "return [...document.querySelectorAll('#methods label')].map(label => label.textContent)"
+    assert browser.run(switch) == [*thrice.titles.values(), "Side by side"]
+    drawn = "return document.querySelector('#pictures canvas').toDataURL()"
+    before = browser.run(drawn)
+    browser.run("document.querySelector('#methods [value=\"2\"]').click()")
+    assert browser.run(drawn) != before and browser.complaints() == []
 
 
 # ---- the model is left as it was
@@ -254,7 +340,9 @@ def hand_made(layout: Layout | None = None) -> "tam.Explanation":
     maps = np.array([[0.0, 1.0], [0.5, 0.0], [1.0, 0.0], [0.2, 0.4]], np.float32)
     computed = Maps(maps, (maps * 255).astype(np.uint8), np.zeros((4, 4), np.float32), np.zeros(4))
     media = Media(False, (picture(20, 10),), (0,))
-    return tam.Explanation(generation, computed, media, np.array([0.9, 0.1], np.float32), "hand")
+    return tam.Explanation(
+        generation, {"tam": computed}, {"tam": "TAM"}, media, np.array([0.9, 0.1], np.float32), "hand", "tam"
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,13 +380,6 @@ def test_the_page_is_one_file_that_allows_nothing_but_its_own_scripts(said):
     policy = re.search(r'content="(default-src[^"]*)"', page)[1]
     assert policy.startswith("default-src 'none'; img-src data:; script-src 'sha256-") and "unsafe" not in policy
     assert policy.count("sha256-") == page.count("<script>") + page.count("<style>")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    made = Browser()
-    yield made
-    made.close()
 
 
 def test_the_page_shows_pictures_and_maps_in_a_browser(browser, model, processor, tmp_path):

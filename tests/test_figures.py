@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tam import figures, manifest
+from tam import manifest
 from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.figures import data
+from tam.figures.stage import write_comparison, write_figures
 from tam.layout import Grid
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
@@ -86,18 +87,18 @@ def out(tmp_path) -> Path:
 
 
 def test_all_figures_in_three_formats_and_the_same_bytes_each_time(run, out):
-    made = figures.write_figures(run, out)
+    made = write_figures(run, out)
     assert sorted(path.name for path in made) == sorted(
         name + kind for name in ("correlation", "failures", "methods", "scores", "tokens") for kind in KINDS
     )
     first = {path: path.read_bytes() for path in made}
-    figures.write_figures(run, out)
+    write_figures(run, out)
     assert first == {path: path.read_bytes() for path in made}
     assert not any(b"CreationDate" in data or b"<dc:date>" in data for data in first.values())
 
 
 def test_no_text_is_cut_off_at_the_edge(run, out):
-    figures.write_figures(run, out)
+    write_figures(run, out)
     for path in out.glob("*.png"):
         pixels = matplotlib.image.imread(path)[..., :3]
         edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
@@ -154,7 +155,7 @@ def test_a_video_and_several_pictures_have_a_figure_with_a_column_each(tmp_path,
     write_maps(answers, results / "maps/0-of-1.h5", ["tam"], FIXED)
     found = table(*(rows(one.id, "tam", 0.5)[:1] for one in made))
     store_rows(results / "metrics/0-of-1.parquet", "x", found, {"tam": "TAM"})
-    made = figures.write_figures(files_of(results, folder / "manifest.jsonl"), out)
+    made = write_figures(files_of(results, folder / "manifest.jsonl"), out)
     assert {"video", "images", "correlation"} <= {path.stem for path in made}
     text = (out / "video.svg").read_text()
     assert "frame 0" in text and "frame 2" in text and "frame 1" not in text
@@ -164,10 +165,10 @@ def test_models_are_compared_on_a_sample_that_all_name_alike(run, out, caplog):
     (folder,) = {path.parents[1] for path in run.generation}
     shutil.copytree(folder, folder.with_name("other"))
     other = files_of(folder.with_name("other"), run.manifest)
-    made = figures.write_comparison([run, other], out)
+    made = write_comparison([run, other], out)
     assert sorted(path.name for path in made) == ["models.pdf", "models.png", "models.svg"]
     first = [path.read_bytes() for path in made]
-    assert [path.read_bytes() for path in figures.write_comparison([run, other], out)] == first
+    assert [path.read_bytes() for path in write_comparison([run, other], out)] == first
     text = (out / "models.svg").read_text()
     assert all(name in text for name in ("tiny", "other", "dog"))
     for row, (answers, maps) in enumerate(zip(other.generation, other.maps, strict=True)):
@@ -175,10 +176,10 @@ def test_models_are_compared_on_a_sample_that_all_name_alike(run, out, caplog):
             answers, {row: Generation.failure(("high", "low$id$")[row], "What?", "lost", row)}, {}, str(row)
         )
         write_maps(answers, maps, [*TITLES], FIXED)
-    assert figures.write_comparison([run, other], out) == []
+    assert write_comparison([run, other], out) == []
     assert "no sample has maps from all models" in caplog.text
     with pytest.raises(InputError, match="of one dataset"):
-        figures.write_comparison([run, replace(other, dataset="another")], out)
+        write_comparison([run, replace(other, dataset="another")], out)
 
 
 def test_methods_and_their_order_are_those_of_the_files_or_those_that_are_wanted(run):
@@ -202,5 +203,5 @@ def test_without_scored_words_the_rest_is_still_drawn_and_it_is_said(run, out, c
         with opened(path) as (_, file):
             found = file.read().to_pandas()
         store_rows(path, str(row), found[found.token < 0])
-    figures.write_figures(run, out)
+    write_figures(run, out)
     assert "no figure 'scores': there is no scored word for it" in [record.message for record in caplog.records]

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import math
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,15 +21,23 @@ from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
-from tam.maps import read_maps, write_maps
+from tam.maps import read_maps
 from tam.media import open_media
-from tam.metrics import write_metrics
-from tam.page.stage import STEPS, RunFiles, by_word, literal, runs, write_page
+from tam.methods.stage import write_maps
+from tam.metrics.catalogue import CATALOGUE
+from tam.metrics.stage import write_metrics
+from tam.page.sample import STEPS, by_word, runs
+from tam.page.scores import Scores
+from tam.page.scripts import literal
+from tam.page.stage import write_page
 from tam.protocol import FIXED
 from tam.records import Candidates, Generation, Piece
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
 from tam.render.tokens import Token, shape, units
+from tam.rows import Row, RowsHeader
+from tam.rows import written as rows_written
+from tam.run import RunFiles, runs_of
 from tests.answers import generation as written_by_hand
 from tests.browser import END, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
 from tests.shared import shared
@@ -93,8 +103,8 @@ GENERATIONS = {
 def run(tmp_path_factory) -> RunFiles:
     """A run as the stages leave it: two shards, two methods."""
     folder = tmp_path_factory.mktemp("a run")
-    data, results = folder / "data", folder / "results" / "things" / "tiny"
-    data.mkdir()
+    data, results = folder / "data/things", folder / "results/things/tiny"
+    data.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name, size in {"picture": (64, 64), "wide": (48, 96)}.items():
         Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(data / f"{name}.png")
@@ -103,19 +113,30 @@ def run(tmp_path_factory) -> RunFiles:
     Image.fromarray(np.kron(np.array([[24, 0], [0, 0]], np.uint8), np.ones((32, 32), np.uint8))).save(data / "mask.png")
     manifest.write(SAMPLES, data / "manifest.jsonl")
     for shard, rows in {"0-of-2": (0, 1, 2), "1-of-2": (3, 4, 5)}.items():
-        answers = results / "generate" / f"{shard}.h5"
-        write_generations(answers, {row: GENERATIONS[row] for row in rows}, {}, shard)
-        for method in ("activation", "tam"):
-            maps = results / "maps" / method / f"{shard}.h5"
-            write_maps(answers, maps, method, FIXED)
-            scores = results / "metrics" / method / f"{shard}.parquet"
-            write_metrics(answers, maps, data / "manifest.jsonl", scores, FIXED)
-    return RunFiles(results, data / "manifest.jsonl")
+        store(results, shard, [GENERATIONS[row] for row in rows], data / "manifest.jsonl")
+    return files_of(results, data / "manifest.jsonl")
+
+
+def store(
+    results: Path, shard: str, made: list[Generation], manifest_path: Path, methods=("activation", "tam")
+) -> None:
+    """The files of a shard, by the stages themselves."""
+    answers, maps = results / f"generate/{shard}.h5", results / f"maps/{shard}.h5"
+    answers.parent.mkdir(parents=True, exist_ok=True)
+    write_generations(answers, {one.row: one for one in made}, {}, shard)
+    write_maps(answers, maps, methods, FIXED)
+    write_metrics(answers, maps, manifest_path, results / f"metrics/{shard}.parquet", FIXED)
+
+
+def files_of(results: Path, manifest_path: Path) -> RunFiles:
+    kinds = {"generation": "generate", "maps": "maps", "metrics": "metrics"}
+    files = {kind: sorted((results / stage).iterdir()) for kind, stage in kinds.items()}
+    return runs_of(manifests=[manifest_path], **files)[0]
 
 
 @pytest.fixture(scope="module")
 def page(run) -> Path:
-    out = run.folder.parents[1] / "report"
+    out = run.samples_file.parents[2] / "report"
     assert write_page([run], out) == {"ok": 4, "truncated": 1, "failed": 1}
     return out / "index.html"
 
@@ -143,8 +164,9 @@ def test_every_sample_and_every_status_is_in_the_gallery(page):
 
 
 def test_the_maps_are_those_of_the_maps_file(page, run):
+    (by_method, *_) = read_maps(run.maps[0])
     for method, name in enumerate(("activation", "tam")):
-        (picture, *_) = read_maps(run.folder / "maps" / name / "0-of-2.h5")
+        picture = by_method[name]
         data = said(page.parent / "page/0/00000000.js")["methods"][method]
         np.testing.assert_allclose(unpack(data["maps"]) / STEPS, picture.uint8.ravel() / 255, atol=0.5 / STEPS + 1e-6)
         np.testing.assert_allclose(unpack(data["relevance"]) / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
@@ -170,6 +192,26 @@ def test_scores_name_the_value_or_the_reason_of_each_method(page):
     assert all(0 <= value <= 1 for value in zebra["values"]) and len(zebra["values"]) == 2
     film = said(page.parent / f"page/0/{FILM:08d}.js")["scores"]
     assert ["not a single image"] * 2 in [row["values"] for row in film]
+
+
+def test_scores_of_the_answer_itself_stand_once(page):
+    rows = said(page.parent / "page/0/00000000.js")["scores"]
+    assert {row["metric"] for row in rows if len(row["values"]) == 1} >= {"name_precision", "name_recall", "meteor"}
+    assert all(row["token"] == -1 for row in rows if len(row["values"]) == 1)
+
+
+def test_the_mean_of_a_sample_is_over_its_words_with_a_value_and_f1_joins_two_means():
+    scores = Scores(["cam", "tam"])
+    for method, values in (("cam", (0.5, 0.7)), ("tam", (0.2, 0.4))):
+        for token, value in enumerate(values):
+            scores.add("a", method, token, "obj_iou", value, "ok")
+        scores.add("a", method, 2, "obj_iou", math.nan, "not in image")
+        scores.add("a", method, 3, "func_iou", 0.6, "ok")
+    scores.add("a", "", -1, "meteor", 0.25, "ok")
+    listed = dict(zip(CATALOGUE, zip(*scores.means("a"), strict=True), strict=True))
+    assert listed["obj_iou"] == (0.6, 0.3) and listed["f1_iou"] == (0.6, 0.4) and listed["meteor"] == (0.25, 0.25)
+    assert listed["recall"] == (None, None) and scores.means("b") == [[None] * len(CATALOGUE)] * 2
+    assert scores.of("a")[2] == {"token": 2, "metric": "obj_iou", "values": ["not in image", "not in image"]}
 
 
 @given(
@@ -205,7 +247,7 @@ def test_the_folder_is_replaced_and_nothing_beside_it_is_touched(page, run):
 
 
 def test_two_runs_stand_side_by_side(run, tmp_path):
-    write_page([run, run], tmp_path)
+    write_page([run, replace(run, model="other")], tmp_path)
     data = said(tmp_path / "page/gallery.js")
     assert len(data["runs"]) == 2 and len(data["samples"]) == 2 * len(SAMPLES)
 
@@ -213,31 +255,44 @@ def test_two_runs_stand_side_by_side(run, tmp_path):
 def test_what_is_missing_or_does_not_fit_is_an_error_and_leaves_nothing_behind(run, tmp_path):
     with pytest.raises(InputError, match="no runs"):
         write_page([], tmp_path)
-    with pytest.raises(InputError, match="nothing in generate/"):
-        write_page([RunFiles(tmp_path, run.manifest)], tmp_path)
-    broken = tmp_path / "things" / "tiny"
-    for stage in ("generate", "maps", "metrics"):
-        (broken / stage).parent.mkdir(parents=True, exist_ok=True)
-        (broken / stage).symlink_to(run.folder / stage)
-    (broken / "generate").unlink()
-    others = dict.fromkeys((0, 1, 2), GENERATIONS[FILM])
-    write_generations(broken / "generate" / "0-of-2.h5", others, {}, "x")
+    with pytest.raises(InputError, match="things, tiny: answers, maps and metrics of each shard are needed"):
+        write_page([replace(run, maps=())], tmp_path / "out")
     with pytest.raises(SchemaError, match="maps of another generation"):
-        write_page([RunFiles(broken, run.manifest)], tmp_path / "out")
+        write_page([replace(run, maps=run.maps[::-1])], tmp_path / "out")
+    manifest.write(SAMPLES[1:], tmp_path / "manifest.jsonl")
+    with pytest.raises(InputError, match="sample 1: sample is not in the manifest; got 'picture'"):
+        write_page([replace(run, manifest=tmp_path / "manifest.jsonl")], tmp_path / "out")
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_only_the_methods_that_are_wanted_are_shown_in_their_order(run, tmp_path):
+    write_page([run], tmp_path, methods=["tam"])
+    (about,) = said(tmp_path / "page/gallery.js")["runs"]
+    assert (about["methods"], about["main"]) == (["TAM"], 0)
+    assert len(said(tmp_path / "page/0/00000000.js")["methods"]) == 1
+    with pytest.raises(InputError, match="no such method; got eci"):
+        write_page([run], tmp_path, methods=["eci"])
+
+
+def test_a_title_is_that_of_the_files(run, tmp_path):
+    own = tmp_path / "0-of-2.parquet"
+    fingerprints = ("0-of-2", "1-of-2")
+    renamed = []
+    for fingerprint in fingerprints:
+        path = own.with_name(f"{fingerprint}.parquet")
+        with rows_written(path, RowsHeader(fingerprint, 3, {"tam": "Mine <b>"}, "fixed", "none")) as writer:
+            writer.add("picture", "tam", [Row(1, "zebra", 24, "obj_iou", 0.5)])
+        renamed.append(path)
+    write_page([replace(run, metrics=tuple(renamed))], tmp_path / "out")
+    assert said(tmp_path / "out/page/gallery.js")["runs"][0]["methods"] == ["Mine <b>"]
 
 
 def written(folder: Path, samples: list[Sample], made: list[Generation], methods=("activation", "tam")) -> Path:
     """The page of a run of one shard."""
-    manifest.write(samples, folder / "data/manifest.jsonl")
-    results = folder / "things" / "tiny"
-    answers = results / "generate/0-of-1.h5"
-    write_generations(answers, {one.row: one for one in made}, {}, "x")
-    for method in methods:
-        maps, scores = results / f"maps/{method}/0-of-1.h5", results / f"metrics/{method}/0-of-1.parquet"
-        write_maps(answers, maps, method, FIXED)
-        write_metrics(answers, maps, folder / "data/manifest.jsonl", scores, FIXED)
-    write_page([RunFiles(results, folder / "data/manifest.jsonl")], folder / "report")
+    data, results = folder / "data/manifest.jsonl", folder / "results/data/tiny"
+    manifest.write(samples, data)
+    store(results, "0-of-1", made, data, methods)
+    write_page([files_of(results, data)], folder / "report")
     return folder / "report/index.html"
 
 
@@ -267,9 +322,9 @@ def test_fifty_samples_of_photographs_stay_below_five_megabytes(tmp_path):
 
 
 def test_of_a_large_run_the_first_samples_are_shown_and_the_gallery_says_so(run, tmp_path):
-    write_page([run], tmp_path, 1)
+    write_page([run], tmp_path, most=1)
     told = said(tmp_path / "page/gallery.js")
-    total = len(manifest.read(run.manifest))
+    total = len(manifest.read(run.samples_file))
     assert total > 1 and [line["name"] for line in told["samples"]] == ["00000000"]
     assert told["runs"][0]["of"] == total and len(list((tmp_path / "page/0").glob("*.js"))) == 1
 
@@ -365,8 +420,8 @@ def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):
     token = 7  # " on"
     browser.point(span(browser, "on"))
     layout = GENERATIONS[PAIR].layout
-    *_, maps = (one for one in read_maps(run.folder / "maps/tam/0-of-2.h5"))
-    shown = panels(layout, open_media(SAMPLES[PAIR], run.manifest.parent), 80)
+    *_, maps = (one["tam"] for one in read_maps(run.maps[0]))
+    shown = panels(layout, open_media(SAMPLES[PAIR], run.samples_file.parent), 80)
     drawn = browser.run(
         "return [...document.querySelectorAll('#pictures canvas')].map("
         "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])"

@@ -20,11 +20,13 @@ from tam.methods.registry import METHODS
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
-from tam.render import Look, draw, render, stage, xelatex
+from tam.render import stage, xelatex
 from tam.render.colors import table
+from tam.render.folder import WITHOUT_TEX, draw
 from tam.render.names import safe_id, safe_word
-from tam.render.sample import MOVING, UNKNOWN
+from tam.render.sample import MOVING, UNKNOWN, Look
 from tam.render.sheet import CAPTION, SCALE
+from tam.render.stage import render
 from tests.answers import END, generation, needs_tex, picture, sample
 
 PROMPT = [b"What", b" is", b" it", b"?"]
@@ -64,7 +66,7 @@ def test_without_tex_pillow_draws_every_token_and_one_line_says_so(tmp_path, wit
     files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
     assert rendered(tmp_path, files) == {"ok": 2}
     assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == NAMES
-    assert [record.message for record in caplog.records] == [stage.WITHOUT_TEX]
+    assert [record.message for record in caplog.records] == [WITHOUT_TEX]
 
 
 @needs_tex
@@ -152,7 +154,7 @@ OF_DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
 
 @pytest.mark.parametrize(
     ("place", "number"),
-    [*(("open_shown", number) for number in OF_DISK), *(("_write", number) for number in (*OF_DISK, errno.EACCES))],
+    [*(("open_shown", number) for number in OF_DISK), *(("write", number) for number in (*OF_DISK, errno.EACCES))],
 )
 def test_an_error_of_the_disk_is_no_samples_failure(tmp_path, without_tex, monkeypatch, place, number):
     files = run(tmp_path, [generation("one", PROMPT, ANSWER)])

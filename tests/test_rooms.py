@@ -29,7 +29,8 @@ ROOMS = {
     "page": BASE | {"metrics", "render", "tables"},
     "progress": BASE | {"shard"},
     # doors
-    "explanation": BASE | {"families", "generation", "methods", "model", "page", "render", "shard"},
+    "selection": {"errors"},
+    "explanation": BASE | {"generation", "methods", "model", "page", "render", "selection"},
     "embedded": BASE | {"datasets", "explanation", "model"},
     "__init__": {"explanation"},
     "__main__": {"cli"},

@@ -1,5 +1,1 @@
 """Figures of a run, and of all runs of a dataset, as PDF, SVG and PNG; the same data give the same bytes."""
-
-from tam.figures.stage import write_comparison, write_figures
-
-__all__ = ["write_comparison", "write_figures"]

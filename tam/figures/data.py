@@ -12,9 +12,9 @@ from tam.media import open_shown
 from tam.protocol import FIXED
 from tam.records import Generation, SampleMaps
 from tam.render import answer
-from tam.render.overlay import Panel, mosaic, outlined, overlay, panels, read_mask
+from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
-from tam.run import RunFiles, read_pairs, sample_of
+from tam.run import RunFiles, outlined_map, read_pairs, sample_of
 from tam.words import FUNCTION, NO_CATEGORY, OTHER
 
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
@@ -156,7 +156,7 @@ def load(
             sample, layout = sample_of(generation, listed, run.samples_file), generation.layout
             if not generation.failed and not any(one.failed for one in maps.values()):
                 shown = panels(layout, open_shown(sample, run.samples_file.parent, layout), SIDE)
-                yield Drawn(sample, generation, shown, titles, maps, read_mask(sample, run.samples_file))
+                yield Drawn(sample, generation, shown, titles, maps, outlined_map(sample, layout, run.samples_file))
 
 
 def correlations(maps: np.ndarray) -> np.ndarray:

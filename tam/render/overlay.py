@@ -3,15 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tam import manifest
 from tam.errors import RenderError
 from tam.layout import Grid, Layout
-from tam.manifest import Sample
 from tam.media import Media
 from tam.render.colors import JET, colored
 
@@ -118,14 +115,6 @@ def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     for color, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
         cv2.drawContours(made, edges, -1, color, thickness, cv2.LINE_AA)
     return made
-
-
-def read_mask(sample: Sample, manifest_path: Path) -> np.ndarray | None:
-    """The label map of a sample with one picture: uint8 [height, width] of category ids; None if it has none."""
-    if sample.mask is None or sample.kind != "images" or len(sample.media) != 1:
-        return None
-    path = manifest.resolve(sample.mask, manifest_path)
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
 
 
 def evenly(items: Sequence, most: int) -> list:

@@ -1,0 +1,84 @@
+"""The folder of one sample: its pictures, the contact sheet, and the text as a PDF."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tam.errors import RenderError
+from tam.media import Media
+from tam.records import Generation
+from tam.render import xelatex
+from tam.render.names import safe_id, safe_word
+from tam.render.sample import HasMaps, Look, Prepared, prepare
+from tam.render.sheet import count_caption, sheet, small, token_caption, with_scale
+from tam.render.tokens import TextLayout
+from tam.render.typeset import Text, typeset
+from tam.system.atomic import atomic_folder
+
+log = logging.getLogger(__name__)
+WITHOUT_TEX = "no xelatex on PATH: token text is drawn by Pillow, and there is no tokens.pdf"
+
+
+def draw(generation: Generation, maps: HasMaps, media: Media, out: Path) -> Path:
+    """Draw one sample that is in memory; returns its folder in ``out``.
+
+    Raises:
+        RenderError: it cannot be drawn.
+    """
+    say_if_without_tex()
+    prepared = prepare(generation, maps, media, Look())
+    (text,) = typeset([prepared.pages])
+    return write(prepared, text, out)
+
+
+def say_if_without_tex() -> None:
+    if not xelatex.available():
+        log.warning(WITHOUT_TEX)
+
+
+def write(sample: Prepared, text: Text, out: Path) -> Path:
+    """Write a sample's folder; it appears as a whole, in place of an earlier one."""
+    folder, layout, several = out / safe_id(sample.id), sample.pages[0].layout, len(sample.overlays.panels) > 1
+    with atomic_folder(folder) as part:
+        if pdf := text.pdf():
+            (part / "tokens.pdf").write_bytes(pdf)
+        shown = small(sample.overlays.media(), several)
+        cells = [np.concatenate([shown, count_caption(len(sample.pages) - sample.prompt, shown.shape[1])])]
+        for token, said in enumerate(text.pictures()):
+            picture = sample.overlays.picture(token)
+            name = f"{token:03d}_{safe_word(_word(layout, token))}"
+            drawn = with_scale(np.concatenate([picture, said]), len(picture), sample.overlays.colors)
+            _save(part / f"{name}.png", drawn)
+            if token >= sample.prompt:
+                shown = small(picture, several)
+                cells.append(np.concatenate([shown, token_caption(layout, token, shown.shape[1])]))
+                if len(sample.frames) > 1:
+                    _animate(sample, token, part / f"{name}.webp")
+        _save(part / "sheet.png", sheet(cells, sample.overlays.colors))
+    return folder
+
+
+def _animate(sample: Prepared, token: int, path: Path) -> None:
+    """The frames under the map of a token, with its word below. WebP: browsers and viewers play it, in all colours."""
+    frames = []
+    for panel in sample.frames:
+        picture = sample.overlays.over(panel, token)
+        caption = token_caption(sample.pages[0].layout, token, picture.shape[1])
+        captioned = with_scale(np.concatenate([picture, caption]), len(picture), sample.overlays.colors)
+        frames.append(Image.fromarray(captioned))
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=sample.pause, loop=0, quality=85, method=2)
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    done, data = cv2.imencode(".png", picture[..., ::-1])
+    if not done:
+        raise RenderError("picture cannot be encoded", where=path.name, got=picture.shape)
+    path.write_bytes(data)
+
+
+def _word(layout: TextLayout, token: int) -> str:
+    unit = layout.units[layout.unit_of(token)]
+    return unit.text or "".join(run.text for cluster in unit.shaped.clusters for run in cluster)
