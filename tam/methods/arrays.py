@@ -9,7 +9,7 @@ Array = Any
 """A NumPy array or a torch tensor; what comes out is what went in."""
 
 
-def namespace(array: Array):
+def namespace(array: Array) -> Any:
     """The library of ``array``; torch is not imported for those who do not use it."""
     return sys.modules["torch"] if type(array).__module__.partition(".")[0] == "torch" else np
 

@@ -35,8 +35,8 @@ class Cached:
         """Which class each token is explained as."""
         made = self.generation
         return plan(
-            made.tokens, made.layout.prompt, made.layout.answer, made.retokenised_prompt, made.retokenised_answer,
-            int(made.candidates.ids[0, 0]), self.protocol,
+            made.tokens.tolist(), made.layout.prompt.tolist(), made.layout.answer, made.retokenised_prompt.tolist(),
+            made.retokenised_answer.tolist(), int(made.candidates.ids[0, 0]), self.protocol,
         )  # fmt: skip
 
     @cached_property

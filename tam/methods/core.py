@@ -281,7 +281,10 @@ def _sum_in_order(weights: np.ndarray, sources: np.ndarray) -> np.ndarray:
     return total
 
 
-def _check(image, text, pieces, prompt_count: int, shapes, protocol: Protocol, where: object) -> None:
+def _check(
+    image: Array, text: Array, pieces: Sequence[Hashable], prompt_count: int, shapes: Sequence[tuple[int, int]],
+    protocol: Protocol, where: object,
+) -> None:  # fmt: skip
     xp = namespace(image)
     tokens, vision = image.shape
     answer = tokens - prompt_count

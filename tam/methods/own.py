@@ -34,6 +34,7 @@ def _module(place: str) -> ModuleType:
         if path.suffix != ".py":
             return importlib.import_module(place)
         spec = importlib.util.spec_from_file_location(f"tam_methods_{path.stem}", path)
+        assert spec and spec.loader  # every name in .py has them
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses and pickle look for it there
         spec.loader.exec_module(module)

@@ -45,7 +45,8 @@ def plan(
     Raises:
         InputError: tokenising again made so many pieces that the published code runs out of tokens.
     """
-    said_in_prompt, said_in_answer = [tokens[position] for position in prompt], list(tokens[answer:])
+    said_in_prompt: list[Hashable] = [tokens[position] for position in prompt]
+    said_in_answer: list[Hashable] = list(tokens[answer:])
     if protocol.retokenised_pieces:
         said_in_prompt, said_in_answer = list(retokenised_prompt), list(retokenised_answer)
     count, rounds = len(said_in_prompt), len(tokens) - answer

@@ -65,7 +65,7 @@ def filter_grids(
 # window values is a shifted view of one array; between rows there are two windows that belong to no pixel.
 
 
-def _weigh(padded, protocol: Protocol):
+def _weigh(padded: Array, protocol: Protocol) -> Array:
     """The variance comes from two sums over the window, and the weights are powers of one exponential."""
     xp = namespace(padded)
     ranks = _ranks(padded)
@@ -88,7 +88,7 @@ def _weigh(padded, protocol: Protocol):
     return _pixels(xp.where(valid, value / (2 * half), 0), padded.shape)
 
 
-def _weigh_exactly(padded, protocol: Protocol):
+def _weigh_exactly(padded: Array, protocol: Protocol) -> Array:
     """Mean and deviation in the array's own type, weights in float64, all sums pairwise."""
     ranks = _ranks(padded)
     mean = _pairwise_sum(ranks) / 9
@@ -105,7 +105,7 @@ def _weigh_exactly(padded, protocol: Protocol):
     return _pixels(np.where(mean > 0, value, 0), padded.shape)
 
 
-def _ranks(padded) -> list:
+def _ranks(padded: Array) -> list[Array]:
     """The nine values of every window in ascending order, as nine planes [window]."""
     columns = _sort([padded[:, row : padded.shape[1] - 2 + row] for row in range(3)], SORT_COLUMN)
     columns = [column.reshape(-1) for column in columns]
@@ -113,7 +113,7 @@ def _ranks(padded) -> list:
     return _sort([column[shift : shift + count] for shift in range(3) for column in columns], MERGE_COLUMNS)
 
 
-def _sort(planes: list, network: Sequence[tuple[int, int]]) -> list:
+def _sort(planes: list[Array], network: Sequence[tuple[int, int]]) -> list[Array]:
     xp = namespace(planes[0])
     for low, high in network:
         first, second = planes[low], planes[high]
@@ -121,19 +121,19 @@ def _sort(planes: list, network: Sequence[tuple[int, int]]) -> list:
     return planes
 
 
-def _window_sums(padded):
+def _window_sums(padded: Array) -> Array:
     """[window]"""
     columns = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]).reshape(-1)
     return columns[:-2] + columns[1:-1] + columns[2:]
 
 
-def _pairwise_sum(nine: list):
+def _pairwise_sum(nine: list[Array]) -> Array:
     """In NumPy's order for nine."""
     a, b, c, d, e, f, g, h, i = nine
     return (((a + b) + (c + d)) + ((e + f) + (g + h))) + i
 
 
-def _pixels(windows, padded_shape: tuple[int, int, int]):
+def _pixels(windows: Array, padded_shape: tuple[int, int, int]) -> Array:
     """[window] -> [map, row, column], without the windows between rows."""
     xp = namespace(windows)
     maps, rows, columns = padded_shape
@@ -142,7 +142,7 @@ def _pixels(windows, padded_shape: tuple[int, int, int]):
     return whole.reshape(maps, rows - 2, columns)[:, :, :-2]
 
 
-def _reflect(stack):
+def _reflect(stack: Array) -> Array:
     """[map, rows, columns] -> [map, rows + 2, columns + 2]; a single row or column is its own reflection."""
     maps, rows, columns = stack.shape
     padded = namespace(stack).empty((maps, rows + 2, columns + 2), dtype=stack.dtype, device=stack.device)
