@@ -95,7 +95,7 @@ def _write(group: h5py.Group, generation: Generation) -> None:
         hdf5.store(group, name, array)
     if not generation.failed:
         group["logits"].attrs["dtype"] = generation.dtype
-    group.attrs["digest"] = _digest(group, meta, arrays)
+    group.attrs["digest"] = _digest(group, meta, arrays, generation.dtype)
 
 
 def _read(group: h5py.Group, row: int) -> Generation:
@@ -107,7 +107,7 @@ def _read(group: h5py.Group, row: int) -> Generation:
     _require(failed or meta["status"] in (OK, TRUNCATED), "status", meta["status"])
     dtype = "" if failed else hdf5.attribute(hdf5.member(group, "logits"), "dtype", str)
     arrays = {} if failed else _read_arrays(group, meta["answer_start"], dtype)
-    if _digest(group, text, arrays) != hdf5.attribute(group, "digest", str):
+    if _digest(group, text, arrays, dtype) != hdf5.attribute(group, "digest", str):
         raise ValueError("checksum differs")
     if failed:
         return Generation.failure(meta["id"], meta["prompt"], meta["status"].removeprefix(FAILED), row)
@@ -260,11 +260,11 @@ def widen(stored: np.ndarray, dtype: str) -> np.ndarray:
     return stored.astype(np.float32)
 
 
-def _digest(group: h5py.Group, meta: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """What a sample says about its own row and content, so that a damaged byte is noticed."""
+def _digest(group: h5py.Group, meta: str, arrays: Mapping[str, np.ndarray], dtype: str) -> str:
+    """What a sample says about its own row and content, so that a damaged byte is noticed; ``dtype`` of the logits."""
     digest = hashlib.sha256(f"{group.name}\n{meta}".encode())
-    dtypes = {"logits": group["logits"].attrs.get("dtype")} if "logits" in arrays else {}
     for name, array in sorted(arrays.items()):
-        digest.update(f"\n{name} {array.dtype} {array.shape} {dtypes.get(name)}\n".encode())
+        of_logits = dtype if name == "logits" else None
+        digest.update(f"\n{name} {array.dtype} {array.shape} {of_logits}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

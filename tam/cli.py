@@ -375,8 +375,8 @@ def status(
     """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
     import time
 
-    from tam.progress import survey
-    from tam.status import describe
+    from tam.progress.survey import survey
+    from tam.progress.words import describe
 
     print(describe(survey(results)))
     while watch:

@@ -21,6 +21,8 @@ ARRAYS = {
     name: np.dtype(dtype)
     for name, dtype in {"maps": np.float16, "uint8": np.uint8, "relevance": np.float32, "scale": np.float64}.items()
 }
+ONE, MINUS_ZERO = 0x3C00, 0x8000  # in float16; 0 to 1 are the bits from 0 to those of 1
+PACKED = {"uint8", "relevance"}  # half of a float16 map is noise: packing it takes longest, and saves a sixth
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,9 @@ class MapsWriter:
         group = self._file.create_group(f"{row:08d}")
         statuses = {name: made if isinstance(made, str) else status for name, made in maps.items()}
         group["meta"] = json.dumps({"id": id, "status": status, "methods": statuses})
-        for name, made in maps.items():
-            if isinstance(made, Maps):
-                for array, dtype in ARRAYS.items():
-                    hdf5.store(group, f"{name}/{array}", getattr(made, array).astype(dtype))
+        if there := [made for made in maps.values() if isinstance(made, Maps)]:
+            for array, dtype in ARRAYS.items():
+                hdf5.store_stack(group, array, [getattr(made, array).astype(dtype) for made in there], array in PACKED)
         self._file.check()
 
 
@@ -115,25 +116,31 @@ def _header(file: h5py.File, path: Path) -> MapsHeader:
 
 def _read(group: h5py.Group, methods: Sequence[str]) -> dict[str, SampleMaps]:
     meta = json.loads(hdf5.text(group, "meta"))
-    id, status = meta["id"], meta["status"]
+    id, status, statuses = meta["id"], meta["status"], meta["methods"]
     if status.startswith(FAILED):
         return {name: _failed(id, status) for name in methods}
-    return {name: _of_method(group, name, id, meta["methods"][name]) for name in methods}
-
-
-def _of_method(group: h5py.Group, name: str, id: str, status: str) -> SampleMaps:
-    if status.startswith(FAILED):
-        return _failed(id, status)
     if status not in (OK, TRUNCATED):
         raise ValueError(f"unknown status {status!r}")
-    maps = hdf5.array(group, f"{name}/maps", [ARRAYS["maps"]], (None, None))
-    shapes = {"uint8": maps.shape, "relevance": (len(maps), None), "scale": (len(maps),)}
-    others = {array: hdf5.array(group, f"{name}/{array}", [ARRAYS[array]], shape) for array, shape in shapes.items()}
-    if not ((maps >= 0) & (maps <= 1)).all() or not np.isfinite(others["relevance"]).all():
-        raise ValueError("a map is not between 0 and 1, or a relevance is no number")
-    return SampleMaps(id, status, maps, **others)
+    there = [name for name, its in statuses.items() if not its.startswith(FAILED)]
+    wanted = [name for name in methods if name in there]
+    arrays = _arrays(group, len(there), [there.index(name) for name in wanted]) if wanted else []
+    found = {name: SampleMaps(id, status, *its) for name, its in zip(wanted, arrays, strict=True)}
+    return {name: found[name] if name in found else _failed(id, statuses[name]) for name in methods}
+
+
+def _arrays(group: h5py.Group, count: int, wanted: list[int]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The arrays of ``ARRAYS`` of each wanted method; ``count``: how many are stored."""
+    maps = hdf5.stacked(group, "maps", ARRAYS["maps"], (count, None, None), wanted)
+    tokens, vision = maps[0].shape
+    shapes = {"uint8": (count, tokens, vision), "relevance": (count, tokens, None), "scale": (count, tokens)}
+    others = [hdf5.stacked(group, name, ARRAYS[name], shape, wanted) for name, shape in shapes.items()]
+    for one, uint8, relevance, scale in zip(maps, *others, strict=True):
+        bits = one.view(np.uint16)  # as numbers, float16 takes long to compare
+        if not ((bits <= ONE) | (bits == MINUS_ZERO)).all() or not np.isfinite(relevance).all():
+            raise ValueError("a map is not between 0 and 1, or a relevance is no number")
+        yield one, uint8, relevance, scale
 
 
 def _failed(id: str, status: str) -> SampleMaps:
     shapes = {"maps": (0, 0), "uint8": (0, 0), "relevance": (0, 0), "scale": (0,)}
-    return SampleMaps(id, status, **{name: np.zeros(shapes[name], dtype) for name, dtype in ARRAYS.items()})
+    return SampleMaps(id, status, *(np.zeros(shapes[name], dtype) for name, dtype in ARRAYS.items()))

@@ -12,17 +12,21 @@ from collections import deque
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from tam import rows
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, SchemaError
 from tam.manifest import Sample, resolve
 from tam.maps import CURE, read_maps, read_maps_header
 from tam.records import Generation, SampleMaps
 from tam.system.damage import Reader
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from tam.rows import RowsHeader
 
 MAIN = "tam"
 ORIENTATION = 0x0112  # EXIF: how a picture is to be turned
@@ -96,6 +100,8 @@ def inputs(
 
 
 def _read_rows(path: Path) -> None:
+    from tam import rows  # loads Arrow, which most who name files do without
+
     with rows.opened(path) as (_, file):
         file.read()
 
@@ -147,8 +153,10 @@ def main_method(methods: Collection[str]) -> str:
     return MAIN if MAIN in methods else [*methods][-1]
 
 
-def _about(generation: Path, metrics: Path) -> rows.RowsHeader:
+def _about(generation: Path, metrics: Path) -> "RowsHeader":
     """How metrics were made; SchemaError: of another generation."""
+    from tam import rows
+
     with rows.opened(metrics) as (about, _):
         if about.fingerprint != (known := read_header(generation)["fingerprint"]):
             raise SchemaError(
@@ -215,6 +223,8 @@ def read_label_map(
     Raises:
         OSError: the disk cannot be read just now.
     """
+    from PIL import Image
+
     from tam.media import FORMATS, PICTURE_ERRORS  # loads OpenCV, which most who read runs do without
 
     if sample.mask is None:
@@ -240,7 +250,7 @@ def read_label_map(
             return None, "unreadable mask: no picture, or a damaged one"
 
 
-def _no_label_map(picture: Image.Image, header: bytes) -> str:
+def _no_label_map(picture: "Image.Image", header: bytes) -> str:
     """What a file holds instead of 8-bit grey, by its first 26 bytes; "" for a label map."""
     if picture.format != "PNG":
         return f"{picture.format}, not PNG"

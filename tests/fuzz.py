@@ -38,9 +38,11 @@ from tam.errors import TamError
 from tam.manifest import Sample
 from tam.maps import read_pairs, write_maps
 from tam.media import open_picture, picture_size, read_video
-from tam.metrics.stage import SCHEMA
 from tam.protocol import FIXED
-from tam.tables.summary import Run, summarise
+from tam.rows import SCHEMA, VERSION, RowsHeader
+from tam.run import RunFiles
+from tam.system import seal
+from tam.tables.summary import summarise
 from tests.test_maps import made
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,7 +178,8 @@ def sign(group: h5py.Group, **meta) -> None:
     names: list[str] = []
     group.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     arrays = {name: group[name][()] for name in names if name != "meta"}
-    group.attrs["digest"] = cache._digest(group, text, arrays)
+    dtype = group["logits"].attrs.get("dtype") if "logits" in arrays else None
+    group.attrs["digest"] = cache._digest(group, text, arrays, dtype)
 
 
 # ---- readers
@@ -241,33 +244,38 @@ def documents(read: Callable, suffix: str, original: object, dump: Callable[[obj
 
 
 def tables() -> tuple[bytes, Target]:
-    how = SCHEMA.with_metadata({"tam": json.dumps({"protocol": "fixed", "method": "tam", "tagger": "t"})})
-    rows = [("a", -1, "x", 0, "answer", 3.0, "ok"), ("a", 0, "x", 1, "obj_iou", 0.5, "ok")]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    data = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=how), data)
+    about = {"format": "tam-metrics", "version": VERSION, **asdict(RowsHeader("f", 1, {"tam": "TAM"}, "fixed", "t"))}
+    rows = [("a", "", -1, "x", 0, "answer", 3.0, "ok"), ("a", "tam", 0, "x", 1, "obj_iou", 0.5, "ok")]
+    original = pa.table([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+
+    def saved(table: pa.Table, about: object, path: Path) -> None:
+        pq.write_table(table.replace_schema_metadata({"tam": json.dumps(about), "digest": seal.SLOT}), path)
+        seal.seal(path)
 
     def write(path: Path, case: list[tuple]) -> None:
-        table = pa.table(columns, schema=how)
+        table, said = original, about
         for place, new in case:
-            index = int(place[0] * len(columns))
-            name, kind = SCHEMA.names[index], SCHEMA.types[index]
+            index = int(place[0] * len(SCHEMA))
             with contextlib.suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
                 if len(place) == 1:
-                    table = table.replace_schema_metadata({"tam": json.dumps(new)})
+                    said = new
                 else:  # of the column's own type, or of any
-                    table = table.set_column(index, name, pa.array([new] * 2, kind if len(place) < 4 else None))
+                    kind = SCHEMA.types[index] if len(place) < 4 else None
+                    table = table.set_column(index, SCHEMA.field(index).name, pa.array([new] * 2, kind))
         try:
-            pq.write_table(table, path)
+            saved(table, said, path)
         except (pa.ArrowException, TypeError, ValueError):  # Parquet has not all of Arrow's types
-            path.write_bytes(data.getvalue())
+            saved(original, about, path)
 
+    with tempfile.TemporaryDirectory() as folder:
+        saved(original, about, Path(folder, "0.parquet"))
+        data = Path(folder, "0.parquet").read_bytes()
     strategy = st.lists(st.tuples(paths, values), min_size=1, max_size=3)
-    return data.getvalue(), Target(read_table, ".parquet", strategy, write)
+    return data, Target(read_table, ".parquet", strategy, write)
 
 
 def read_table(path: Path) -> None:
-    summarise(Run("d", "m", "tam", [path]))
+    summarise(RunFiles("d", "m", None, (), (), (path,)))
 
 
 def read_picture(path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -31,8 +32,10 @@ from tam.media import open_media, open_picture, picture_size, read_video
 from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
 from tam.render.stage import safe_id
-from tam.rows import SCHEMA
-from tam.tables.summary import Run, summarise
+from tam.rows import SCHEMA, VERSION, RowsHeader
+from tam.run import RunFiles
+from tam.system import seal
+from tam.tables.summary import summarise
 from tests import tiny
 from tests.fuzz import sign
 from tests.test_cache import made
@@ -344,20 +347,23 @@ def test_maps_and_answers_that_do_not_belong_together(tmp_path):
 # ---- metrics
 
 
-@pytest.mark.parametrize("kind", ["other columns", "no cells", "no metadata", "wrong metadata", "text"])
+@pytest.mark.parametrize("kind", ["other columns", "empty cells", "no metadata", "wrong metadata", "no answer", "text"])
 def test_a_parquet_file_that_is_no_metrics_table(tmp_path, kind):
-    row = ["a", 0, "", 0, "answer", 1.0, "ok"]
-    how = {"tam": json.dumps({"protocol": "fixed", "method": "tam", "tagger": "t"})}
-    how |= {"tam": '["a"]'} if kind == "wrong metadata" else {}
-    row[0] = None if kind == "no cells" else "a"
-    schema = SCHEMA if kind == "no metadata" else SCHEMA.with_metadata(how)
-    table = pa.table([[value] for value in row], schema=schema)
     path = tmp_path / "0.parquet"
-    pq.write_table(table.drop_columns("status") if kind == "other columns" else table, path)
+    about = {"format": "tam-metrics", "version": VERSION, **asdict(RowsHeader("f", 1, {"tam": "TAM"}, "fixed", "t"))}
+    texts = {"no metadata": None, "wrong metadata": '["a"]'}
+    row = ["a", "", -1, "x", 0, "obj_iou" if kind == "no answer" else "answer", 1.0, "ok"]
+    schema = SCHEMA.remove(7) if kind == "other columns" else SCHEMA
+    if kind == "empty cells":
+        row[3], schema = None, pa.schema([field.with_nullable(True) for field in SCHEMA])
+    text = texts.get(kind, json.dumps(about))
+    schema = schema.with_metadata({"digest": seal.SLOT} | ({"tam": text} if text else {}))
+    pq.write_table(pa.table([[value] for value in row[: len(schema)]], schema=schema), path)
+    seal.seal(path)
     if kind == "text":
         path.write_text("sample,metric\n")
-    with pytest.raises(SchemaError, match="not a metrics table"):
-        summarise(Run("d", "m", "tam", [path]))
+    with pytest.raises(SchemaError, match="not a metrics file"):
+        summarise(RunFiles("d", "m", None, (), (), (path,)))
 
 
 # ---- manifests

@@ -141,6 +141,7 @@ def test_the_command_says_how_samples_fared_and_strictly_fails_with_them(tmp_pat
     generation = written(tmp_path / "g.h5", made("b", 2), one, Generation.failure("gone", "w", "no picture", 3))
     command = ["tam", "maps", "--generation", generation, "--method", "tam", "--method", "permuted"]
     command += ["--out", tmp_path / "m.h5"]
+    monkeypatch.setattr("tam.cli.stop.listen", lambda: None)
     monkeypatch.setattr("sys.argv", list(map(str, command)))
     with pytest.raises(SystemExit) as ended:
         main()

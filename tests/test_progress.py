@@ -8,11 +8,11 @@ from dataclasses import asdict, replace
 import h5py
 import pytest
 
-from tam import progress
 from tam.cache import write_generations
-from tam.progress import Left, survey
+from tam.progress import survey as progress
+from tam.progress.survey import Left, survey
+from tam.progress.words import describe
 from tam.records import Generation
-from tam.status import describe
 from tam.system.lease import Owner
 from tests.test_cache import made
 

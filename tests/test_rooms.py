@@ -23,11 +23,11 @@ ROOMS = {
     "datasets": BASE,
     "methods": BASE,
     "metrics": BASE,
-    "tables": BASE | {"metrics"},
+    "tables": BASE | {"methods", "metrics"},
     "render": BASE,
     "figures": BASE | {"metrics", "render"},
     "page": BASE | {"metrics", "render", "tables"},
-    "progress": BASE,
+    "progress": BASE | {"shard"},
     # doors
     "explanation": BASE | {"families", "generation", "methods", "model", "page", "render", "shard"},
     "embedded": BASE | {"datasets", "explanation", "model"},

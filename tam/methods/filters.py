@@ -1,35 +1,40 @@
 """The filters that the paper compares with its own, for kernels of any odd size.
 
 Each takes one map, float32 [rows, columns] in [0, 1], and a kernel size, reflects at the borders as the rank Gaussian
-filter does, and returns float32 of the same shape.
+filter does, and returns float32 of the same shape. OpenCV is imported by those that use it: it takes longer than all
+else that the stage imports, and most configs name none of them.
 """
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from tam.protocol import FIXED, Protocol
 
 Filter = Callable[[np.ndarray, int, Protocol], np.ndarray]
-BORDER = cv2.BORDER_REFLECT_101
 COLOUR = 75 / 255
 """Bilateral: the difference of values that weighs exp(-1/2). OpenCV's tutorials take 75 of 255."""
 
 
 def gaussian(map_: np.ndarray, kernel: int, protocol: Protocol = FIXED) -> np.ndarray:
     """OpenCV's own weights where no sigma is given, in each direction: 1 2 1, or 1 4 6 4 1, or 2 7 14 18 14 7 2."""
-    return cv2.GaussianBlur(map_, (kernel, kernel), 0, borderType=BORDER)
+    import cv2
+
+    return cv2.GaussianBlur(map_, (kernel, kernel), 0, borderType=cv2.BORDER_REFLECT_101)
 
 
 def mean(map_: np.ndarray, kernel: int, protocol: Protocol = FIXED) -> np.ndarray:
     """The mean of each window."""
-    return cv2.blur(map_, (kernel, kernel), borderType=BORDER)
+    import cv2
+
+    return cv2.blur(map_, (kernel, kernel), borderType=cv2.BORDER_REFLECT_101)
 
 
 def bilateral(map_: np.ndarray, kernel: int, protocol: Protocol = FIXED) -> np.ndarray:
     """Neighbours in a circle weighed by place, sigma a fifth of the kernel, and by value, sigma ``COLOUR``."""
-    return cv2.bilateralFilter(map_, kernel, COLOUR, kernel / 5, borderType=BORDER)
+    import cv2
+
+    return cv2.bilateralFilter(map_, kernel, COLOUR, kernel / 5, borderType=cv2.BORDER_REFLECT_101)
 
 
 def median(map_: np.ndarray, kernel: int, protocol: Protocol = FIXED) -> np.ndarray:

@@ -112,10 +112,11 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
     family = family_of(config)
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        found: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, output_loading_info=True,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
+        model, report = found
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
     if not processor.tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one

@@ -121,10 +121,11 @@ def stage(name: str, folder: Path) -> None:
         files = (folder / file for file in ("generation.h5", "maps.h5", "manifest.jsonl", "metrics.parquet"))
         write_metrics(*files, FIXED)
     else:
+        from tam.run import RunFiles
         from tam.tables.ablation import write_tables
-        from tam.tables.summary import Run
 
-        write_tables([Run("coco", "synthetic", "tam", [folder / "metrics.parquet"])], folder / "tables")
+        run = RunFiles("coco", "synthetic", None, (), (), (folder / "metrics.parquet",))
+        write_tables(run, folder / "tables")
 
 
 def measure(name: str, folder: Path) -> tuple[float, float]:

@@ -1,8 +1,8 @@
-"""What `tam status` says: ``tam.progress`` in words."""
+"""A survey in words: what `tam status` says."""
 
 from collections.abc import Iterator, Sequence
 
-from tam.progress import Cost, Left, Progress, Survey, Unfinished
+from tam.progress.survey import Cost, Left, Progress, Survey, Unfinished
 from tam.shard.store import FOLDER
 
 

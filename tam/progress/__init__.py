@@ -1,0 +1,1 @@
+"""`tam status`: how far a run is (``survey``), in words (``words``)."""
