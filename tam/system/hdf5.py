@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import h5py
 import numpy as np
@@ -23,6 +23,9 @@ import numpy as np
 from tam.errors import LayoutError, SchemaError
 from tam.system import seal, stop
 from tam.system.atomic import atomic
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 # What h5py and the parsing raise when bytes are not what they should be.
 DAMAGE = (
@@ -74,25 +77,25 @@ class _Disk(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, content) -> int:
-        left = memoryview(content)
+    def write(self, content: "ReadableBuffer") -> int:
+        left = whole = memoryview(content)
         try:
             while left and self.error is None:
                 left = left[super().write(left) :]
         except OSError as error:
             self.error = error
-        return len(content)
+        return len(whole)
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
-            return size
+            return size or 0
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
-        found = super().readinto(view)
+        found = super().readinto(view) or 0
         view[found:] = bytes(len(view) - found)
         return len(view)
 
