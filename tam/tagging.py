@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ class Language:
     tag_sentence: SentenceTagger | None = None
 
 
-def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences: bool = False) -> Language:
+def choose(lexicon: Traversable = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences: bool = False) -> Language:
     """The best of what this machine has.
 
     With ``sentences`` words are tagged in the context of their sentence, where NLTK's tagger is; the lexicon has no

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -49,12 +50,13 @@ def _text(text: str, most: int = 40) -> tuple[str, list[str]]:
 
 
 def _write(
-    axes: Axes, x: float, y: float, text: str, points: tuple[float, float] = (0, -3), most: int = 40, **style
+    axes: Axes, x: float, y: float, text: str, points: tuple[float, float] = (0, -3), most: int = 40, **style: Any
 ) -> None:
     """Text beside a place of an axes, ``points`` away from it."""
     shown, families = _text(text, most)
-    where = {"xy": (x, y), "xytext": points, "xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(shown, **where, family=families, parse_math=False, **style)
+    axes.annotate(
+        shown, (x, y), points, "axes fraction", "offset points", family=families, parse_math=False, **style
+    )  # fmt: skip
 
 
 def _show(axes: Axes, picture: np.ndarray) -> None:
@@ -279,7 +281,7 @@ def _distribution(axes: Axes, y: float, values: np.ndarray, color: str) -> None:
     axes.plot(values.mean(), y, marker="D", markersize=4.5, color="white", markeredgecolor=color, zorder=3)
 
 
-def failure_cases(cases: Sequence[tuple[Drawn, object]], method: str) -> Figure:
+def failure_cases(cases: Sequence[tuple[Drawn, Any]], method: str) -> Figure:
     """Samples of the lowest mean Obj-IoU: the picture with the object's outline, and the map of the lowest word."""
     pictures = [
         mosaic([drawn.picture(row.label), drawn.overlay(method, row.token, row.label)], gap=4) for drawn, row in cases

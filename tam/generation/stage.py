@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import transformers
 
 import tam
 from tam.cache import VERSION
@@ -66,7 +66,7 @@ def generate(
         "answers": None if answers is None else fingerprint_of_file(answers),
         "tam": tam.__version__,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
     }
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
