@@ -2,6 +2,7 @@
 
 import json
 
+import PIL.Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,9 @@ def test_any_coco_files(tmp_path_factory, images, objects, captions):
     }
     files = folder / "annotations/instances_x.json", folder / "annotations/captions_x.json"
     files[0].parent.mkdir()
+    (folder / "image").mkdir()
+    for name in ("9.jpg", "a.jpg", "17"):
+        PIL.Image.new("RGB", (5, 4)).save(folder / "image" / name, "JPEG")
     files[0].write_text(json.dumps(instances))
     files[1].write_text(json.dumps({"annotations": captions}))
     for source in ("formatted", "original"):
