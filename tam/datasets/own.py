@@ -91,7 +91,7 @@ def write_csv(root: Path, out: Path, *, prompt: str, limit: int | None = None) -
 Row = dict[str, str]
 
 
-def _rows(reader: csv.DictReader, file: str) -> Iterator[tuple[str, Row | InputError]]:
+def _rows(reader: "csv.DictReader[str]", file: str) -> Iterator[tuple[str, Row | InputError]]:
     """Each row, or what is wrong with it, with its place."""
     while True:
         try:
