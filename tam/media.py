@@ -172,7 +172,7 @@ def open_picture(path: Path) -> Image.Image:
     with _opened(path) as picture:
         if _is_animated(picture):
             cure = "save the one that is meant; an animated GIF can be given as a video"
-            raise InputError("more than one picture in a file", where=path, cure=cure)
+            raise InputError("more than one picture in a file", where=path, got="2 or more", cure=cure)
         return upright(picture, path)
 
 
