@@ -68,7 +68,7 @@ def panels(layout: Layout, media: Media, width: int | None = None) -> list[Panel
     height = width / np.mean([picture.shape[1] / picture.shape[0] for picture in pictures])
     made = []
     for picture, ((medium, frame), indices) in zip(pictures, groups.items(), strict=True):
-        original = tuple(layout.sizes[medium])
+        original = layout.sizes[medium]
         if picture.shape[1::-1] != original:
             raise RenderError("picture has changed since the answer", got=picture.shape[1::-1], expected=original)
         shown = resized(picture, max(1, round(height * picture.shape[1] / picture.shape[0]))) if width else picture
