@@ -46,7 +46,7 @@ _ERRNO = re.compile(r"errno = (\d+), error message = ")
 Value = TypeVar("Value", str, int, float, bool)
 
 
-class NewFile(h5py.File):  # type: ignore[misc]  # h5py has no types
+class NewFile(h5py.File):
     """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did."""
 
     def __init__(self, path: Path, let_go: Callable[[], None]):
