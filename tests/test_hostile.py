@@ -491,7 +491,8 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.avi\n#EXT-X-ENDLIST
     "data",
     [
         b"no video", PLAYLIST, PLAYLIST + b"# caf\xe9\0", b"ffconcat version 1.0\nfile a.avi\n",
-        b"<MPD>a.avi</MPD>", b"", b"GIF89a\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", b"RIFF\0\0\0\0WEBP", b"G" * 400,
+        b"<MPD>a.avi</MPD>", b"", b"GIF89a\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", b"RIFF\0\0\0\0WEBP",
+        b"G" * 400,
     ],
 )  # fmt: skip
 def test_a_video_that_is_none_or_a_list_of_other_files(tmp_path, data):
