@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -55,18 +56,11 @@ def generate(
     texts = None if answers is None else read_answers(answers, [sample.id for sample in rows])
     folder = locate(model, revision, trust_remote_code)
     config, compute = config_of(folder, trust_remote_code), device_of(device)
-    run = {
-        "model": model,
-        "revision": None if Path(model).is_dir() else folder.name,
-        "weights": fingerprint_of_model(folder, trust_remote_code),
-        "family": family_of(config).name,
+    run = _described(model, folder, config, trust_remote_code) | {
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "layer": layer,
         "answers": None if answers is None else fingerprint_of_file(answers),
-        "tam": tam.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
     }
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
@@ -78,6 +72,19 @@ def generate(
     store = Store(out, fingerprint, cache_files(run, fingerprint))
     statuses = run_shard(f"generate {shard}", samples, manifest.parent, store, load, compute, batch_size)
     return Counter(status.split(":")[0] for status in statuses.values())
+
+
+def _described(model: str, folder: Path, config: Any, trust_remote_code: bool) -> dict:
+    """The checkpoint and the versions, for the header of the file."""
+    return {
+        "model": model,
+        "revision": None if Path(model).is_dir() else folder.name,
+        "weights": fingerprint_of_model(folder, trust_remote_code),
+        "family": family_of(config).name,
+        "tam": tam.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def _check_numbers(**numbers: int | None) -> None:
