@@ -243,9 +243,7 @@ def read_label_map(
                     return None, "mask of another size: {}x{}, picture {}x{}".format(*picture.size, *size)
                 picture.verify()  # the checksums, which decoding passes over
             with Image.open(file, formats=["PNG"]) as picture:
-                turn = picture.getexif().get(
-                    Base.Orientation, 1
-                )  # may stand behind the pixels, which are decoded with it
+                turn = picture.getexif().get(Base.Orientation, 1)  # also where it stands behind the pixels
                 if turn != 1:
                     return None, f"unreadable mask: turned, EXIF orientation {turn}"
                 return np.asarray(picture), ""

@@ -26,7 +26,7 @@ from tam.metrics.counts import (
 )
 from tam.metrics.focus import FOCUS_METRICS, entropy, focus, gini, top_mass
 from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
-from tam.metrics.localisation import OBJECT_METRICS, Cut, localise, score
+from tam.metrics.localisation import OBJECT_METRICS, localise, score
 from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box
@@ -68,9 +68,9 @@ def _count(map_, pixels):
 
 def _localise(words, maps, mask=None, protocol=FIXED, box=None, missing="no mask"):
     maps = np.stack(maps)
-    targets = None if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
+    targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
     box = box or (0, 0, *(maps[0] if mask is None else mask).shape[::-1])
-    return localise(words, maps, maps / 255, Picture(box, targets, missing), protocol)
+    return localise(words, maps, maps / 255, Picture(box, targets, missing if mask is None else ""), protocol)
 
 
 def _values(rows, metric):
@@ -299,7 +299,7 @@ def test_a_map_that_is_the_object_has_the_best_score(target):
 
 @given(regions, regions)
 def test_iou_is_symmetric_and_bounded_and_precision_is_recall_seen_from_the_other_side(a, b):
-    forward, backward = (score(Cut(0, _count(x.astype(np.uint8), y))) for x, y in ((a, b), (b, a)))
+    forward, backward = (score(_count(x.astype(np.uint8), y), 0) for x, y in ((a, b), (b, a)))
     assert forward.obj_iou == backward.obj_iou
     assert forward.precision == backward.recall
     assert 0 <= forward.obj_iou <= min(forward.precision, forward.recall) <= 1

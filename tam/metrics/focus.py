@@ -20,7 +20,7 @@ def focus(words: Sequence[Word], maps: np.ndarray) -> list[Row]:
     NaN and negative values count as 0. A word without such a map has the status "zero map".
     """
     flat = np.fmax(maps.reshape(len(maps), -1).astype(np.float64), 0)
-    lit = flat.any(1)
+    lit: np.ndarray = flat.max(1) > 0
     values = np.full((len(maps), len(FOCUS_METRICS)), np.nan)
     values[lit] = np.stack([entropy(flat[lit]), gini(flat[lit]), top_mass(flat[lit])], 1)
     rows = []

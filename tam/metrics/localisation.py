@@ -40,14 +40,6 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A token's map, resized: Otsu's threshold of it, and its values where its word is scored."""
-
-    threshold: float
-    counts: Counts | None
-
-
-@dataclass(frozen=True)
 class Scored:
     """The token that counts for a noun."""
 
@@ -77,24 +69,25 @@ def localise(
     Returns:
         rows in the order of the words; words that are neither nouns nor function words have none.
     """
-    without = unscored(words, picture)
-    cuts = cut_at_otsu(words, uint8, picture, without)
-    best = best_tokens(words, cuts, without)
-    statuses = without | dict.fromkeys(merged(words, best, protocol), "merged")
+    statuses = unscored(words, picture)
+    thresholds, counts = cut_at_otsu(words, uint8, picture, statuses)
+    best = best_tokens(words, thresholds, counts)
+    statuses |= dict.fromkeys(merged(words, best, protocol), "merged")
 
-    limit = function_limit(words, cuts)
+    limit = function_limit(words, thresholds)
     below = None if limit is None else uint8 < limit
     rows: list[Row] = []
     for index, word in enumerate(words):
         if index in statuses:
             rows += [missing(word, metric, statuses[index]) for metric in OBJECT_METRICS]
         elif index in best:
-            target = picture.targets[word.label]
             point = peak(maps[best[index].token], picture.box)
-            rows += _object_rows(word, best[index], target, point, protocol)
-        else:
-            rows += _other_rows(word, below)
-    return Localisation(rows, [one.threshold for one in cuts.values()])
+            rows += _object_rows(word, best[index], picture.targets[word.label], point, protocol)
+        elif word.label == FUNCTION:
+            rows.append(_function_row(word, below))
+        elif not word.tag:
+            rows.append(missing(word, "word", "unknown word"))
+    return Localisation(rows, list(thresholds.values()))
 
 
 def is_noun(word: Word) -> bool:
@@ -107,33 +100,46 @@ def unscored(words: Sequence[Word], picture: Picture) -> dict[int, str]:
     for index, word in enumerate(words):
         if word.label == NO_CATEGORY:
             found[index] = "no category"
-        elif word.label > 0 and picture.targets is None:
-            found[index] = picture.missing
         elif word.label > 0 and word.label not in picture.targets:
-            found[index] = "not in image"
+            found[index] = picture.missing or "not in image"
     return found
 
 
-def cut_at_otsu(words: Sequence[Word], uint8: np.ndarray, picture: Picture, without: Collection[int]) -> dict[int, Cut]:
-    """Every token of every noun: its map is resized bilinearly to the picture's box, and cut at Otsu's threshold."""
+def cut_at_otsu(
+    words: Sequence[Word], uint8: np.ndarray, picture: Picture, without: Collection[int]
+) -> tuple[dict[int, float], dict[int, Counts]]:
+    """The maps of all nouns, resized bilinearly to the picture's box.
+
+    Args:
+        without: places of the nouns that are not scored.
+
+    Returns:
+        by token, Otsu's threshold of each; and of those that are scored, how often each value occurs.
+    """
     left, top, right, bottom = picture.box
-    cuts = {}
+    thresholds, counts = {}, {}
     for index, word in enumerate(words):
         for token in word.tokens if is_noun(word) else ():
             resized = cv2.resize(uint8[token], (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-            threshold, _ = cv2.threshold(resized, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-            counts = None if index in without else count(resized, picture.box, picture.targets[word.label])
-            cuts[token] = Cut(threshold, counts)
-    return cuts
+            thresholds[token], _ = cv2.threshold(resized, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+            if index not in without:
+                counts[token] = count(resized, picture.box, picture.targets[word.label])
+    return thresholds, counts
 
 
-def best_tokens(words: Sequence[Word], cuts: Mapping[int, Cut], without: Collection[int]) -> dict[int, Scored]:
+def best_tokens(
+    words: Sequence[Word], thresholds: Mapping[int, float], counts: Mapping[int, Counts]
+) -> dict[int, Scored]:
     """Of each noun that is scored, by its place, the token with the highest Obj-IoU; the first of equals."""
     found = {}
     for index, word in enumerate(words):
-        if is_noun(word) and index not in without:
-            tokens = [Scored(token, cuts[token].counts, score(cuts[token])) for token in word.tokens]
-            found[index] = max(tokens, key=lambda scored: scored.scores.obj_iou)
+        scored = [
+            Scored(token, counts[token], score(counts[token], thresholds[token]))
+            for token in word.tokens
+            if token in counts
+        ]
+        if scored:
+            found[index] = max(scored, key=lambda one: one.scores.obj_iou)
     return found
 
 
@@ -154,16 +160,16 @@ def merged(words: Sequence[Word], best: Mapping[int, Scored], protocol: Protocol
     return found
 
 
-def function_limit(words: Sequence[Word], cuts: Mapping[int, Cut]) -> float | None:
+def function_limit(words: Sequence[Word], thresholds: Mapping[int, float]) -> float | None:
     """What the maps of function words should stay below: of each noun the highest threshold, in the mean."""
-    highest = [max(cuts[token].threshold for token in word.tokens) for word in words if is_noun(word)]
+    highest = [max(thresholds[token] for token in word.tokens) for word in words if is_noun(word)]
     return float(np.mean(highest)) if highest else None
 
 
-def score(cut: Cut) -> Scores:
-    """Scores of a map that is cut; the object must not be empty."""
-    predicted, hit = cut.counts.above(cut.threshold)
-    total = int(cut.counts.inside.sum())
+def score(counts: Counts, threshold: float) -> Scores:
+    """Scores of a map that is cut at ``threshold``; the object must not be empty."""
+    predicted, hit = counts.above(threshold)
+    total = int(counts.inside.sum())
     return Scores(
         obj_iou=hit / (predicted + total - hit),
         precision=hit / predicted if predicted else None,
@@ -202,9 +208,7 @@ def _object_rows(
     ]
 
 
-def _other_rows(word: Word, below: np.ndarray | None) -> list[Row]:
-    if word.label == FUNCTION and below is None:
-        return [missing(word, "func_iou", "no noun")]
-    if word.label == FUNCTION:
-        return [Row(word.tokens[0], word.text, word.label, "func_iou", func_iou(word, below))]
-    return [] if word.tag else [missing(word, "word", "unknown word")]
+def _function_row(word: Word, below: np.ndarray | None) -> Row:
+    if below is None:
+        return missing(word, "func_iou", "no noun")
+    return Row(word.tokens[0], word.text, word.label, "func_iou", func_iou(word, below))

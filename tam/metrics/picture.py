@@ -46,12 +46,12 @@ class Picture:
     Attributes:
         box: the part of the label map that the maps cover, and to which they are resized; it may reach beyond. Without
             a label map, of the picture.
-        targets: category -> its pixels, of those that are in the image; None: there is no label map.
-        missing: why there is none.
+        targets: category -> its pixels, of those that are in the image.
+        missing: why there is no label map; "" where there is one.
     """
 
     box: Box
-    targets: dict[int, Target] | None
+    targets: dict[int, Target]
     missing: str = ""
 
 

@@ -132,7 +132,7 @@ def place(
 ) -> Picture:
     """Where the maps of a sample with one grid lie, and what the words name there."""
     (grid,), size = layout.grids, layout.sizes[0]
-    targets = None
+    targets = {}
     if label_map is not None:
         size = label_map.shape[1], label_map.shape[0]
         targets = find_targets(label_map, {word.label for word in words if word.label > 0})
