@@ -32,7 +32,7 @@ from tam.media import _capture, open_media, open_picture, picture_size, read_vid
 from tam.methods.stage import write_maps
 from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
-from tam.render.stage import safe_id
+from tam.render.names import safe_id
 from tam.rows import SCHEMA, VERSION, RowsHeader
 from tam.run import RunFiles, read_pairs
 from tam.system import seal
