@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 import tam
 from tam.cache import VERSION
@@ -74,7 +74,7 @@ def generate(
     return Counter(status.split(":")[0] for status in statuses.values())
 
 
-def _described(model: str, folder: Path, config: Any, trust_remote_code: bool) -> dict:
+def _described(model: str, folder: Path, config: Any, trust_remote_code: bool) -> dict[str, Any]:
     """The checkpoint and the versions, for the header of the file."""
     return {
         "model": model,
@@ -83,7 +83,7 @@ def _described(model: str, folder: Path, config: Any, trust_remote_code: bool) -
         "family": family_of(config).name,
         "tam": tam.__version__,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
     }
 
 
@@ -93,7 +93,9 @@ def _check_numbers(**numbers: int | None) -> None:
             raise InputError("wrong number", where=name, got=number, expected="1 or more")
 
 
-def fingerprint_of(run: dict, samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None) -> str:
+def fingerprint_of(
+    run: Mapping[str, object], samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None
+) -> str:
     """What determines a shard's file: weights and processor, the samples' media and prompts, dtype, limit, version; and
     the answers of its samples, where they are given.
 
