@@ -34,7 +34,7 @@ from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
 from tam.render.names import safe_id
 from tam.rows import SCHEMA, VERSION, RowsHeader
-from tam.run import RunFiles, read_pairs
+from tam.run import RunFiles, read_label_map, read_pairs
 from tam.system import seal
 from tam.tables.summary import summarise
 from tests import tiny
@@ -544,6 +544,13 @@ def test_a_video_of_more_pixels_than_are_read(tmp_path, monkeypatch):
             patch.setattr(f"tam.media.{name}", 64 * 48 * (1 if name == "MOST_PIXELS" else 4) - 1)
             with pytest.raises(InputError, match=r"a\.avi: more pixels than are read"):
                 read_video(tmp_path / "a.avi")
+
+
+@pytest.mark.parametrize("data", [_png(200_000, 200_000), b"no picture", b""])
+def test_a_mask_that_is_none_costs_its_scores_only(tmp_path, data):
+    (tmp_path / "m.png").write_bytes(data)
+    found = read_label_map(Sample("s", ["a.png"], "", mask="m.png"), (9, 9), tmp_path / "m.jsonl")
+    assert found == (None, "unreadable mask: no picture, or a damaged one")
 
 
 # ---- names
