@@ -60,9 +60,14 @@ def entry_list(value: object, where: object) -> list[object]:
     return value
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written in UTF-8: half surrogates stand for what is none."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def text(value: object, where: str) -> str:
     """``value``, if it is text that can be written in UTF-8."""
-    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+    if not isinstance(value, str) or not is_text(value):
         raise InputError("not a text", where=where, got=repr(value)[:80], expected="characters of Unicode")
     return value
 
