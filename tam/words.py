@@ -101,7 +101,7 @@ def groups(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
     on into what follows; a piece with a CJK ideograph is a word.
 
     >>> groups([Piece(text, text, text.encode()) for text in ("A", " gir", "affe", ",", " t", "-", "shirt")])
-    [('A', [0]), ('giraffe', [1, 2]), (',', [3]), ('t-shirt', [4, 5, 6])]
+    [('A', [0]), ('giraffe', [1, 2]), (',', [3]), ('t', [4]), ('-shirt', [5, 6])]
     """
     found: list[tuple[str, list[int]]] = []
     before = " "
