@@ -36,4 +36,4 @@ def for_text(colors: np.ndarray) -> np.ndarray:
 
 def colored(values: np.ndarray, colors: np.ndarray = JET) -> np.ndarray:
     """uint8 RGB ``[..., 3]`` of values in [0, 1] by a table; what lies outside is clipped."""
-    return colors[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)]
+    return np.take(colors, np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8), axis=0)

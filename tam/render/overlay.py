@@ -105,8 +105,9 @@ def overlay(panel: Panel, grids: Sequence[np.ndarray], colors: np.ndarray = JET)
         uint8 RGB [height, width, 3].
     """
     values, covered = heat(panel, grids)
-    blended = np.rint(BLEND * colored(values, colors) + (1 - BLEND) * panel.picture).astype(np.uint8)
-    return np.where(covered[..., None], blended, panel.picture)
+    blended = cv2.addWeighted(colored(values, colors), BLEND, panel.picture, 1 - BLEND, 0)
+    blended[~covered] = panel.picture[~covered]
+    return blended
 
 
 def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
