@@ -56,7 +56,7 @@ def dataset_emoji(
     scenes: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 48,
     seed: Annotated[int, typer.Option(min=0, help="Scenes of one seed are always the same.")] = 0,
     prompt: Annotated[str | None, typer.Option(help="The question asked of every picture.")] = None,
-):
+) -> None:
     """Compose emoji scenes with exact masks, in the layout of the paper's formatted COCO set."""
     from tam.datasets import coco
     from tam.datasets.emoji import scenes as emoji
@@ -77,7 +77,7 @@ def _formatted(kind: str, named: str, layout: str) -> None:
         downloads: Downloads = Path("downloads"),
         prompt: DatasetPrompt = None,
         limit: Limit = None,
-    ):
+    ) -> None:
         from tam.datasets import anno, coco
 
         write, usual = (coco.write, coco.PROMPT) if kind == "coco" else (anno.write, anno.PROMPTS[kind])
@@ -99,7 +99,7 @@ def dataset_coco_original(
     ids: Annotated[Path | None, typer.Option(help="instances_minival2014.json, or a list; all without it.")] = None,
     prompt: DatasetPrompt = None,
     limit: Limit = None,
-):
+) -> None:
     """Make the label maps of COCO14 from COCO's own files."""
     from tam.datasets import coco, coco_original
 
@@ -114,7 +114,7 @@ def dataset_folder(
     out: DatasetFolder,
     prompt: DatasetPrompt = None,
     limit: Limit = None,
-):
+) -> None:
     """Take every picture and video of a folder, with the captions of its captions.txt."""
     from tam.datasets import coco, own
 
@@ -128,7 +128,7 @@ def dataset_csv(
     out: DatasetFolder,
     prompt: DatasetPrompt = None,
     limit: Limit = None,
-):
+) -> None:
     """Take the pictures and videos that a CSV file lists."""
     from tam.datasets import coco, own
 
@@ -140,7 +140,7 @@ def dataset_csv(
 def dataset_nltk(
     out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.")],
     source: Annotated[Path | None, typer.Option("--from", help="Copy from this folder, not from the network.")] = None,
-):
+) -> None:
     """Get NLTK's part-of-speech tagger and WordNet, which the paper's evaluation uses."""
     from tam.datasets import nltk_data
 
@@ -169,7 +169,7 @@ def generate(
     ] = False,
     layer: Layer = None,
     strict: Strict = False,
-):
+) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
     from tam.generation import generate
     from tam.manifest import Shard
@@ -208,7 +208,7 @@ def maps(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
     ] = False,
-):
+) -> None:
     """Compute the maps of every token from the cache by all methods ('tam' without any), without the model."""
     from tam.methods.stage import write_maps
     from tam.protocol import protocol as named
@@ -235,7 +235,7 @@ def metrics(
     protocol: ProtocolName = "fixed",
     sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
     strict: Strict = False,
-):
+) -> None:
     """Score maps against label maps, and answers against captions."""
     from tam.metrics.stage import write_metrics
     from tam.protocol import protocol as named
@@ -252,7 +252,7 @@ def tables(
     metrics: MetricsFiles,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
     method: ShownMethods = None,
-):
+) -> None:
     """Pool the metrics of all shards of a run into the ablation table: CSV, Markdown and LaTeX."""
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
@@ -272,7 +272,7 @@ def overview(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
     method: ShownMethods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
-):
+) -> None:
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
     from tam.run import inputs, runs_of
     from tam.system.damage import set_aside
@@ -294,7 +294,7 @@ def render(
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
     outline: Annotated[bool, typer.Option("--outline", help="Draw the edges of the mask's objects.")] = False,
     strict: Strict = False,
-):
+) -> None:
     """Draw overlays and token text of chosen samples."""
     from tam.render.sample import Look
     from tam.render.stage import render
@@ -314,7 +314,7 @@ def figures(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
     method: ShownMethods = None,
-):
+) -> None:
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
     from tam.figures.stage import write_figures
     from tam.run import inputs, runs_of
@@ -335,7 +335,7 @@ def compare(
     metrics: MetricsFiles,
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Folder for the figure.")],
-):
+) -> None:
     """Draw one sample with the maps of several models, a row a model."""
     from tam.figures.stage import write_comparison
     from tam.run import inputs, runs_of
@@ -355,7 +355,7 @@ def page(
     out: Annotated[Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.")],
     method: ShownMethods = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
-):
+) -> None:
     """Make a page to explore answers and maps in a browser: words to hover over, methods to switch between."""
     from tam.page.stage import write_page
     from tam.run import inputs, runs_of
@@ -371,7 +371,7 @@ def page(
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
     watch: Annotated[bool, typer.Option("--watch", help="Look again every 5 seconds.")] = False,
-):
+) -> None:
     """Say how far a run is: shards, samples, rate, who is at work, what it took. Reads only."""
     import time
 
@@ -408,7 +408,7 @@ def explain(
     layer: Layer = None,
     eci_cap: EciCap = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
-):
+) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.media import is_video
     from tam.methods.core import check_cap
@@ -419,7 +419,7 @@ def explain(
 
     # all that can be wrong without the model, before it is loaded
     selected = {text: wanted_of(text) for text in select or ()}
-    check_pooling(pooling)
+    known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
     check_cap(eci_cap, FIXED)
     videos = [path for path in picture if is_video(path)]
@@ -441,7 +441,7 @@ def explain(
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
-        explained.overlay(wanted, pooling).save(path)
+        explained.overlay(wanted, known_pooling).save(path)
         print(f"{text}: {path}")
 
 
@@ -467,9 +467,11 @@ def _root(kind: str, root: Path | None, hub: str | None, revision: str | None, d
     """Where the formatted data of a dataset lies, after fetching it."""
     from tam.datasets.hub import WANTED, fetch
 
-    if (root is None) == (hub is None):
-        raise InputError("the data is in a folder or on the hub", where=kind, expected="either --root or --hub")
-    return root if root is not None else fetch(hub, revision, downloads, WANTED[kind])
+    if root is not None and hub is None:
+        return root
+    if hub is not None and root is None:
+        return fetch(hub, revision, downloads, WANTED[kind])
+    raise InputError("the data is in a folder or on the hub", where=kind, expected="either --root or --hub")
 
 
 def _report(counts: dict[str, int], out: Path, strict: bool) -> None:

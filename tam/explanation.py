@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -24,7 +24,7 @@ from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, plac
 from tam.system.atomic import atomic
 from tam.words import groups
 
-Picture = Image.Image | Path | str
+Picture: TypeAlias = Image.Image | Path | str
 Part = Literal["prompt", "answer"]
 Asked = str | Function | Method
 
@@ -138,7 +138,7 @@ class Explanation:
         ids = np.concatenate([made.prompt_ids, made.answer_ids]).tolist()
         places = [*made.layout.prompt.tolist(), *range(made.layout.answer, len(made.tokens))]
         chances = [None] * prompt + self.chances.tolist()
-        parts: list[Part] = ["prompt"] * prompt + ["answer"] * (len(ids) - prompt)
+        parts: list[Part] = ["prompt" if index < prompt else "answer" for index in range(len(ids))]
         texts = [made.vocabulary[id].text for id in ids]
         return tuple(map(Token, texts, ids, places, parts, chances))
 
@@ -274,8 +274,7 @@ def explain(
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
         LayoutError: vision tokens are not where the family says. NotFiniteError: logits are NaN or infinite.
     """
-    several = isinstance(method, Sequence) and not isinstance(method, str)
-    methods = find_all(method if several else [method])
+    methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
     check_cap(eci_cap, FIXED)
     if not methods:
         raise InputError("no method", cure="leave it out, and it is TAM")
@@ -287,7 +286,10 @@ def explain(
 
     loaded = Loaded.of(model, processor)
     images = [images] if isinstance(images, Picture) else list(images)
-    media, sample = _media(images, video, processor), Sample(_name(images, video), [], prompt, turns=list(turns))
+    media, sample = (
+        _media(images, video, processor),
+        Sample(_name(images, video), [], prompt, turns=[list(turn) for turn in turns]),
+    )
     generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
     cached = Cached(generation, FIXED, eci_cap=eci_cap)
     maps = {one.name: one.maps(cached) for one in methods}
@@ -315,5 +317,5 @@ def _opened(picture: Picture) -> Image.Image:
 
 
 def _name(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None) -> str:
-    shown = [video] if isinstance(video, str | Path) else images or video
-    return "explanation" if isinstance(shown[0], Image.Image) else Path(shown[0]).stem
+    first = video if isinstance(video, str | Path) else [*images, *(video or ())][0]
+    return "explanation" if isinstance(first, Image.Image) else Path(first).stem

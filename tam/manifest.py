@@ -13,11 +13,13 @@ import typing
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tam.errors import InputError
 from tam.system.atomic import atomic
 
 LONGEST_LINE = 1 << 24  # bytes; a video of 768 frames by name takes some 100 kB
+LONGEST_NAME, LONGEST_PATH = 255, 3000  # bytes; Linux has room for 255, and for 4096 with all folders
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,18 @@ class Sample:
 
 def write(samples: Iterable[Sample], path: Path) -> None:
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+        file.writelines(_line(sample) for sample in samples)
+
+
+def check(sample: Sample) -> None:
+    """InputError names the key for whose value ``read`` would refuse the manifest that ``write`` makes."""
+    _check(asdict(sample), sample.id)
+    if len(line := _line(sample).encode()) > LONGEST_LINE:
+        raise InputError("more than a line of a manifest holds", got=f"{len(line)} bytes", expected=LONGEST_LINE)
+
+
+def _line(sample: Sample) -> str:
+    return json.dumps(asdict(sample), ensure_ascii=False) + "\n"
 
 
 def read(path: Path) -> list[Sample]:
@@ -80,14 +93,23 @@ def _parse(line: bytes, where: str) -> Sample:
         sample = Sample(**fields)
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError("not a manifest line", where=where, got=_short(error)) from error
+    _check(fields, where)
+    return sample
+
+
+def _check(fields: dict[str, Any], where: str) -> None:
     for name, value in fields.items():
         if not _fits(value, TYPES[name]):
             key, expected = f"{where}, {name}", Sample.__annotations__[name]
             raise InputError("wrong value", where=key, got=reprlib.repr(value), expected=expected)
-    for file in (*sample.media, sample.mask or ""):
-        if "\0" in file:
-            raise InputError("no path", where=where, got=reprlib.repr(file), expected="one without zero bytes")
-    return sample
+    if not fields["id"]:
+        raise InputError("wrong value", where=f"{where}, id", got="''", expected="an id of one character or more")
+    if "\0" in fields["id"]:
+        raise InputError("wrong value", where=f"{where}, id", got=reprlib.repr(fields["id"]), expected="no zero byte")
+    for path in (*fields["media"], fields.get("mask") or ""):
+        if not is_path(path):
+            expected = f"no zero byte, names of {LONGEST_NAME} bytes at most"
+            raise InputError("no path", where=where, got=reprlib.repr(path), expected=expected)
 
 
 TYPES = typing.get_type_hints(Sample)
@@ -125,9 +147,18 @@ def _short(error: BaseException) -> str:
     return str(error)[:200]
 
 
+def is_path(text: str) -> bool:
+    """Whether a file can be called so: the system calls that ask for another raise."""
+    path = text.encode()
+    return b"\0" not in path and len(path) <= LONGEST_PATH and max(map(len, path.split(b"/"))) <= LONGEST_NAME
+
+
 def relative(path: Path, manifest: Path) -> str:
-    """``path`` as a manifest stores it."""
-    return os.path.relpath(path, manifest.parent)
+    """``path`` as a manifest stores it; InputError where a name in it is no UTF-8."""
+    text = os.path.relpath(path, manifest.parent)
+    if not _encodable(text):
+        raise InputError("a name that is no UTF-8", got=repr(text), cure="rename it")
+    return text
 
 
 def resolve(path: str, manifest: Path) -> Path:

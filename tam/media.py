@@ -1,6 +1,8 @@
 """Pictures and videos of a sample, as the model is shown them."""
 
 import contextlib
+import errno
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tam.errors import InputError
 from tam.layout import Layout
@@ -25,13 +27,39 @@ PICTURE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError, MemoryError
 )  # fmt: skip
 
-# A file can declare far more pixels than it has bytes. Pillow refuses pictures of twice its own limit.
-MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
-MOST_VIDEO_PIXELS = 1 << 31  # of all frames that are shown: 6 GiB
+# What the system says of one file. What else it says is about the disk or the machine, and no file's fault.
+OWN_ERRNO = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOVERFLOW}
 
-# A video of a single path is a file, unless it is one of these: then it is a video of one frame.
-PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
-VIDEOS = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
+# A file can declare far more pixels than it has bytes.
+MOST_PIXELS = 178_956_970  # of one picture or frame: 0.5 GiB
+MOST_PIXELS_OF_SAMPLE = 1 << 31  # of all that are shown together: 6 GiB
+
+# By their names. A video of a single path is a file, unless it is a picture: then it is a video of one frame.
+PICTURES = {
+    ".avif", ".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
+    ".webp",
+}  # fmt: skip
+VIDEOS = {
+    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogg", ".ogv",
+    ".ts", ".vob", ".webm", ".wmv",
+}  # fmt: skip
+
+# What is opened as a video: (place of the sign, sign, the decoder's name for it). Other formats that it knows are lists
+# of files and addresses, which it would open, too.
+CONTAINERS = (
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    *((4, kind, "mov") for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+    (8, b"AVI ", "avi"),
+    (0, b"OggS", "ogg"),
+    (0, b"FLV\1", "flv"),
+    (0, b"\0\0\1\xba", "mpeg"),
+    (0, b"\0\0\1\xb3", "mpegvideo"),
+    *((start, b"G", "mpegts") for start in (0, 4)),
+    (0, b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel", "asf"),
+    *((0, kind, "gif") for kind in (b"GIF87a", b"GIF89a")),
+    (0, b"\x89PNG\r\n\x1a\n", "apng"),
+)
+DECODER_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 @dataclass(frozen=True)
@@ -87,7 +115,8 @@ def open_media(sample: Sample, folder: Path, sampling: Sampling = two_a_second) 
 
     Raises:
         InputError: an entry that was refused, nothing to show, a file that is missing or no picture, frames of
-            different sizes.
+            different sizes, more pixels than a sample may have.
+        OSError: the disk cannot be read just now.
     """
     if sample.problem:
         raise InputError(sample.problem)
@@ -97,10 +126,10 @@ def open_media(sample: Sample, folder: Path, sampling: Sampling = two_a_second) 
     if not paths:
         raise InputError("no picture and no video", where=sample.id, expected="at least one path in media")
     if sample.kind == "images":
-        return Media(False, tuple(open_picture(path) for path in paths), (0,) * len(paths))
+        return Media(False, open_pictures(paths, sample.id), (0,) * len(paths))
     if len(paths) == 1 and paths[0].suffix.lower() not in PICTURES:
         return read_video(paths[0], sampling)
-    return film_of([open_picture(path) for path in paths], sample.id)
+    return film_of(open_pictures(paths, sample.id), sample.id)
 
 
 def open_shown(sample: Sample, folder: Path, layout: Layout) -> Media:
@@ -119,13 +148,17 @@ def is_video(path: Path) -> bool:
     """By its name; an animated picture by its content."""
     if path.suffix.lower() in VIDEOS:
         return True
-    if not path.is_file():  # a pipe would be waited for
-        return False
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with _opened(path) as picture:
             return _is_animated(picture)
-    except PICTURE_ERRORS:
+    except InputError:
         return False
+
+
+def open_pictures(paths: Sequence[Path], where: object = None) -> tuple[Image.Image, ...]:
+    """``open_picture`` for all that is shown together, whose pixels are counted before any takes memory."""
+    _check_size(where, sum(width * height for width, height in map(picture_size, paths)), MOST_PIXELS_OF_SAMPLE)
+    return tuple(map(open_picture, paths))
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -136,18 +169,11 @@ def open_picture(path: Path) -> Image.Image:
     Raises:
         InputError: the file cannot be read, or holds more than one picture, or numbers of unknown range.
     """
-    if not path.is_file():
-        raise InputError("no such picture", where=path)
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if _is_animated(picture):
-                raise InputError(
-                    "more than one picture in a file", where=path, got=f"{picture.n_frames} of them",
-                    cure="save the one that is meant; an animated GIF can be given as a video",
-                )  # fmt: skip
-            return upright(picture, path)
-    except PICTURE_ERRORS as error:
-        raise InputError("not a picture that can be read", where=path, got=error) from error
+    with _opened(path) as picture:
+        if _is_animated(picture):
+            cure = "save the one that is meant; an animated GIF can be given as a video"
+            raise InputError("more than one picture in a file", where=path, got="2 or more", cure=cure)
+        return upright(picture, path)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -156,12 +182,42 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: no regular file (a pipe would be waited for), no picture, or too many pixels.
     """
+    with _opened(path) as picture:
+        return picture.size
+
+
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """(width, height) of a picture's pixels as they are stored, and how they are turned to be shown: EXIF's 1 to 8.
+
+    Raises:
+        InputError: as ``picture_size``.
+    """
+    with _opened(path) as picture:
+        size, turn = picture.size, picture.getexif().get(ExifTags.Base.Orientation, 1)
+        if picture.format == "TIFF" and turn > 4:  # whose size Pillow gives as it is shown
+            size = size[::-1]
+        return size, turn
+
+
+def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """What lies on stored pixels, [height, width], as it lies on the picture that is shown; ``turn`` as EXIF has it."""
+    picture = Image.fromarray(pixels)
+    picture.getexif()[ExifTags.Base.Orientation] = turn
+    return np.asarray(ImageOps.exif_transpose(picture))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of which only the header was read; whatever is wrong with the file is an InputError."""
     if not path.is_file():
         raise InputError("no such picture", where=path)
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            return picture.size
+            _check_size(path, picture.width * picture.height, MOST_PIXELS)
+            yield picture
     except PICTURE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno not in OWN_ERRNO:
+            raise
         raise InputError("not a picture that can be read", where=path, got=error) from error
 
 
@@ -194,8 +250,8 @@ def read_video(path: Path, sampling: Sampling = two_a_second) -> Media:
     """
     if not path.is_file():
         raise InputError("no such video", where=path)
-    _refuse_text(path)
-    with _capture(path) as video:
+    decoder = _decoder(path)
+    with _capture(path, decoder) as video:
         width, height = (int(video.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         _check_size(path, width * height, MOST_PIXELS)
         rate, total = max(video.get(cv2.CAP_PROP_FPS), 0.0), 0
@@ -207,14 +263,14 @@ def read_video(path: Path, sampling: Sampling = two_a_second) -> Media:
     frames = tuple(int(number) for number in sampling(film))
     if not frames or not 0 <= min(frames) <= max(frames) < total:
         raise InputError("no such frames in the video", where=path, got=frames, expected=f"some of 0 to {total - 1}")
-    _check_size(path, len(set(frames)) * width * height, MOST_VIDEO_PIXELS)
-    pictures = _decoded(path, total, set(frames))
+    _check_size(path, len(set(frames)) * width * height, MOST_PIXELS_OF_SAMPLE)
+    pictures = _decoded(path, decoder, total, set(frames))
     return Media(True, tuple(pictures[number] for number in frames), frames, film)
 
 
-def _decoded(path: Path, total: int, wanted: set[int]) -> dict[int, Image.Image]:
+def _decoded(path: Path, decoder: str, total: int, wanted: set[int]) -> dict[int, Image.Image]:
     pictures = {}
-    with _capture(path) as video:
+    with _capture(path, decoder) as video:
         for number in range(total):
             if not video.grab() or number not in wanted:
                 continue
@@ -225,23 +281,39 @@ def _decoded(path: Path, total: int, wanted: set[int]) -> dict[int, Image.Image]
     return pictures
 
 
-def _refuse_text(path: Path) -> None:
-    """A playlist is a text that makes the decoder open other files and addresses. No video begins with text alone."""
+def _decoder(path: Path) -> str:
+    """Which of ``CONTAINERS`` a file is, by its first bytes."""
     with path.open("rb") as file:
-        head = file.read(512)
-    with contextlib.suppress(UnicodeDecodeError):
-        if b"\0" not in head and head.decode("utf-8"):
-            raise InputError("not a video that can be read", where=path, got="a text, or a list of other files")
+        head = file.read(1024)
+    for start, sign, decoder in CONTAINERS:
+        if head.startswith(sign, start) and (decoder != "mpegts" or _repeats(head, start)):
+            return decoder
+    expected = "avi, flv, gif, mkv, mov, mp4, mpeg, ogg, webm or wmv"
+    raise InputError(
+        "not a video that can be read", where=path, got=f"a file that begins with {head[:12]!r}", expected=expected
+    )
 
 
-def _check_size(path: Path, pixels: int, most: int) -> None:
+def _repeats(head: bytes, start: int) -> bool:
+    """A transport stream has its sign at the head of each packet."""
+    places = range(start, len(head), 188 + start)
+    return len(places) > 2 and all(head[place] == head[start] for place in places)
+
+
+def _check_size(where: object, pixels: int, most: int) -> None:
     if pixels > most:
-        raise InputError("more pixels than are read", where=path, got=pixels, expected=f"at most {most}")
+        raise InputError("more pixels than are read", where=where, got=pixels, expected=f"at most {most}")
 
 
 @contextlib.contextmanager
-def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
-    video = cv2.VideoCapture(str(path))
+def _capture(path: Path, decoder: str) -> Iterator[cv2.VideoCapture]:
+    """The decoder is told what the file is, and to open no other; a name that begins with "/" is no address to it."""
+    before = os.environ.get(DECODER_OPTIONS)
+    os.environ[DECODER_OPTIONS] = f"protocol_whitelist;file|format_whitelist;{decoder}"
+    try:
+        video = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    finally:
+        os.environ.pop(DECODER_OPTIONS) if before is None else os.environ.update({DECODER_OPTIONS: before})
     try:
         yield video
     finally:

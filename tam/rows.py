@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -91,7 +91,7 @@ class RowsWriter:
 
     def __init__(self, writer: pq.ParquetWriter):
         self._writer = writer
-        self._waiting: list[tuple] = []
+        self._waiting: list[tuple[str | float, ...]] = []
 
     def add(self, sample: str, method: str, rows: Iterable[Row]) -> None:
         """Rows of one sample and method; ``method`` is "" for rows about the answer itself."""
@@ -106,7 +106,7 @@ class RowsWriter:
             self._waiting = []
 
 
-def _column(values: Sequence[str | float], kind: pa.DataType) -> pa.Array:
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """As ``pa.array``, which imports pandas to look whether it is given a series, and takes twice the time."""
     if kind != pa.string():
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.array(values, kind.to_pandas_dtype()))])

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tam.rows import RowsHeader
 
 MAIN = "tam"
-ORIENTATION = 0x0112  # EXIF: how a picture is to be turned
 PNG_COLORS = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
 
 
@@ -225,6 +224,7 @@ def read_label_map(
         OSError: the disk cannot be read just now.
     """
     from PIL import Image
+    from PIL.ExifTags import Base
 
     from tam.media import FORMATS, PICTURE_ERRORS  # loads OpenCV, which most who read runs do without
 
@@ -241,7 +241,9 @@ def read_label_map(
                     return None, f"unreadable mask: {problem}"
                 if picture.size != tuple(size) and not any_size:
                     return None, "mask of another size: {}x{}, picture {}x{}".format(*picture.size, *size)
-                turn = picture.getexif().get(ORIENTATION, 1)  # may stand behind the pixels, which are decoded with it
+                picture.verify()  # the checksums, which decoding passes over
+            with Image.open(file, formats=["PNG"]) as picture:
+                turn = picture.getexif().get(Base.Orientation, 1)  # also where it stands behind the pixels
                 if turn != 1:
                     return None, f"unreadable mask: turned, EXIF orientation {turn}"
                 return np.asarray(picture), ""

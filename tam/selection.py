@@ -50,9 +50,12 @@ def wanted_of(text: str) -> Wanted:
         raise InputError("not a regular expression", got=repr(text), cure=str(error)) from error
 
 
-def check_pooling(pooling: str) -> None:
-    if pooling not in get_args(Pooling):
-        raise InputError("unknown pooling", got=repr(pooling), expected="mean, max or probability")
+def check_pooling(pooling: str) -> Pooling:
+    """``pooling``, if it is one; else InputError."""
+    for known in get_args(Pooling):
+        if pooling == known:
+            return known
+    raise InputError("unknown pooling", got=repr(pooling), expected="mean, max or probability")
 
 
 def pooled(maps: np.ndarray, chances: Sequence[float | None], pooling: Pooling) -> np.ndarray:

@@ -7,9 +7,11 @@ import importlib.resources
 import json
 import string
 import zipfile
+import zlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +62,7 @@ class Language:
     tag_sentence: SentenceTagger | None = None
 
 
-def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences: bool = False) -> Language:
+def choose(lexicon: Traversable = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences: bool = False) -> Language:
     """The best of what this machine has.
 
     With ``sentences`` words are tagged in the context of their sentence, where NLTK's tagger is; the lexicon has no
@@ -70,7 +72,7 @@ def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences:
     else from ``debian`` (the folder of Debian's wordnet-base), else rules.
 
     Raises:
-        InputError: neither the tagger nor the lexicon is there, or WordNet's archive is damaged.
+        InputError: neither the tagger nor the lexicon is there, or NLTK's tagger or WordNet's archive is damaged.
     """
     from nltk.tag.perceptron import PerceptronTagger
 
@@ -93,6 +95,9 @@ def choose(lexicon: Path = LEXICON, debian: Path = DEBIAN_WORDNET, *, sentences:
         tag_sentence = None
         if sentences:
             tags += " (words alone: it knows no sentence context)"
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        cure = "run `tam dataset nltk` again, into an empty folder"
+        raise InputError("NLTK's tagger is damaged", got=error, cure=cure) from error
     else:
         tag, tags = lambda word: perceptron.tag([word])[0][1], "NLTK perceptron tagger"
         tag_sentence = (lambda answer: tag_sentences(answer, perceptron)) if sentences else None

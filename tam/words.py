@@ -1,7 +1,5 @@
 """Tokens of an answer -> words -> noun, function word or other -> category."""
 
-from __future__ import annotations
-
 import codecs
 import re
 import string
@@ -9,10 +7,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # loads NLTK
-    from tam.tagging import Lemmatiser, SentenceTagger, Tagger
+from tam.records import Piece
+from tam.tagging import Lemmatiser, SentenceTagger, Tagger
 
 NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 """Labels of words that are no category: a noun, a function word, anything else."""
@@ -29,14 +26,6 @@ UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, space
 # WordNet knows these plurals as words of their own, too, and NLTK leaves them as they are.
 PLURALS = {"men": "man", "teeth": "tooth"}
 CACHED_LISTS = 256  # of categories; most datasets have one
-
-
-class Piece(Protocol):
-    """What is read of a vocabulary entry (tam.cache.Piece)."""
-
-    piece: str
-    text: str
-    bytes: bytes
 
 
 @dataclass(frozen=True)

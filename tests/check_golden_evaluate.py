@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from tam import tagging
 from tam.metrics.language import language
 from tam.metrics.localisation import localise
+from tam.metrics.picture import Picture, find_targets
 from tam.protocol import REFERENCE
 from tam.rows import OK
 from tam.words import FUNCTION, NO_CATEGORY, read_words
@@ -63,7 +64,10 @@ def _evaluate(maps, ids, mask, meta, out, tokenizer, judge) -> SimpleNamespace:
     )
     if len(pieces) != len(maps):
         return SimpleNamespace(words=words, answer=answer, rows=[], thresholds=[], typed=[])
-    placed = localise(words, maps, maps, mask, REFERENCE)
+    height, width = maps.shape[1:] if mask is None else mask.shape
+    targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
+    picture = Picture((0, 0, width, height), targets, "no mask" if mask is None else "")
+    placed = localise(words, maps, maps, picture, REFERENCE)
     spoken = language(answer, meta["captions"], judge.wordnet)
     return SimpleNamespace(
         words=words, answer=answer, rows=placed.rows + spoken, thresholds=placed.thresholds, typed=words

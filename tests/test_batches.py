@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from tam.cache import read_generations
 from tam.embedded import CHECKPOINT
@@ -164,6 +165,15 @@ def test_workers_give_what_is_made_here_in_order_and_failures_too(samples, tmp_p
         assert isinstance(other, Prepared) and np.array_equal(one.tokens, other.tokens)
         assert one.layout.grids == other.layout.grids and one.inputs.keys() == other.inputs.keys()
         assert all(torch.equal(value, other.inputs[name]) for name, value in one.inputs.items())
+
+
+def test_a_prompt_is_pinned_as_a_whole_by_what_loads_it(samples, tmp_path, monkeypatch):
+    """A ``DataLoader`` looks into no class of ours, but asks it."""
+    made = prepare(samples, tmp_path)(0)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda value, *_: value + 1000)
+    row, pinned = pin_memory((0, made))
+    assert row == 0 and isinstance(pinned, Prepared) and pinned.inputs.keys() == made.inputs.keys()
+    assert all(torch.equal(pinned.inputs[name], value + 1000) for name, value in made.inputs.items())
 
 
 def test_what_every_sample_would_meet_stops_the_stage(samples, tmp_path, monkeypatch):

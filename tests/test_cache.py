@@ -1,6 +1,7 @@
 """The cache file: what is written is read, and what is not ours or damaged is refused."""
 
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
@@ -293,3 +294,21 @@ def test_a_damaged_shard_in_the_store_is_not_used(tmp_path, caplog):
     store.whole.write_bytes(store.whole.read_bytes()[:-100])
     assert store.finished() is None and store.resume() == {}
     assert "whole.h5" in caplog.text and not (tmp_path / "0.h5").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output error"), MemoryError()])
+def test_what_a_gpu_made_stays_when_it_cannot_be_read_just_now(tmp_path, monkeypatch, error):
+    """Neither a part nor the finished shard: both are read again at the next start."""
+    store = stored(tmp_path / "0.h5")
+    store.add({0: made("a")})
+
+    def unreadable(*_):
+        raise error
+
+    for attempt in (store.resume, store.finished):
+        with monkeypatch.context() as failing:
+            failing.setattr("tam.cache._read", unreadable)
+            with pytest.raises((OSError, SchemaError)):
+                attempt()
+        assert store.resume() == {0: "ok"} or store.finished() == {0: "ok"}
+        store.finish({0})

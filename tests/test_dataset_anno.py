@@ -92,8 +92,29 @@ def test_a_picture_that_comes_again_with_another_text_is_a_sample_of_its_own(tmp
     again = ["image/a.jpg", "Another text.", "seg_label/a.png", {"cat": 17}]
     named = ["image/a-2.jpg", "A third.", "seg_label/a.png", {"cat": 17}]
     samples = write(tmp_path, [GOOD, again, named])
-    assert [sample.id for sample in samples][:2] == ["a", "a-2"]
-    assert len({sample.id for sample in samples}) == 3
+    assert [sample.id for sample in samples] == ["a", "a-2", "a-2-2"]
+    assert not any(sample.problem for sample in samples)
+
+
+def test_what_is_refused_takes_no_other_entry_s_id(tmp_path):
+    refused, good = write(tmp_path, ["no entry", ["image/entry-0.jpg", "A dog.", "seg_label/b.png", {"dog": 18}]])
+    assert (refused.id, good.id, good.problem) == ("entry-0-2", "entry-0", None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        (["image/b.jpg", "A dog.", "seg_label/b.png", {"dog": "HUGE"}], "category id out of range; got 'dog': inf"),
+        (["x" * 256, "A dog.", "seg_label/b.png", {}], "not a path in its folder; got 'xxx"),
+        (["x/" * 9000 + "b.jpg", "A dog.", "seg_label/b.png", {}], "not a path in its folder; got 'x/x"),
+        (["image/b.jpg", "A" * (1 << 24), "seg_label/b.png", {}], "more than a line of a manifest holds"),
+        (["image/b.jpg", "A dog.", "a\0b", {}], "not a path in its folder"),
+    ],
+)
+def test_an_entry_that_no_manifest_could_hold_costs_itself(tmp_path, entry, problem):
+    content = json.dumps([GOOD, entry]).replace('"HUGE"', "9" * 5000)
+    first, wrong = write(tmp_path, content)
+    assert first.problem is None and problem in wrong.problem
 
 
 def test_two_names_may_mean_one_category(tmp_path):

@@ -1,6 +1,7 @@
 """Wrong entries of COCO's files, as they are for the formatted layout and for COCO's own files."""
 
 import json
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from tam.errors import InputError
 from tam.manifest import Sample
 
 CATEGORIES = [{"id": 17, "name": "cat"}]
+HUGE = "an integer of 5000 digits"
 
 
 def image(id: int) -> dict:
@@ -21,7 +23,8 @@ def write(tmp_path, images=(), captions=(), objects=(), categories=CATEGORIES, *
     (tmp_path / "annotations").mkdir()
     instances = {"images": [image(1), *images], "categories": categories, "annotations": list(objects)}
     said = {"annotations": [{"image_id": 1, "caption": "A cat."}, *captions]}
-    (tmp_path / "annotations/instances_minival2014.json").write_text(json.dumps(instances))
+    text = json.dumps(instances).replace(f'"{HUGE}"', "9" * 5000)
+    (tmp_path / "annotations/instances_minival2014.json").write_text(text)
     (tmp_path / "annotations/captions_val2014.json").write_text(json.dumps(said))
     coco.write(tmp_path, tmp_path / "manifest.jsonl", **options)
     samples = {sample.id: sample for sample in manifest.read(tmp_path / "manifest.jsonl")}
@@ -35,9 +38,11 @@ def write(tmp_path, images=(), captions=(), objects=(), categories=CATEGORIES, *
         ("no entry", "not an image entry"),
         ({"id": "2", "file_name": "x.jpg"}, "not an image entry"),
         ({"id": 2}, "not a text; got None"),
-        ({"id": 2, "file_name": ""}, "path leaves its folder"),
-        ({"id": 2, "file_name": "/x.jpg"}, "path leaves its folder; got '/x.jpg'"),
-        ({"id": 2, "file_name": "../x.jpg"}, "path leaves its folder; got '../x.jpg'"),
+        ({"id": 1 << 63, "file_name": "x.jpg"}, "not an image entry"),
+        ({"id": 2, "file_name": ""}, "not a path in its folder"),
+        ({"id": 2, "file_name": "/x.jpg"}, "not a path in its folder; got '/x.jpg'; expected a file in image/"),
+        ({"id": 2, "file_name": "../x.jpg"}, "not a path in its folder; got '../x.jpg'"),
+        ({"id": 2, "file_name": "x" * 256}, "not a path in its folder; got 'xxx"),
         ({"id": 1, "file_name": "x.jpg"}, "image id occurs twice"),
     ],
 )
@@ -76,21 +81,63 @@ def test_an_image_without_caption_is_kept(tmp_path):
     assert write(tmp_path, images=[image(2)])["000000000002"].references == []
 
 
+def test_pictures_may_lie_in_folders(tmp_path):
+    """Two of one name in two folders are two samples, each with its own label map."""
+    samples = write(tmp_path, images=[{"id": id, "file_name": f"{place}/7.jpg"} for id, place in ((2, "a"), (3, "b"))])
+    assert [(samples[id].media, samples[id].mask) for id in ("a/7", "b/7")] == [
+        (["image/a/7.jpg"], "seg_label/a/7.png"), (["image/b/7.jpg"], "seg_label/b/7.png"),
+    ]  # fmt: skip
+
+
+def test_an_integer_without_end_costs_its_entry(tmp_path):
+    """Python reads no more than 4300 digits."""
+    samples = write(
+        tmp_path,
+        images=[image(2), image(3)],
+        objects=[{"image_id": 2, "category_id": HUGE}, {"image_id": 3, "category_id": 17, "area": HUGE}],
+        categories=[*CATEGORIES, {"id": HUGE, "name": "dog"}],
+    )
+    assert samples["000000000002"].problem.endswith("annotations[0]: unknown category; got inf")
+    assert samples["000000000003"].problem is None and samples["000000000003"].categories == {"cat": 17}
+
+
+CATEGORY_FAULTS = [
+    ({"id": 1}, r"categories\[1\]: entry is incomplete"),
+    ("no entry", r"categories\[1\]: entry is incomplete"),
+    ({"id": 300, "name": "dog"}, r"categories\[1\]: category id out of range"),
+    ({"id": 2, "name": "cat"}, r"categories\[1\]: category occurs twice"),
+    ({"id": 17, "name": "dog"}, r"categories\[1\]: category occurs twice"),
+    ({"id": 1, "name": ["dog"]}, r"categories\[1\]: not a text"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "problem"), CATEGORY_FAULTS)
+def test_a_wrong_category_costs_itself(tmp_path, caplog, wrong, problem):
+    samples = write(tmp_path, categories=[*CATEGORIES, wrong, {"id": 3, "name": "bird"}])
+    assert samples["000000000001"].categories == {"cat": 17, "bird": 3}
+    assert re.search(f"1 of 3 categories are left out: .*{problem}", caplog.text)
+
+
+def test_the_paper_s_names_are_the_same_category(tmp_path):
+    categories = [{"id": 1, "name": "ball"}, {"id": 2, "name": "sports ball"}]
+    assert write(tmp_path, categories=categories)["000000000001"].categories == {"ball": 1}
+
+
 @pytest.mark.parametrize(
     ("categories", "problem"),
-    [
-        ([{"id": 1}], r"categories\[0\]: entry is incomplete"),
-        ([{"id": 300, "name": "cat"}], r"categories\[0\]: category id out of range"),
-        ([{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}], r"categories\[1\]: category occurs twice"),
-        ([{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}], r"categories\[1\]: category occurs twice"),
-        ([{"id": 1, "name": "ball"}, {"id": 2, "name": "sports ball"}], r"categories\[1\]: category occurs twice"),
-        ([{"id": 1, "name": ["cat"]}], r"categories\[0\]: not a text"),
-        ({}, "entries are missing"),
-    ],
+    [([{"id": 300, "name": "cat"}], "category id out of range"), ({}, "entries are missing")],
 )
-def test_wrong_categories_stop_all_because_all_samples_need_them(tmp_path, categories, problem):
+def test_without_any_category_that_can_be_used_all_stops(tmp_path, categories, problem):
     with pytest.raises(InputError, match=problem):
         write(tmp_path, categories=categories)
+
+
+def test_category_names_that_no_noun_can_have_are_told_once(tmp_path, caplog):
+    write(
+        tmp_path, images=[image(2), image(3)], categories=[*CATEGORIES, {"id": 1, "name": "17"}, {"id": 2, "name": "-"}]
+    )
+    (line,) = [line for line in caplog.text.splitlines() if "no noun names" in line]
+    assert line.endswith("no noun names 2 of 3 categories: '17', '-'")
 
 
 def test_images_come_by_id_and_no_more_than_the_limit(tmp_path):

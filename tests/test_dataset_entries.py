@@ -2,12 +2,28 @@
 
 import json
 
+import PIL.Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tam import manifest
 from tam.datasets import anno, coco, coco_original
+from tam.datasets.entries import Names, by_number
 from tam.errors import InputError
+
+
+@given(names=st.lists(st.sampled_from(["a", "a-2", "a-2-2", "a-3", ""]), max_size=12))
+def test_free_names_are_all_different_and_begin_as_they_were_asked_for(names):
+    free = Names()
+    found = [free.free(name) for name in names]
+    assert len(set(found)) == len(found)
+    assert all(one.startswith(name) for one, name in zip(found, names, strict=True))
+
+
+def test_numbers_sort_as_numbers():
+    names = ["a10", "a2", "a02", "b1", "10", "9", "a", "1.10.png", "1.9.png", "", "é2"]
+    assert sorted(names, key=by_number) == ["", "1.9.png", "1.10.png", "9", "10", "a", "a02", "a2", "a10", "b1", "é2"]
+
 
 WORDS = st.sampled_from(
     ["a.jpg", "b/a.jpg", "../a.jpg", "/a.jpg", ".", "", "\0", "a\\..\\b", "half \ud800", "c:x", "17"]
@@ -60,6 +76,9 @@ def test_any_coco_files(tmp_path_factory, images, objects, captions):
     }
     files = folder / "annotations/instances_x.json", folder / "annotations/captions_x.json"
     files[0].parent.mkdir()
+    (folder / "image").mkdir()
+    for name in ("9.jpg", "a.jpg", "17"):
+        PIL.Image.new("RGB", (5, 4)).save(folder / "image" / name, "JPEG")
     files[0].write_text(json.dumps(instances))
     files[1].write_text(json.dumps({"annotations": captions}))
     for source in ("formatted", "original"):

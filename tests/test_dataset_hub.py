@@ -14,6 +14,7 @@ from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _http
 
 from tam import manifest
+from tam.datasets import archives
 from tam.datasets.hub import WANTED, fetch
 from tam.errors import InputError
 from tests.hub import COMMIT, REPO, Repository, serve
@@ -219,6 +220,35 @@ def test_a_zip_slip_archive_from_the_hub_is_refused(tmp_path, name):
 def test_a_path_of_the_listing_cannot_leave_the_folder(tmp_path):
     repository = Repository({"../GranDf/anno.json": ANNO})
     with serve(repository) as address, pytest.raises(InputError, match="not a path in its folder"):
+        fetch(REPO, COMMIT, tmp_path, WANTED["grandf"], address)
+
+
+@pytest.mark.parametrize("entry", [{"path": ""}, {"path": 7}, {"size": "1"}, {"size": -1}, {"lfs": "text"}])
+def test_a_listing_that_is_none_is_the_hub_s_fault(tmp_path, monkeypatch, entry):
+    repository = Repository({"GranDf/anno.json": ANNO})
+    listed = repository.tree()
+    monkeypatch.setattr(repository, "tree", lambda: [one | entry if one["type"] == "file" else one for one in listed])
+    with (
+        serve(repository) as address,
+        pytest.raises(InputError, match=r"the hub does not deliver; got (Value|Type)Error"),
+    ):
+        fetch(REPO, COMMIT, tmp_path, WANTED["grandf"], address)
+
+
+def test_a_listing_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 3)
+    files = {f"{number}/GranDf/x": b"" for number in range(4)}
+    with serve(Repository(files)) as address, pytest.raises(InputError, match="too many files; expected up to 3"):
+        fetch(REPO, COMMIT, tmp_path, WANTED["grandf"], address)
+
+
+@pytest.mark.parametrize("content", ["", "[", "[]", '{"files": []}'])
+def test_a_record_of_checksums_that_is_none_is_named(tmp_path, content):
+    folder = tmp_path / "someone--data" / COMMIT
+    folder.mkdir(parents=True)
+    (folder / "checksums.json").write_text(content)
+    wrong = pytest.raises(InputError, match=r"checksums\.json: (no checksums|broken JSON)")
+    with serve(Repository({"GranDf/anno.json": ANNO})) as address, wrong:
         fetch(REPO, COMMIT, tmp_path, WANTED["grandf"], address)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ def test_a_copy_is_what_the_metrics_use(tmp_path):
 
 def test_a_folder_that_lacks_one_is_named_with_what_it_lacks(tmp_path):
     (tmp_path / "from/taggers/averaged_perceptron_tagger_eng").mkdir(parents=True)
+    (tmp_path / "from/taggers/averaged_perceptron_tagger_eng/a.json").touch()
     with pytest.raises(InputError, match=r"from: not in this folder; expected corpora/wordnet or corpora/wordnet\.zip"):
         nltk_data.write(tmp_path / "nltk", tmp_path / "from")
 
@@ -104,6 +106,43 @@ def test_the_download_leaves_both_unpacked(tmp_path, server):
     serve_index(server)
     for path in nltk_data.write(tmp_path / "nltk"):
         assert (path / "data.noun").read_text() == "x" * 100
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one byte", "empty", "half unpacked", "empty folder"])
+def test_what_is_there_and_not_whole_is_fetched_again(tmp_path, server, damage):
+    serve_index(server)
+    out = tmp_path / "nltk"
+    (out / "corpora").mkdir(parents=True)
+    archive, folder = out / "corpora/wordnet.zip", out / "corpora/wordnet"
+    data = (server[0] / "wordnet.zip").read_bytes()
+    changed = {"cut off": data[:-30], "one byte": data.replace(b"xxx", b"xyx", 1), "empty": b""}
+    if damage != "empty folder":
+        archive.write_bytes(changed.get(damage, data))
+    if damage in ("half unpacked", "empty folder"):
+        folder.mkdir()
+        (folder / "data.noun").write_text("x" * 50) if damage == "half unpacked" else None
+    found = nltk_data.find("wordnet", out)
+    assert found == (archive if damage == "half unpacked" else None)  # which is whole
+    if found is None:
+        _, made = nltk_data.write(out)
+        assert made == folder and (made / "data.noun").read_text() == "x" * 100
+        assert [path.name for path in (out / "corpora").iterdir()] == ["wordnet"]
+
+
+def test_a_whole_archive_is_kept_and_a_damaged_one_is_not_copied(tmp_path):
+    shutil.copytree(shared("data", "nltk_data"), tmp_path / "from")
+    shutil.rmtree(tmp_path / "from/corpora/wordnet")
+    archive = tmp_path / "from/corpora/wordnet.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("wordnet/data.noun", "x" * 100)
+    made = nltk_data.write(tmp_path / "nltk", tmp_path / "from")[1]
+    assert made.read_bytes() == archive.read_bytes()
+    made.write_bytes(b"")
+    assert nltk_data.write(tmp_path / "nltk", tmp_path / "from")[1].read_bytes() == archive.read_bytes()
+    archive.write_bytes(archive.read_bytes()[:-30])
+    made.unlink()
+    with pytest.raises(InputError, match=r"from: not in this folder; expected .*wordnet\.zip, whole"):
+        nltk_data.write(tmp_path / "nltk", tmp_path / "from")
 
 
 def test_a_wrong_checksum_is_an_error(tmp_path, server):

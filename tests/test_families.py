@@ -245,7 +245,7 @@ def test_an_animated_gif_is_a_video_and_no_picture(tmp_path):
     frames = [Image.new("RGB", (32, 24), (number * 40, 0, 0)) for number in range(5)]
     for name in ("a.gif", "a.webp"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=100)
-        with pytest.raises(InputError, match=r"more than one picture in a file; got 5 of them; .*as a video"):
+        with pytest.raises(InputError, match=r"more than one picture in a file; got 2 or more; .*as a video"):
             open_picture(tmp_path / name)
     media = open_media(Sample("v", ["a.gif"], "", kind="video"), tmp_path)
     assert media.frames == (0, 1, 3, 4)

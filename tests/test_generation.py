@@ -503,6 +503,18 @@ def test_what_a_model_cannot_take_is_recorded_beside_what_it_can(shard, tmp_path
     assert re.search(r"the context overflows the model; got \d+ tokens; expected at most 120", made[7].status)
 
 
+def test_a_token_without_a_row_fails_its_own_sample(shard, tmp_path):
+    larger = shutil.copytree(shard.checkpoint, tmp_path / "larger")
+    processor = tiny.processor()
+    processor.tokenizer.add_tokens(["<obj>"])
+    processor.save_pretrained(larger)
+    write([sample(0, prompt="Find <obj> here."), sample(1)], shard.manifest)
+    out = shard.folder / "larger.h5"
+    assert generate(shard.manifest, Shard(0, 1), str(larger), out, max_new_tokens=2, device="cpu").total() == 2
+    statuses = [one.status for one in read_generations(out)]
+    assert "a token has no row in the model's embedding; got <obj>" in statuses[0] and statuses[1] == "truncated"
+
+
 def test_a_layer_is_kept_in_the_run_and_changes_the_logits_alone(shard):
     shard("last.h5")
     shard("first.h5", layer=1)

@@ -28,7 +28,7 @@ from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError, SchemaError
 from tam.manifest import Sample
 from tam.maps import read_maps, read_pairs, write_maps
-from tam.media import open_media, open_picture, picture_size, read_video
+from tam.media import _capture, open_media, open_picture, picture_size, read_video
 from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
 from tam.render.stage import safe_id
@@ -473,21 +473,53 @@ def _video(path: Path, size=(64, 48)) -> Path:
     return path
 
 
+def test_pictures_that_have_too_many_pixels_together_take_no_memory(tmp_path, monkeypatch):
+    """Each may have as many; all of them would take 50 GB."""
+    monkeypatch.setattr("tam.media.upright", None)
+    (tmp_path / "a.png").write_bytes(_png(13_000, 13_000))
+    for kind in ("images", "video"):
+        with pytest.raises(
+            InputError, match="s: more pixels than are read; got 16900000000; expected at most 2147483648"
+        ):
+            open_media(Sample("s", ["a.png"] * 100, "", kind=kind), tmp_path)
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.avi\n#EXT-X-ENDLIST\n"
+
+
 @pytest.mark.parametrize(
-    "text", ["no video", "#EXTM3U\n#EXTINF:1,\na.avi\n", "ffconcat version 1.0\nfile a.avi\n", "<MPD>a.avi</MPD>", ""]
-)
-def test_a_video_that_is_none_or_a_list_of_other_files(tmp_path, text):
+    "data",
+    [
+        b"no video", PLAYLIST, PLAYLIST + b"# caf\xe9\0", b"ffconcat version 1.0\nfile a.avi\n",
+        b"<MPD>a.avi</MPD>", b"", b"GIF89a\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", b"RIFF\0\0\0\0WEBP",
+        b"G" * 400,
+    ],
+)  # fmt: skip
+def test_a_video_that_is_none_or_a_list_of_other_files(tmp_path, data):
     _video(tmp_path / "a.avi")
-    for name in ("b.mp4", "b.m3u8", "b.ffconcat"):
-        (tmp_path / name).write_text(text)
+    for name in ("b.mp4", "b.m3u8", "b.ffconcat", "b%d.avi"):
+        (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match="not a video that can be read"):
             read_video(tmp_path / name)
+
+
+def test_the_decoder_opens_a_file_as_what_it_is_and_no_other(tmp_path, monkeypatch):
+    """By itself it would play a list of files, and take a name that looks like an address for one."""
+    monkeypatch.chdir(_video(tmp_path / "a.avi").parent)
+    Path("list").write_text("ffconcat version 1.0\nfile a.avi\n")
+    cases = (("list", "concat,avi", 5), ("list", "avi", 0), ("a.avi", "avi", 5), ("a.avi", "mov", 0))
+    for name, decoder, frames in cases:
+        with _capture(Path(name), decoder) as video:
+            assert sum(iter(video.grab, False)) == frames
+    shutil.copy("a.avi", "concat:a.avi|a.avi")
+    assert read_video(Path("concat:a.avi|a.avi")).film.total == 5
+    assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
 
 
 def test_a_video_of_more_pixels_than_are_read(tmp_path, monkeypatch):
     _video(tmp_path / "a.avi")
     assert len(read_video(tmp_path / "a.avi").pictures) == 4
-    for name in ("MOST_PIXELS", "MOST_VIDEO_PIXELS"):
+    for name in ("MOST_PIXELS", "MOST_PIXELS_OF_SAMPLE"):
         with monkeypatch.context() as patch:
             patch.setattr(f"tam.media.{name}", 64 * 48 * (1 if name == "MOST_PIXELS" else 4) - 1)
             with pytest.raises(InputError, match=r"a\.avi: more pixels than are read"):

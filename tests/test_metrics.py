@@ -16,7 +16,7 @@ from tam.cache import write_generations
 from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import MapsHeader, MapsWriter
-from tam.metrics import stage
+from tam.metrics import counts, stage
 from tam.metrics.catalogue import ANSWER, POOLED
 from tam.metrics.counts import (
     count,
@@ -28,7 +28,8 @@ from tam.metrics.focus import FOCUS_METRICS, entropy, focus, gini, top_mass
 from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
 from tam.metrics.localisation import OBJECT_METRICS, localise, score
 from tam.metrics.names import names
-from tam.metrics.pointing import object_boxes, pointing, pointing_box
+from tam.metrics.picture import Picture, find_targets
+from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
 from tam.records import Candidates, Generation, Maps, Piece
 from tam.rows import RowsHeader, opened
@@ -56,9 +57,20 @@ def _word(*tokens, label=17, text="cat", tag="NN"):
     return Word(text, tokens, tag, label)
 
 
-def _localise(words, maps, mask=None, protocol=FIXED, **more):
+def _target(pixels):
+    return find_targets(pixels.astype(np.uint8), [1])[1]
+
+
+def _count(map_, pixels):
+    """Of a map that lies on the whole picture."""
+    return count(map_, (0, 0, *map_.shape[::-1]), _target(pixels))
+
+
+def _localise(words, maps, mask=None, protocol=FIXED, box=None, missing="no mask"):
     maps = np.stack(maps)
-    return localise(words, maps, maps / 255, mask, protocol, **more)
+    targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
+    box = box or (0, 0, *(maps[0] if mask is None else mask).shape[::-1])
+    return localise(words, maps, maps / 255, Picture(box, targets, missing if mask is None else ""), protocol)
 
 
 def _values(rows, metric):
@@ -98,11 +110,11 @@ def test_without_nouns_function_words_have_no_threshold():
 
 
 def test_without_a_mask_objects_have_a_status_and_function_words_a_value():
-    found = _localise([_word(0), _word(1, label=FUNCTION)], [LEFT, ZERO], None, missing_mask="no mask: why")
+    found = _localise([_word(0), _word(1, label=FUNCTION)], [LEFT, ZERO], None, missing="no mask: why")
     assert _values(found.rows, "obj_iou") == ["no mask: why"]
     assert found.thresholds == [0]  # of the 3x3 map itself: 240 or 0
     assert _values(found.rows, "func_iou") == [0.0]
-    assert _localise([_word(0)], [LEFT], None, size=(6, 6)).thresholds == [60]  # as if there were a mask of this size
+    assert _localise([_word(0)], [LEFT], None, box=WHOLE).thresholds == [60]  # as if there were a mask of this size
 
 
 def test_an_object_that_is_not_in_the_image_is_not_scored_but_lends_its_threshold():
@@ -159,38 +171,62 @@ def test_a_map_lies_where_its_grid_lies():
     assert _values(found.rows, "pointing") == [0.0]
 
 
+def test_what_of_a_map_is_off_the_picture_does_not_count_and_where_there_is_none_it_is_0():
+    """Two columns of six lie on the picture, whose others have no map; a map can miss the object, or the picture."""
+    target = _target(_mask() == 17)
+    values = np.tile(np.arange(1, 7, dtype=np.uint8), (6, 1))
+    found = count(values, (-4, 0, 2, 6), target)
+    assert {level: (int(n), int(found.inside[level])) for level, n in enumerate(found.all) if n} == {
+        0: (24, 3), 5: (6, 3), 6: (6, 3),
+    }  # fmt: skip
+    for box in ((4, 0, 10, 6), (6, 0, 12, 6), (-9, -9, -3, -3)):
+        found = count(values, box, target)
+        assert found.inside[0] == found.inside.sum() == 9 and found.all.sum() == 36
+
+
+def test_pictures_too_large_for_opencvs_counting_are_counted_alike(monkeypatch):
+    map_, pixels = np.arange(30, dtype=np.uint8).reshape(5, 6) // 4, np.arange(30).reshape(5, 6) % 3 == 0
+    expected = _count(map_, pixels)
+    monkeypatch.setattr(counts, "EXACT", 1)
+    found = _count(map_, pixels)
+    assert np.array_equal(found.all, expected.all) and np.array_equal(found.inside, expected.inside)
+
+
 def test_pointing_takes_the_centre_of_the_first_highest_cell():
-    target = _mask() == 17
-    peak = np.zeros((3, 3))
-    peak[1, 1] = 1  # centre (3, 3): just outside
-    assert pointing(peak, target, WHOLE) == 0
-    peak[0, 1] = 1  # earlier, centre (1, 3)
-    assert pointing(peak, target, WHOLE) == 0
-    peak[0, 0] = 1
-    assert pointing(peak, target, WHOLE) == 1
+    target = _target(_mask() == 17)
+    map_ = np.zeros((3, 3))
+    map_[1, 1] = 1
+    assert peak(map_, WHOLE) == (3, 3) and pointing((3, 3), target) == 0  # just outside
+    map_[0, 1] = 1  # earlier
+    assert peak(map_, WHOLE) == (3, 1) and pointing((3, 1), target) == 0
+    map_[0, 0] = 1
+    assert peak(map_, WHOLE) == (1, 1) and pointing((1, 1), target) == 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_a_constant_map_points_nowhere(value):
-    assert pointing(np.full((3, 3), value), np.ones((6, 6), bool), WHOLE) == 0
+    point, target = peak(np.full((3, 3), value), WHOLE), _target(np.ones((6, 6)))
+    assert point is None and pointing(point, target) == pointing_box(point, target) == 0
+
+
+def test_a_peak_off_the_picture_misses():
+    target = _target(np.ones((6, 6)))
+    assert [pointing(point, target) for point in ((-1, 0), (0, -1), (6, 0), (0, 6), (5, 5))] == [0, 0, 0, 0, 1]
 
 
 def test_the_boxes_of_an_object_are_those_of_its_connected_parts():
     """Two parts, one of them an L: its box holds a pixel that is not the object's."""
-    target = np.zeros((6, 6), bool)
-    target[0:3, 0] = target[2, 1] = target[3, 2] = True  # the last touches by a corner
-    target[5, 5] = True
-    boxes = object_boxes(target)
-    assert boxes.tolist() == [[0, 0, 3, 4], [5, 5, 6, 6]]
-    peak = np.zeros((6, 6))
-    peak[1, 2] = 1
-    assert (pointing(peak, target, WHOLE), pointing_box(peak, boxes, WHOLE)) == (0, 1)
-    peak[0, 4] = 2
-    assert pointing_box(peak, boxes, WHOLE) == 0
-    assert pointing_box(np.ones((6, 6)), boxes, WHOLE) == 0
+    pixels = np.zeros((6, 6), bool)
+    pixels[0:3, 0] = pixels[2, 1] = pixels[3, 2] = True  # the last touches by a corner
+    pixels[5, 5] = True
+    target = _target(pixels)
+    assert target.parts.tolist() == [[0, 0, 3, 4], [5, 5, 6, 6]]
+    assert (target.box, target.size) == ((0, 0, 6, 6), 6)
+    assert (pointing((2, 1), target), pointing_box((2, 1), target)) == (0, 1)
+    assert pointing_box((4, 0), target) == 0
 
 
-COUNTED = count(np.array([[10, 20, 20], [0, 5, 0]], np.uint8), np.array([[1, 1, 0], [1, 0, 0]], bool))
+COUNTED = _count(np.array([[10, 20, 20], [0, 5, 0]], np.uint8), np.array([[1, 1, 0], [1, 0, 0]], bool))
 """Of the object: 10, 20 and 0."""
 
 
@@ -206,7 +242,7 @@ def test_relevance_rank_accuracy_by_hand():
 
 def test_ties_for_the_last_places_count_as_on_average():
     """Two places: 9 takes one; three pixels with 4, one of them the object's, share the other."""
-    counts = count(np.array([[9, 4, 4, 4]], np.uint8), np.array([[1, 1, 0, 0]], bool))
+    counts = _count(np.array([[9, 4, 4, 4]], np.uint8), np.array([[1, 1, 0, 0]], bool))
     assert relevance_rank_accuracy(counts) == pytest.approx((1 + 1 / 3) / 2)
 
 
@@ -218,8 +254,8 @@ def test_pixel_average_precision_by_hand():
 @pytest.mark.parametrize("measure", MASS)
 def test_a_zero_map_finds_nothing_and_a_uniform_one_what_chance_finds(measure):
     target = np.array([[1, 1, 0, 0]], bool)
-    assert measure(count(np.zeros((1, 4), np.uint8), target)) == 0
-    assert measure(count(np.full((1, 4), 3, np.uint8), target)) == pytest.approx(0.5)
+    assert measure(_count(np.zeros((1, 4), np.uint8), target)) == 0
+    assert measure(_count(np.full((1, 4), 3, np.uint8), target)) == pytest.approx(0.5)
 
 
 levels = hnp.arrays(np.uint8, (5, 7), elements=st.integers(0, 50))
@@ -229,7 +265,7 @@ regions = hnp.arrays(bool, (5, 7)).filter(np.any)
 @given(levels, regions)
 def test_counting_gives_what_sorting_gives(map_, target):
     """Against the definitions by loops over pixels and thresholds."""
-    counts, size = count(map_, target), int(target.sum())
+    counts, size = _count(map_, target), int(target.sum())
     assert counts.above(20) == ((map_ > 20).sum(), (map_ > 20)[target].sum())
     if map_.any():
         assert relevance_mass_accuracy(counts) == pytest.approx(map_[target].sum(dtype=int) / map_.sum(dtype=int))
@@ -249,21 +285,21 @@ def test_counting_gives_what_sorting_gives(map_, target):
 @pytest.mark.parametrize("measure", MASS)
 @given(levels, regions, st.integers(1, 5))
 def test_measures_of_mass_are_bounded_and_know_no_scale(measure, map_, target, factor):
-    value = measure(count(map_, target))
+    value = measure(_count(map_, target))
     assert 0 <= value <= 1
-    assert measure(count(map_ * np.uint8(factor), target)) == pytest.approx(value)
-    assert measure(count(map_[::-1], target[::-1])) == pytest.approx(value)
+    assert measure(_count(map_ * np.uint8(factor), target)) == pytest.approx(value)
+    assert measure(_count(map_[::-1], target[::-1])) == pytest.approx(value)
 
 
 @given(regions)
 def test_a_map_that_is_the_object_has_the_best_score(target):
-    counts = count(target.astype(np.uint8) * np.uint8(200), target)
+    counts = _count(target.astype(np.uint8) * np.uint8(200), target)
     assert [measure(counts) for measure in MASS] == [1, 1, 1]
 
 
 @given(regions, regions)
 def test_iou_is_symmetric_and_bounded_and_precision_is_recall_seen_from_the_other_side(a, b):
-    forward, backward = (score(count(x.astype(np.uint8), y), 0) for x, y in ((a, b), (b, a)))
+    forward, backward = (score(_count(x.astype(np.uint8), y), 0) for x, y in ((a, b), (b, a)))
     assert forward.obj_iou == backward.obj_iou
     assert forward.precision == backward.recall
     assert 0 <= forward.obj_iou <= min(forward.precision, forward.recall) <= 1

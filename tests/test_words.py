@@ -1,6 +1,7 @@
 """Tokens -> words -> noun, function word, other -> category."""
 
 import json
+import shutil
 
 import nltk
 import pytest
@@ -213,6 +214,21 @@ def test_without_nltk_data_the_lexicon_and_rules_are_used_and_named(no_nltk_data
     assert judge.wordnet is None
     assert judge.name == "tags of the embedded lexicon; lemmas by rules, no WordNet"
     assert (judge.tag("Dogs"), judge.lemmatise("dogs")) == ("NNS", "dog")
+
+
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+def test_a_damaged_tagger_is_one_line(monkeypatch, tmp_path, kind):
+    place = tmp_path / "taggers/averaged_perceptron_tagger_eng"
+    if kind == "folder":
+        shutil.copytree(shared("data", "nltk_data") / "taggers" / place.name, place)
+        weights = next(place.glob("*weights.json"))
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        place.parent.mkdir()
+        place.with_name(f"{place.name}.zip").write_bytes(b"no archive")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    with pytest.raises(InputError, match=r"NLTK's tagger is damaged; .*tam dataset nltk"):
+        tagging.choose(debian=tmp_path)
 
 
 def test_the_lexicon_has_no_sentence_context_and_says_so(no_nltk_data, tmp_path):

@@ -4,7 +4,6 @@ anno.json   a list of [picture, description, label map, {category: id}], paths r
 image/, seg_label/
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,28 +40,27 @@ def write(root: Path, out: Path, *, prompt: str, limit: int | None = None) -> in
 
 def _samples(rows: list[object], root: Path, out: Path, prompt: str) -> Iterator[Sample]:
     seen: dict[str, int] = {}
-    uses: Counter[str] = Counter()
+    names = entries.Names()
     for index, row in enumerate(rows):
         where = f"{FILE}, entry {index}"
         try:
             if (first := seen.setdefault(repr(row), index)) != index:
                 raise InputError("entry occurs twice", where=where, got=repr(row)[:80], expected=f"only entry {first}")
-            sample = _sample(row, where, root, out, prompt, uses)
+            sample = _sample(row, where, root, out, prompt, names)
         except InputError as error:
             sample = entries.refused(f"entry-{index}", prompt, error)
         yield sample
 
 
-def _sample(row: object, where: str, root: Path, out: Path, prompt: str, uses: Counter[str]) -> Sample:
+def _sample(row: object, where: str, root: Path, out: Path, prompt: str, names: entries.Names) -> Sample:
     if not isinstance(row, list) or len(row) != 4:
         expected = "[picture, description, label map, {category: id}]"
         raise InputError("not such an entry", where=where, got=repr(row)[:80], expected=expected)
     picture, description, mask, categories = row
     picture, mask = entries.inside(root, picture, where), entries.inside(root, mask, where)
     checked = entries.text(description, where), entries.categories(categories, where)
-    uses[picture.stem] += 1
     return Sample(
-        id=picture.stem if uses[picture.stem] == 1 else f"{picture.stem}-{uses[picture.stem]}",
+        id=names.free(picture.stem),
         media=[manifest.relative(picture, out)],
         prompt=prompt,
         references=[checked[0]],

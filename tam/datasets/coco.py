@@ -2,8 +2,8 @@
 
 annotations/instances_*.json   images and categories (the first file by name is read)
 annotations/captions_*.json    captions
-image/<file_name>              pictures
-seg_label/<stem>.png           category id a pixel, 0 = background
+image/<file_name>              pictures; the name may have folders
+seg_label/<file_name>.png      category id a pixel, 0 = background; .png instead of the picture's ending
 """
 
 import logging
@@ -25,6 +25,10 @@ PROMPT = "Write a one-sentence caption for this image:"
 # The published evaluation calls two categories by their last word.
 PAPER_NAMES = {"sports ball": "ball", "wine glass": "glass"}
 
+LARGEST_ID = (1 << 63) - 1
+
+Entry = dict[str, Any]  # an object of COCO's JSON
+
 
 def write(root: Path, out: Path, *, prompt: str = PROMPT, limit: int | None = None) -> int:
     """Write the manifest of the folder ``root`` to ``out``, images in the order of their ids.
@@ -34,7 +38,7 @@ def write(root: Path, out: Path, *, prompt: str = PROMPT, limit: int | None = No
         the stage that opens it, which records it with the sample.
 
     Raises:
-        InputError: no such layout, broken JSON, wrong categories, no sample that can be used.
+        InputError: no such layout, broken JSON, no category or no sample that can be used.
     """
     annotations = read(_find(root, "instances"), _find(root, "captions"))
     return entries.write(_samples(annotations, root, out, prompt), out, root, limit)
@@ -42,36 +46,35 @@ def write(root: Path, out: Path, *, prompt: str = PROMPT, limit: int | None = No
 
 def _samples(annotations: "Annotations", root: Path, out: Path, prompt: str) -> Iterator[Sample]:
     for image in annotations.images:
-        stem = Path(image.name).stem
+        id = str(Path(image.name).with_suffix(""))
         try:
             annotations.check(image)
-            picture = entries.inside(root / "image", image.name, image.where)
             yield Sample(
-                id=stem,
-                media=[manifest.relative(picture, out)],
+                id=id,
+                media=[manifest.relative(root / "image" / image.name, out)],
                 prompt=prompt,
                 references=annotations.captions[image.id],
-                mask=manifest.relative(root / "seg_label" / f"{stem}.png", out),
+                mask=manifest.relative(root / "seg_label" / f"{id}.png", out),
                 categories=annotations.categories,
             )
         except InputError as error:
-            yield entries.refused(stem, prompt, error)
+            yield entries.refused(id, prompt, error)
     for id, problem in annotations.refused.items():
         yield entries.refused(id, prompt, problem)
 
 
 @dataclass(frozen=True)
 class Image:
-    """An entry of ``images``; ``where`` names file and entry, height and width are 0 where they are not given."""
+    """An entry of ``images``; ``where`` names file and entry, height and width are 0 where they are not given.
+
+    ``name`` is a path in the folder of the pictures.
+    """
 
     id: int
     name: str
     height: int
     width: int
     where: str
-
-
-Entry = dict[str, Any]  # an object of COCO's JSON
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def read(instances: Path, captions: Path, only: frozenset[int] | None = None) ->
         only: ids of the images that are wanted; None for all.
 
     Raises:
-        InputError: broken JSON, a missing list, wrong categories.
+        InputError: broken JSON, a missing list, no category that can be used.
     """
     content = _lists(instances, ("images", "categories"))
     categories = _categories(content["categories"], instances.name)
@@ -126,16 +129,20 @@ def read(instances: Path, captions: Path, only: frozenset[int] | None = None) ->
 
     problems: dict[int, InputError] = {}
     objects: dict[int, list[tuple[str, Entry]]] = defaultdict(list)
+    known, lost = frozenset(categories.values()), 0
     for where, value in _numbered(entries.entry_list(content.get("annotations", []), instances), instances.name):
-        owner, entry = _owned(value, where)
+        owner, entry = _owned(value)
+        lost += owner is None
         if owner in images:
             objects[owner].append((where, entry))
-            if entry.get("category_id") not in categories.values():
-                got = repr(entry.get("category_id"))[:80]
-                problems.setdefault(owner, InputError("unknown category", where=where, got=got))
+            category = entry.get("category_id")
+            if type(category) is not int or category not in known:
+                problems.setdefault(owner, InputError("unknown category", where=where, got=repr(category)[:80]))
+    if lost:
+        logger.warning("%s: %d objects say no image_id, or are no objects", instances.name, lost)
     said, others = defaultdict(list), 0
     for where, value in _numbered(_lists(captions, ("annotations",))["annotations"], captions.name):
-        owner, entry = _owned(value, where)
+        owner, entry = _owned(value)
         if owner not in images:
             others += 1
             continue
@@ -149,7 +156,7 @@ def read(instances: Path, captions: Path, only: frozenset[int] | None = None) ->
 
 
 def _find(root: Path, kind: str) -> Path:
-    files = sorted(root.glob(f"annotations/{kind}_*.json"))
+    files = sorted(root.glob(f"annotations/{kind}_*.json"), key=lambda path: entries.by_number(path.name))
     if not files:
         raise InputError(
             "not a formatted COCO folder",
@@ -174,31 +181,38 @@ def _numbered(values: list[object], file: str, key: str = "annotations") -> Iter
 
 
 def _image(entry: object, where: str) -> Image:
-    if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+    if not isinstance(entry, dict) or type(entry.get("id")) is not int or abs(entry["id"]) > LARGEST_ID:
         raise InputError("not an image entry", where=where, got=repr(entry)[:80], expected="id and file_name")
-    name = entries.text(entry.get("file_name"), where)
-    if not name or Path(name).name != name:
-        raise InputError("path leaves its folder", where=where, got=repr(name), expected="a name in image/")
+    name = str(entries.inside(Path("image"), entry.get("file_name"), where).relative_to("image"))
     height, width = (size if type(size := entry.get(key)) is int else 0 for key in ("height", "width"))
     return Image(entry["id"], name, height, width, where)
 
 
-def _owned(entry: object, where: str) -> tuple[int | None, Entry]:
+def _owned(value: object) -> tuple[int | None, Entry]:
     """The image an entry belongs to, and the entry; one that does not say so can be charged to none."""
-    if isinstance(entry, dict) and type(owner := entry.get("image_id")) is int:
-        return owner, entry
-    logger.warning("%s", InputError("belongs to no image", where=where, got=repr(entry)[:80], expected="image_id"))
+    if isinstance(value, dict) and type(owner := value.get("image_id")) is int:
+        return owner, value
     return None, {}
 
 
 def _categories(values: list[object], file: str) -> dict[str, int]:
+    """Name -> id of the categories that can be used; objects of the others cost their images."""
     found: dict[str, int] = {}
+    problems = []
     for where, entry in _numbered(values, file, "categories"):
-        if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
-            raise InputError("entry is incomplete", where=where, got=str(entry)[:80], expected="id and name")
-        name = entries.text(entry["name"], where)
-        name = PAPER_NAMES.get(name, name)
-        if name in found or entry["id"] in found.values():
-            raise InputError("category occurs twice", where=where, got=f"{entry['id']!r}, {entry['name']!r}")
-        found |= entries.categories({name: entry["id"]}, where)
+        try:
+            if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
+                raise InputError("entry is incomplete", where=where, got=repr(entry)[:80], expected="id and name")
+            name = entries.text(entry["name"], where)
+            name = PAPER_NAMES.get(name, name)
+            checked = entries.categories({name: entry["id"]}, where)
+            if name in found or entry["id"] in found.values():
+                raise InputError("category occurs twice", where=where, got=f"{entry['id']!r}, {name!r}")
+            found |= checked
+        except InputError as error:
+            problems.append(error)
+    if problems and not found:
+        raise problems[0]
+    if problems:
+        logger.warning("%d of %d categories are left out: %s", len(problems), len(values), problems[0])
     return found

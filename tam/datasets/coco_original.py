@@ -1,28 +1,36 @@
 """COCO14 from COCO's own files: pictures as they are, label maps made from the polygons and runs of the instances.
 
 Where objects overlap the smaller one lies on top (``area`` of the annotation). Of the orders that were tried it is the
-only one that gives the label maps of the paper's formatted set, to the pixel (docs/datasets.md).
+only one that gives the label maps of the paper's formatted set, to the pixel (docs/datasets.md). Shapes lie on the
+pixels as the picture's file stores them, label maps on the picture as it is shown, upright.
 """
 
-import json
+import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as runs
+from pycocotools import mask as polygons
 
 from tam import manifest
 from tam.datasets import coco, entries
 from tam.datasets.coco import Entry, Image
 from tam.errors import InputError
 from tam.manifest import Sample
+from tam.media import MOST_PIXELS, stored_size, turned
 from tam.system.atomic import atomic
 
-# Points this many times the image's size away are no drawing: pycocotools walks every pixel on the way to them.
+logger = logging.getLogger(__name__)
+
+# pycocotools walks every pixel on the way from point to point. Points this many times the image's size away are no
+# drawing, nor are lines this many times as long as all its pixels in a row.
 FAR = 10
-MOST_PIXELS = 1 << 28
+LONG, SHORT = 4, 1 << 20
+MOST_POLYGONS = 10_000  # of an object
+FEWEST = 6  # numbers of a polygon: three points
 
 
 def write(
@@ -38,45 +46,60 @@ def write(
             id a line; None for all.
 
     Returns:
-        the number of samples. A wrong entry is a sample that is refused. A label map that is newer than ``instances``
-        is kept, so a stopped run goes on.
+        the number of samples. A wrong entry is a sample that is refused, and so is a picture that is missing or of
+        another size than its annotation says: nobody knows where its objects are. A label map that is newer than
+        ``instances`` and the picture is kept, so a stopped run goes on.
 
     Raises:
-        InputError: broken JSON, wrong categories, ids that the instances do not have, no sample that can be used.
+        InputError: broken JSON, no category or no sample that can be used, ``ids`` that are none.
     """
     wanted = None if ids is None else _ids(ids)
     annotations = coco.read(instances, captions, wanted)
-    if missing := (wanted or frozenset()) - {image.id for image in annotations.images}:
-        got = f"{len(missing)} of them: {', '.join(map(str, sorted(missing)[:5]))}"
-        raise InputError("no such images in the instances", where=f"{ids}, {instances.name}", got=got)
+    for id in sorted((wanted or frozenset()) - {image.id for image in annotations.images}):
+        annotations.refused[f"{id:012d}"] = InputError("no such image", where=instances.name, got=id)
+    _tell(annotations)
     return entries.write(_samples(annotations, images, instances, out, prompt), out, instances, limit)
+
+
+def _tell(annotations: coco.Annotations) -> None:
+    shapes = [entry for objects in annotations.objects.values() for _, entry in objects]
+    if crowds := sum(entry.get("iscrowd") == 1 for entry in shapes):
+        logger.info("%d crowds are drawn as the objects they are", crowds)
+    lines = (line for entry in shapes if isinstance(shape := entry.get("segmentation"), list) for line in shape)
+    if thin := sum(isinstance(line, list) and len(line) < FEWEST for line in lines):
+        logger.warning("%d polygons of less than three points cover no pixel", thin)
 
 
 def _samples(annotations: coco.Annotations, images: Path, instances: Path, out: Path, prompt: str) -> Iterator[Sample]:
     for image in annotations.images:
         id = f"{image.id:012d}"
-        mask = out.parent / "seg_label" / f"{id}.png"
+        picture, mask = images / image.name, out.parent / "seg_label" / f"{id}.png"
         try:
             annotations.check(image)
-            if not mask.is_file() or mask.stat().st_mtime <= instances.stat().st_mtime:
-                _write_png(label_map(image, annotations.objects[image.id]), mask)
+            size, turn = stored_size(picture)
+            if size != (image.width, image.height):
+                got, expected = ("{} x {}".format(*pair) for pair in (size, (image.width, image.height)))
+                raise InputError(
+                    "picture of another size", where=f"{image.where}, {picture}", got=got, expected=expected
+                )
+            if not mask.is_file() or mask.stat().st_mtime <= max(path.stat().st_mtime for path in (instances, picture)):
+                _write_png(turned(label_map(image, annotations.objects[image.id]), turn), mask)
+            yield Sample(
+                id=id,
+                media=[manifest.relative(picture, out)],
+                prompt=prompt,
+                references=annotations.captions[image.id],
+                mask=manifest.relative(mask, out),
+                categories=annotations.categories,
+            )
         except InputError as error:
             yield entries.refused(id, prompt, error)
-            continue
-        yield Sample(
-            id=id,
-            media=[manifest.relative(images / image.name, out)],
-            prompt=prompt,
-            references=annotations.captions[image.id],
-            mask=manifest.relative(mask, out),
-            categories=annotations.categories,
-        )
     for id, problem in annotations.refused.items():
         yield entries.refused(id, prompt, problem)
 
 
 def label_map(image: Image, objects: list[tuple[str, Entry]]) -> np.ndarray:
-    """Category id a pixel, 0 = background: uint8 [height, width].
+    """Category id a pixel, as the picture's pixels are stored, 0 = background: uint8 [height, width].
 
     Args:
         objects: COCO's annotations, each with its place in the file. Crowds are drawn as the objects they are.
@@ -97,28 +120,65 @@ def label_map(image: Image, objects: list[tuple[str, Entry]]) -> np.ndarray:
 
 def _area(place: tuple[str, Entry]) -> float:
     where, entry = place
-    if not isinstance(area := entry.get("area"), int | float):
+    if not isinstance(area := entry.get("area"), int | float) or not math.isfinite(area):
         raise InputError("no area", where=where, got=repr(area)[:80], expected="a number, which orders overlaps")
     return area
 
 
 def _region(shape: Any, image: Image, where: str) -> np.ndarray:
-    """bool [height, width] of polygons or of a run-length encoding."""
-    size = [image.height, image.width]
+    """bool [height, width] of polygons or of run lengths, as numbers or compressed to text."""
     try:
-        if isinstance(shape, list):
-            if not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
-                raise ValueError("a polygon needs three points or more")
-            if not all(abs(x) <= FAR * max(size) for polygon in shape for x in polygon):
-                raise ValueError("a point far outside the image")
-            encoded = runs.merge(runs.frPyObjects(shape, *size))
-        else:
-            if shape["size"] != size or sum(shape["counts"]) != image.height * image.width or min(shape["counts"]) < 0:
-                raise ValueError(f"runs of {sum(shape['counts'])} pixels, size {shape['size']}, in an image of {size}")
-            encoded = runs.frPyObjects(shape, *size)
-        return runs.decode(encoded).astype(bool)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError("not a shape", where=where, got=error, expected="polygons or uncompressed runs") from error
+        return _inside(shape, image) if isinstance(shape, list) else _runs(shape, image)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        expected = "polygons or runs; a box has no shape"
+        raise InputError("not a shape", where=where, got=error, expected=expected) from error
+
+
+def _inside(shape: list[Any], image: Image) -> np.ndarray:
+    lines = [np.array(line, float) for line in shape]
+    if any(line.ndim != 1 or len(line) % 2 for line in lines) or len(lines) > MOST_POLYGONS:
+        raise ValueError(f"no list of up to {MOST_POLYGONS} polygons x, y, x, y, ...")
+    lines = [line for line in lines if len(line) >= FEWEST]
+    if not lines:
+        raise ValueError("a polygon needs three points or more")
+    if not all((np.abs(line) <= FAR * max(image.height, image.width)).all() for line in lines):
+        raise ValueError("a point far outside the image")
+    points = [line.reshape(-1, 2) for line in lines]
+    way = sum(np.abs(line - np.roll(line, 1, axis=0)).max(axis=1).sum() for line in points)
+    if way > max(LONG * image.height * image.width, SHORT):
+        raise ValueError("lines many times as long as the image has pixels")
+    encoded = polygons.merge(polygons.frPyObjects([line.tolist() for line in lines], image.height, image.width))
+    return polygons.decode(encoded).astype(bool)
+
+
+def _runs(shape: dict[str, Any], image: Image) -> np.ndarray:
+    """Run lengths are drawn here: pycocotools writes as many pixels as they say."""
+    size, counts = [image.height, image.width], shape["counts"]
+    counts = _uncompressed(counts) if isinstance(counts, str) else counts
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("runs that are no numbers of pixels")
+    if shape["size"] != size or sum(counts) != image.height * image.width:
+        raise ValueError(f"runs of {sum(counts)} pixels, size {str(shape['size'])[:40]}, in an image of {size}")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
+
+
+def _uncompressed(text: str) -> list[int]:
+    """COCO's compressed runs: numbers of five bits a character, the low ones first, as differences to the last but one.
+
+    The first three are no differences (pycocotools, maskApi.c).
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for bits in (ord(sign) - 48 for sign in text):
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("no compressed runs")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts
 
 
 def _write_png(labels: np.ndarray, path: Path) -> None:
@@ -127,19 +187,23 @@ def _write_png(labels: np.ndarray, path: Path) -> None:
 
 
 def _ids(path: Path) -> frozenset[int]:
+    """Images of a file that has them: those whose entry cannot be used are the instances' to tell of."""
     try:
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError("cannot be read", where=path, got=error.strerror) from error
-    try:
-        if content.lstrip()[:1] not in ("[", "{"):
-            return frozenset(int(line) for line in content.split())
-        found = json.loads(content)
-        return frozenset(int(entry) for entry in (found if isinstance(found, list) else map(_id, found["images"])))
-    except (ValueError, TypeError, KeyError) as error:
-        expected = "a list of ids, or images with ids"
-        raise InputError("not ids of images", where=path, got=repr(error), expected=expected) from error
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot be read", where=path, got=error) from error
+    if content.lstrip()[:1] not in ("[", "{"):
+        return frozenset(_id(line, path) for line in content.split())
+    found = entries.read_json(path)
+    if isinstance(found, dict):
+        images = entries.entry_list(found.get("images"), f"{path}, 'images'")
+        found = [entry["id"] for entry in images if isinstance(entry, dict) and type(entry.get("id")) is int]
+    return frozenset(_id(value, path) for value in entries.entry_list(found, path))
 
 
-def _id(entry: Entry) -> int:
-    return entry["id"]
+def _id(value: object, path: Path) -> int:
+    if type(value) is int and abs(value) <= coco.LARGEST_ID:
+        return value
+    if not isinstance(value, str) or not value.isdecimal() or len(value) > len(str(coco.LARGEST_ID)):
+        raise InputError("not the id of an image", where=path, got=repr(value)[:80], expected="a number")
+    return int(value)

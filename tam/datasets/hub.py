@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -129,13 +130,17 @@ class _Download:
         address = f"{self.endpoint}/api/datasets/{self.repo}/tree/{self.commit}"
         try:
             pages = paginate(address, params={"recursive": True}, headers=build_hf_headers(), timeout=TIMEOUT)
-            return [_remote(entry) for entry in pages if entry["type"] == "file"]
-        except (HTTPError, OSError, ValueError, KeyError) as error:
+            files = (_remote(entry) for entry in pages if entry["type"] == "file")
+            listed = list(islice(files, archives.MOST_ENTRIES + 1))
+        except (HTTPError, OSError, ValueError, LookupError, TypeError) as error:
             raise _network(error, address) from error
+        if len(listed) > archives.MOST_ENTRIES:
+            raise InputError("too many files", where=address, expected=f"up to {archives.MOST_ENTRIES}")
+        return listed
 
     def _get(self, files: list[RemoteFile]) -> None:
         """Have ``files`` here, whole and as the hub has them, and write down their checksums."""
-        known = json.loads(self.checksums.read_text(encoding="utf-8"))["files"] if self.checksums.is_file() else {}
+        known = self._known()
         got = dict(known)
         try:
             with ThreadPoolExecutor(TRANSFERS) as pool, tqdm(total=len(files), desc=self.repo, unit="file") as progress:
@@ -152,6 +157,17 @@ class _Download:
                 content = {"repo": self.repo, "commit": self.commit, "files": dict(sorted(got.items()))}
                 with atomic(self.checksums) as temporary:
                     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _known(self) -> dict[str, str]:
+        """What was written down of earlier downloads."""
+        if not self.checksums.is_file():
+            return {}
+        content = entries.read_json(self.checksums)
+        files = content.get("files") if isinstance(content, dict) else None
+        if not isinstance(files, dict):
+            cure = "delete it: every file is compared with the hub's own checksum all the same"
+            raise InputError("no checksums", where=self.checksums, got=repr(content)[:80], cure=cure)
+        return files
 
     def _fetch(self, file: RemoteFile, known: str | None) -> str:
         """Download a file unless it is here; its sha256."""
@@ -223,8 +239,10 @@ def checksums(path: Path) -> tuple[str, set[str]]:
 
 
 def _remote(entry: dict[str, Any]) -> RemoteFile:
-    large = entry.get("lfs")
-    return RemoteFile(entry["path"], entry["size"], f"sha256:{large['oid']}" if large else f"git:{entry['oid']}")
+    large, path, size = entry.get("lfs"), entry["path"], entry["size"]
+    if not isinstance(path, str) or not path.strip("/") or type(size) is not int or size < 0:
+        raise ValueError(f"no file: {repr(entry)[:200]}")
+    return RemoteFile(path, size, f"sha256:{large['oid']}" if large else f"git:{entry['oid']}")
 
 
 def _network(error: Exception, where: str) -> InputError:

@@ -1,9 +1,11 @@
 """Which part of a picture an image processor shows to the model: squashed, padded to a square, or a centre crop."""
 
+from typing import Any
+
 Box = tuple[float, float, float, float]
 
 
-def seen_box(image_processor, size: tuple[int, int]) -> Box:
+def seen_box(image_processor: Any, size: tuple[int, int]) -> Box:
     """Left, top, right, bottom in pixels of a picture of ``size`` (width, height).
 
     Follows the order of transformers' image processors: pad, resize, crop. What was padded on lies outside of the
@@ -30,7 +32,7 @@ def square_around(size: tuple[int, int]) -> Box:
     return float(left), float(top), float(left + side), float(top + side)
 
 
-def _resized(image_processor, size: tuple[float, float]) -> tuple[int, int]:
+def _resized(image_processor: Any, size: tuple[float, float]) -> tuple[int, int]:
     """(width, height) after resizing: to a given size, or so that the shorter side has a given length."""
     wanted = image_processor.size
     if not image_processor.do_resize:

@@ -98,8 +98,8 @@ class Canvas:
     ) -> None:  # fmt: skip
         """Text beside a part of a place (0 to 1), ``points`` away from it."""
         shown, families = legible(text, most)
-        where = {"xy": (place.left + x * place.width, place.bottom + y * place.height), "xytext": points}
-        self.axes.annotate(shown, **where, textcoords="offset points", family=families, parse_math=False, **style)
+        at = place.left + x * place.width, place.bottom + y * place.height
+        self.axes.annotate(shown, at, points, "data", "offset points", family=families, parse_math=False, **style)
 
     def title(self, place: Place, text: str, size: float = 10) -> None:
         self.write(place, 0.5, 1, text, (0, 4), ha="center", va="baseline", fontsize=size)
@@ -107,7 +107,7 @@ class Canvas:
     def corner(self, place: Place, text: str) -> None:
         """A short text on the picture, at its lower right."""
         box = {"facecolor": "black", "edgecolor": "none", "alpha": 0.65, "pad": 1.5}
-        style = {"ha": "right", "va": "bottom", "color": "white", "fontsize": 8, "bbox": box}
+        style: dict[str, Any] = {"ha": "right", "va": "bottom", "color": "white", "fontsize": 8, "bbox": box}
         self.axes.text(place.left + 0.975 * place.width, place.bottom + 0.04 * place.height, text, **style)
 
     def scale(self, place: Place, colors: np.ndarray = JET, labels: Sequence[str] = ("0", "1")) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -131,7 +132,7 @@ def correlation(drawn: Drawn) -> Figure:
     for number, (place, method) in enumerate(zip(places.ravel(), drawn.maps, strict=False)):
         _matrix(canvas, place, correlations(drawn.maps[method].maps[start:][kept]))
         canvas.title(place, drawn.titles[method])
-        style = {"most": 14, "fontsize": 6.5}
+        style: dict[str, Any] = {"most": 14, "fontsize": 6.5}
         for index, text in enumerate(texts):
             middle = (index + 0.5) / len(texts)
             if number + columns >= len(drawn.maps):
@@ -206,7 +207,8 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
     """
     metrics = [metric for metric in METRICS if (words.metric == metric).any()]
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 0.95), layout="constrained")
+        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 0.95))
+        layout = ConstrainedLayoutEngine()
         panels_ = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for place, metric in zip(panels_, metrics, strict=True):
             for y, method in enumerate(titles):
@@ -220,8 +222,7 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
             place.tick_params(axis="y", length=0)
         panels_[0].set_ylim(len(titles) - 0.45, -0.55)
         panels_[0].set_yticks(range(len(titles)), [*titles.values()], parse_math=False)
-        figure.get_layout_engine().execute(figure)  # once, not anew for each format
-        figure.set_layout_engine("none")
+        layout.execute(figure)  # once, not anew for each format
     return figure
 
 
@@ -241,7 +242,7 @@ def _distribution(axes: Axes, y: float, values: np.ndarray, color: str) -> None:
     axes.plot(values.mean(), y, marker="D", markersize=4.5, color="white", markeredgecolor=color, zorder=3)
 
 
-def failure_cases(cases: Sequence[tuple[Drawn, object]], method: str) -> Figure:
+def failure_cases(cases: Sequence[tuple[Drawn, Any]], method: str) -> Figure:
     """Samples of the lowest mean Obj-IoU: the picture with the object's outline, and the map of the lowest word."""
     pictures = [
         mosaic([drawn.picture(row.label), drawn.overlay(method, row.token, row.label)], gap=4) for drawn, row in cases

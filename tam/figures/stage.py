@@ -89,7 +89,7 @@ def write_comparison(runs: Sequence[RunFiles], out: Path) -> list[Path]:
     listed = manifest.read(runs[0].samples_file)
     tables = [data.read_metrics(run) for run in runs]
     for id in data.shared_samples(tables, {sample.id: sample for sample in listed})[:TRIED]:
-        found = []
+        found: list[data.Drawn] = []
         for run, table in zip(runs, tables, strict=True):
             shards = sorted(set(table[table["sample"] == id].shard))
             found += data.load(run, listed, {id}, {main: shared[main]}, shards)

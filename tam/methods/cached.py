@@ -35,12 +35,12 @@ class Cached:
         """Which class each token is explained as."""
         made = self.generation
         return plan(
-            made.tokens, made.layout.prompt, made.layout.answer, made.retokenised_prompt, made.retokenised_answer,
-            int(made.candidates.ids[0, 0]), self.protocol,
+            made.tokens.tolist(), made.layout.prompt.tolist(), made.layout.answer, made.retokenised_prompt.tolist(),
+            made.retokenised_answer.tolist(), int(made.candidates.ids[0, 0]), self.protocol,
         )  # fmt: skip
 
     @cached_property
-    def activations(self) -> Activations:
+    def activations(self) -> Activations[np.ndarray]:
         """Rectified logits of each token's class.
 
         Raises:
@@ -62,12 +62,12 @@ class Cached:
         return known
 
     @property
-    def raw(self) -> Causal:
+    def raw(self) -> Causal[np.ndarray]:
         """With the interference of earlier tokens."""
         return core.with_interference(self.activations)
 
     @cached_property
-    def causal(self) -> Causal:
+    def causal(self) -> Causal[np.ndarray]:
         """Without the interference of earlier tokens."""
         causal = core.without_interference(self.activations, cap=self.eci_cap)
         _lock(causal.image, causal.removed, causal.scale)
@@ -83,7 +83,7 @@ class Cached:
         """Interference removed, then the rank Gaussian filter: the paper's method."""
         return self.maps_of(self.causal, rank_filter=True)
 
-    def maps_of(self, causal: Causal, *, rank_filter: bool) -> Maps:
+    def maps_of(self, causal: Causal[np.ndarray], *, rank_filter: bool) -> Maps:
         """Normalised, filtered if ``rank_filter``: one map a token of the prompt's words, then of the answer."""
         made = core.maps_of(causal, self.activations, rank_filter=rank_filter)
         made = _one_a_token(made, self.plan.prompt_count, len(self.generation.layout.prompt))

@@ -18,6 +18,7 @@ rounds, for the same uint8 to the bit. At most one pixel in 10,000 differs betwe
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def token_activation_maps(
 
 
 @dataclass(frozen=True)
-class Activations:
+class Activations(Generic[Array]):
     """What all maps of a sample begin with.
 
     Attributes:
@@ -87,7 +88,7 @@ class Activations:
 
 
 @dataclass(frozen=True)
-class Causal:
+class Causal(Generic[Array]):
     """The evidence that is a token's own.
 
     Attributes:
@@ -111,23 +112,23 @@ def activations(
     protocol: Protocol = FIXED,
     exact: bool = False,
     where: object = None,
-) -> Activations:
+) -> Activations[Array]:
     """Rectified logits; arguments and errors as ``token_activation_maps``."""
     _check(image, text, pieces, prompt_count, shapes, protocol, where)
-    image, text = activation(image), activation(text)
+    rectified: list[Any] = [activation(scores) for scores in (image, text)]
     if exact:
-        image, text = to_numpy(image), to_numpy(text)
-    return Activations(image, text, pieces, prompt_count, shapes, protocol, exact, where)
+        rectified = [to_numpy(scores) for scores in rectified]
+    return Activations(rectified[0], rectified[1], pieces, prompt_count, shapes, protocol, exact, where)
 
 
-def with_interference(known: Activations) -> Causal:
+def with_interference(known: Activations[Array]) -> Causal[Array]:
     """The activations as they are."""
     xp = namespace(known.image)
     removed = xp.zeros_like(known.image[:, 0], dtype=xp.bool)
     return Causal(known.image, removed, xp.full_like(removed, xp.nan, dtype=xp.float64))
 
 
-def without_interference(known: Activations, *, cap: float | None = None) -> Causal:
+def without_interference(known: Activations[Array], *, cap: float | None = None) -> Causal[Array]:
     """Eq. 2 and 5 for every token.
 
     Raises:
@@ -143,7 +144,7 @@ def without_interference(known: Activations, *, cap: float | None = None) -> Cau
     return Causal(image, removed, xp.where(removed, xp.asarray(scale, dtype=xp.float64), xp.nan))
 
 
-def maps_of(causal: Causal, known: Activations, *, rank_filter: bool) -> Maps:
+def maps_of(causal: Causal[Array], known: Activations[Array], *, rank_filter: bool) -> Maps:
     """Normalised, and denoised if ``rank_filter``."""
     xp = namespace(causal.image)
     seen = xp.asarray(_seen(known.prompt_count, known.text.shape, known.protocol), device=causal.image.device)
@@ -167,7 +168,8 @@ def activation(logits: Array) -> Array:
     """Eq. 1 at vision tokens, Eq. 4 at text rows: rectified logits, float32, any shape."""
     xp = namespace(logits)
     rectified = xp.asarray(logits, dtype=xp.float32).clip(min=0)
-    return np.ascontiguousarray(rectified) if xp is np else rectified.contiguous()
+    contiguous: Any = np.ascontiguousarray(rectified) if xp is np else rectified.contiguous()
+    return contiguous
 
 
 def interference_weights(text: Array, context: Array, *, exact: bool = False) -> Array:
@@ -180,7 +182,7 @@ def interference_weights(text: Array, context: Array, *, exact: bool = False) ->
     if not exact:
         weights = text * context
         return weights / (weights.sum(1)[:, None] + 1e-8)
-    weights = np.zeros_like(text)
+    weights = namespace(text).zeros_like(text)
     for row, kept, scores in zip(weights, context, text, strict=True):
         scores = scores[kept]
         row[kept] = scores / (scores.sum() + np.float32(1e-8))  # NumPy's order of a sum depends on how many there are
@@ -210,9 +212,10 @@ def estimated_causal_inference(
         the causal maps [token, vision], and s [token], 0 where there is no interference; float64 if exact.
     """
     xp = namespace(image)
+    estimate: Any = None
     if exact:
-        estimate = _sum_in_order(weights, sources).astype(np.float64)
-        image = image.astype(np.float64)
+        estimate = _sum_in_order(to_numpy(weights), to_numpy(sources)).astype(np.float64)
+        image = xp.asarray(image, dtype=xp.float64)
     else:
         estimate = weights @ sources
     overlap, energy = xp.einsum("tv,tv->t", image, estimate), xp.einsum("tv,tv->t", estimate, estimate)
@@ -248,7 +251,7 @@ def to_uint8(maps: Array) -> Array:
 # ---- who sees whom
 
 
-def _context(pieces: Sequence[Hashable], shape: tuple[int, int], protocol: Protocol, where: object) -> np.ndarray:
+def _context(pieces: Sequence[Hashable], shape: Sequence[int], protocol: Protocol, where: object) -> np.ndarray:
     """bool [token, row]: earlier tokens that say something else. A token without a piece has no context."""
     tokens, rows = shape
     first: dict[Hashable, int] = {}
@@ -264,7 +267,7 @@ def _context(pieces: Sequence[Hashable], shape: tuple[int, int], protocol: Proto
     return context[:, :rows]
 
 
-def _seen(prompt_count: int, shape: tuple[int, int], protocol: Protocol) -> np.ndarray:
+def _seen(prompt_count: int, shape: Sequence[int], protocol: Protocol) -> np.ndarray:
     """bool [token, row]: the text scores that take part in a token's normalisation, those of earlier tokens."""
     tokens, rows = shape
     count = np.arange(tokens)
@@ -281,7 +284,15 @@ def _sum_in_order(weights: np.ndarray, sources: np.ndarray) -> np.ndarray:
     return total
 
 
-def _check(image, text, pieces, prompt_count: int, shapes, protocol: Protocol, where: object) -> None:
+def _check(
+    image: Array,
+    text: Array,
+    pieces: Sequence[Hashable],
+    prompt_count: int,
+    shapes: Sequence[tuple[int, int]],
+    protocol: Protocol,
+    where: object,
+) -> None:
     xp = namespace(image)
     tokens, vision = image.shape
     answer = tokens - prompt_count

@@ -4,16 +4,19 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tam.errors import InputError, TamError
-from tam.methods.arrays import Array, to_numpy
+from tam.methods.arrays import to_numpy
 from tam.methods.cached import Cached
 from tam.records import Generation, Maps
 
-Function = Callable[[Cached], Maps | Array]
+if TYPE_CHECKING:
+    import torch
+
+Function = Callable[[Cached], "Maps | np.ndarray | torch.Tensor"]
 """From an answer to an array [token, vision] of numbers in [0, 1], or to ``Maps``; a row for each token of the user's
 words and then of the answer."""
 

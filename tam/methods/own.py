@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -33,10 +32,10 @@ def _module(place: str) -> ModuleType:
     try:
         if path.suffix != ".py":
             return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(f"tam_methods_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses and pickle look for it there
-        spec.loader.exec_module(module)
+        module = ModuleType(f"tam_methods_{path.stem}")
+        sys.modules[module.__name__] = module  # dataclasses and pickle look for it there
+        module.__file__ = str(path)
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
     except Exception as error:  # whatever somebody's own code raises
         got = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError("methods cannot be imported", where=place, got=got) from error

@@ -45,7 +45,8 @@ def plan(
     Raises:
         InputError: tokenising again made so many pieces that the published code runs out of tokens.
     """
-    said_in_prompt, said_in_answer = [tokens[position] for position in prompt], list(tokens[answer:])
+    said_in_prompt: list[Hashable] = [tokens[position] for position in prompt]
+    said_in_answer: list[Hashable] = list(tokens[answer:])
     if protocol.retokenised_pieces:
         said_in_prompt, said_in_answer = list(retokenised_prompt), list(retokenised_answer)
     count, rounds = len(said_in_prompt), len(tokens) - answer
@@ -56,8 +57,8 @@ def plan(
         explained = [class_and_row(tokens, positions, answer, answer - 1, count, *step, protocol) for step in steps]
     except IndexError as error:
         raise InputError("more pieces than tokens", got=f"{count} pieces of the prompt") from error
-    classes = [first_candidate if cls is None else int(cls) for cls, _ in explained]
-    return Plan(classes, [int(row) for _, row in explained], said_in_prompt + said_in_answer, count)
+    classes = [first_candidate if cls is None else cls for cls, _ in explained]
+    return Plan(classes, [row for _, row in explained], said_in_prompt + said_in_answer, count)
 
 
 def class_and_row(

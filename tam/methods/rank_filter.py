@@ -6,6 +6,7 @@ than some hundred element-wise operations; a block of planes stays in the proces
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def rank_gaussian_filter(grids: Array, *, protocol: Protocol = FIXED, exact: boo
     xp = namespace(grids)
     *_, rows, columns = grids.shape
     stack = grids.reshape(-1, rows, columns)
-    weigh = _weigh_exactly if exact else _weigh
+    weigh: Any = _weigh_exactly if exact else _weigh
     padded, filtered = _reflect(stack), xp.empty_like(stack)
     block = (CPU_BLOCK if str(grids.device) == "cpu" else GPU_BLOCK) // grids.dtype.itemsize
     with np.errstate(all="ignore"):
@@ -65,7 +66,7 @@ def filter_grids(
 # window values is a shifted view of one array; between rows there are two windows that belong to no pixel.
 
 
-def _weigh(padded, protocol: Protocol):
+def _weigh(padded: Array, protocol: Protocol) -> Array:
     """The variance comes from two sums over the window, and the weights are powers of one exponential."""
     xp = namespace(padded)
     ranks = _ranks(padded)
@@ -88,7 +89,7 @@ def _weigh(padded, protocol: Protocol):
     return _pixels(xp.where(valid, value / (2 * half), 0), padded.shape)
 
 
-def _weigh_exactly(padded, protocol: Protocol):
+def _weigh_exactly(padded: np.ndarray, protocol: Protocol) -> np.ndarray:
     """Mean and deviation in the array's own type, weights in float64, all sums pairwise."""
     ranks = _ranks(padded)
     mean = _pairwise_sum(ranks) / 9
@@ -105,7 +106,7 @@ def _weigh_exactly(padded, protocol: Protocol):
     return _pixels(np.where(mean > 0, value, 0), padded.shape)
 
 
-def _ranks(padded) -> list:
+def _ranks(padded: Array) -> list[Array]:
     """The nine values of every window in ascending order, as nine planes [window]."""
     columns = _sort([padded[:, row : padded.shape[1] - 2 + row] for row in range(3)], SORT_COLUMN)
     columns = [column.reshape(-1) for column in columns]
@@ -113,7 +114,7 @@ def _ranks(padded) -> list:
     return _sort([column[shift : shift + count] for shift in range(3) for column in columns], MERGE_COLUMNS)
 
 
-def _sort(planes: list, network: Sequence[tuple[int, int]]) -> list:
+def _sort(planes: list[Array], network: Sequence[tuple[int, int]]) -> list[Array]:
     xp = namespace(planes[0])
     for low, high in network:
         first, second = planes[low], planes[high]
@@ -121,19 +122,19 @@ def _sort(planes: list, network: Sequence[tuple[int, int]]) -> list:
     return planes
 
 
-def _window_sums(padded):
+def _window_sums(padded: Array) -> Array:
     """[window]"""
     columns = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]).reshape(-1)
     return columns[:-2] + columns[1:-1] + columns[2:]
 
 
-def _pairwise_sum(nine: list):
+def _pairwise_sum(nine: Sequence[Any]) -> np.ndarray:
     """In NumPy's order for nine."""
     a, b, c, d, e, f, g, h, i = nine
     return (((a + b) + (c + d)) + ((e + f) + (g + h))) + i
 
 
-def _pixels(windows, padded_shape: tuple[int, int, int]):
+def _pixels(windows: Array, padded_shape: Sequence[int]) -> Array:
     """[window] -> [map, row, column], without the windows between rows."""
     xp = namespace(windows)
     maps, rows, columns = padded_shape
@@ -142,7 +143,7 @@ def _pixels(windows, padded_shape: tuple[int, int, int]):
     return whole.reshape(maps, rows - 2, columns)[:, :, :-2]
 
 
-def _reflect(stack):
+def _reflect(stack: Array) -> Array:
     """[map, rows, columns] -> [map, rows + 2, columns + 2]; a single row or column is its own reflection."""
     maps, rows, columns = stack.shape
     padded = namespace(stack).empty((maps, rows + 2, columns + 2), dtype=stack.dtype, device=stack.device)
@@ -152,7 +153,7 @@ def _reflect(stack):
     return padded
 
 
-def _blocks(shape: tuple[int, int, int], limit: int) -> Iterator[tuple[slice, int, int]]:
+def _blocks(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, int, int]]:
     """Maps, first row and last row + 1 of blocks of at most ``limit`` pixels (or of one row)."""
     maps, rows, columns = shape
     height = max(1, min(rows, limit // columns))

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tam.metrics.picture import Box, Target
+
 LEVELS = np.arange(256)
+EXACT = 1 << 24  # pixels: up to here the float32 that OpenCV counts into is exact
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,41 @@ class Counts:
         return int(self.all[first:].sum()), int(self.inside[first:].sum())
 
 
-def count(resized: np.ndarray, target: np.ndarray) -> Counts:
-    """Count uint8 [height, width] by value; ``target``, of the same shape and bool, is the object."""
-    return Counts(histogram(resized), histogram(resized, target.view(np.uint8)))
+def count(resized: np.ndarray, box: Box, target: Target) -> Counts:
+    """Count the values of a map on a picture; where there is no map they are 0.
+
+    Args:
+        resized: uint8 [height, width], of the size of ``box``.
+        box: where it lies on the picture, whose size the target has; what lies beyond does not count.
+    """
+    height, width = target.pixels.shape
+    whole = 0, 0, width, height
+    seen = overlap(box, whole)
+    everywhere = histogram(crop(resized, box, seen))
+    everywhere[0] += height * width - everywhere.sum()
+    on_target = overlap(seen, target.box)
+    inside = histogram(crop(resized, box, on_target), crop(target.pixels, whole, on_target))
+    inside[0] += target.size - inside.sum()
+    return Counts(everywhere, inside)
+
+
+def overlap(a: Box, b: Box) -> Box:
+    """What two boxes share; without height or width where that is nothing."""
+    left, top = max(a[0], b[0]), max(a[1], b[1])
+    return left, top, max(left, min(a[2], b[2])), max(top, min(a[3], b[3]))
+
+
+def crop(pixels: np.ndarray, box: Box, part: Box) -> np.ndarray:
+    """A part of the pixels [height, width] of a box."""
+    left, top, right, bottom = part
+    return pixels[top - box[1] : bottom - box[1], left - box[0] : right - box[0]]
 
 
 def histogram(values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """int64 [256]: how often each value of a uint8 array occurs, where ``mask``, uint8 of the same shape, is not 0."""
-    # Up to 2**24 pixels the float32 that OpenCV counts into is exact.
-    if values.size >= 1 << 24:
+    if not values.size:
+        return np.zeros(256, np.int64)
+    if values.size >= EXACT:
         return np.bincount((values if mask is None else values[mask > 0]).ravel(), minlength=256)
     return cv2.calcHist([values], [0], mask, [256], [0, 256]).ravel().astype(np.int64)
 

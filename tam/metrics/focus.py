@@ -19,16 +19,18 @@ def focus(words: Sequence[Word], maps: np.ndarray) -> list[Row]:
 
     NaN and negative values count as 0. A word without such a map has the status "zero map".
     """
-    flat = np.nan_to_num(maps.reshape(len(maps), -1)).astype(np.float64).clip(min=0)
-    lit = flat.max(1) > 0
+    flat = np.fmax(maps.reshape(len(maps), -1).astype(np.float64), 0)
+    lit: np.ndarray = flat.max(1) > 0
     values = np.full((len(maps), len(FOCUS_METRICS)), np.nan)
     values[lit] = np.stack([entropy(flat[lit]), gini(flat[lit]), top_mass(flat[lit])], 1)
     rows = []
     for word in words:
         tokens = [token for token in word.tokens if lit[token]]
-        for metric, value in zip(FOCUS_METRICS, values[tokens].mean(0).tolist() if tokens else (), strict=False):
-            rows.append(Row(word.tokens[0], word.text, word.label, metric, value))
-        if not tokens:
+        if tokens:
+            found = values[tokens[0]] if len(tokens) == 1 else values[tokens].mean(0)
+            pairs = zip(FOCUS_METRICS, found.tolist(), strict=True)
+            rows += [Row(word.tokens[0], word.text, word.label, metric, value) for metric, value in pairs]
+        else:
             rows += [missing(word, metric, ZERO) for metric in FOCUS_METRICS]
     return rows
 

@@ -5,11 +5,9 @@ first of equal cells counts. A constant map points nowhere, so it misses; a test
 let it hit everything.
 """
 
-import cv2
 import numpy as np
 
-Box = tuple[int, int, int, int]
-"""left, top, right, bottom in pixels; the last two are outside."""
+from tam.metrics.picture import Box, Target
 
 
 def peak(map_: np.ndarray, box: Box) -> tuple[int, int] | None:
@@ -19,7 +17,7 @@ def peak(map_: np.ndarray, box: Box) -> tuple[int, int] | None:
         map_: float [rows, columns], not resized; NaN counts as 0.
         box: where the map lies on the picture.
     """
-    map_ = np.nan_to_num(map_)
+    map_ = np.where(np.isnan(map_), 0, map_)
     highest = int(map_.argmax())
     if map_.flat[highest] == map_.min():
         return None
@@ -30,35 +28,19 @@ def peak(map_: np.ndarray, box: Box) -> tuple[int, int] | None:
     return x, y
 
 
-def pointing(map_: np.ndarray, target: np.ndarray, box: Box) -> float:
-    """1 if the peak is a pixel of the object, bool [height, width], else 0."""
-    point = peak(map_, box)
+def pointing(point: tuple[int, int] | None, target: Target) -> float:
+    """1 if the peak is a pixel of the object, else 0."""
     if point is None:
         return 0.0
     x, y = point
-    inside = 0 <= y < target.shape[0] and 0 <= x < target.shape[1]
-    return float(inside and target[y, x])
+    height, width = target.pixels.shape
+    return float(0 <= y < height and 0 <= x < width and target.pixels[y, x])
 
 
-def pointing_box(map_: np.ndarray, boxes: np.ndarray, box: Box) -> float:
-    """1 if the peak lies in one of the object's boxes, int [box, 4] as ``object_boxes`` has them, else 0."""
-    point = peak(map_, box)
+def pointing_box(point: tuple[int, int] | None, target: Target) -> float:
+    """1 if the peak lies in the box of one of the object's parts, else 0."""
     if point is None:
         return 0.0
     x, y = point
-    left, top, right, bottom = boxes.T
+    left, top, right, bottom = target.parts.T
     return float(((left <= x) & (x < right) & (top <= y) & (y < bottom)).any())
-
-
-def object_boxes(target: np.ndarray) -> np.ndarray:
-    """int [part, 4]: the box of each connected part of the object (eight neighbours), bool [height, width].
-
-    A label map has no instances, so a part stands for one: things that touch share a box, a thing that is cut in two
-    has two.
-    """
-    pixels = target.view(np.uint8)
-    x, y, width, height = cv2.boundingRect(pixels)
-    part = np.ascontiguousarray(pixels[y : y + height, x : x + width])
-    _, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
-    left, top, width, height = stats[1:, :4].T  # the first is the background
-    return np.stack([x + left, y + top, x + left + width, y + top + height], 1)

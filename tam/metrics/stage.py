@@ -1,9 +1,10 @@
 """The stage: one shard's generation, maps and manifest -> the metrics file of all methods, a sample at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ from tam.metrics.focus import focus
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import localise
 from tam.metrics.names import NAME_METRICS, names
-from tam.metrics.pointing import Box
+from tam.metrics.picture import Picture, find_targets
 from tam.protocol import Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
@@ -58,6 +59,7 @@ def write_metrics(
         raise InputError("maps of another protocol", where=maps_path, got=header.protocol, expected=protocol.name)
     if sentences and protocol.words_tagged_alone:
         raise InputError("this protocol tags each word alone", got="sentences", cure="use protocol fixed")
+    cv2.setNumThreads(1)  # a job has one core; threads that wait for another cost more than they give
     judge = tagging.choose(sentences=sentences)
     about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
     counts: Counter[str] = Counter()
@@ -104,18 +106,20 @@ def score_sample(
     words = answer_words(generation, ids, sample.categories, judge, protocol)
     size = generation.layout.sizes[0]
     label_map, problem = read_label_map(sample, size, manifest_path, any_size=protocol.mask_of_any_size)
-    single = sample.kind == "images" and len(generation.layout.grids) == 1
-    problem = problem if single else "not a single image"
+    picture = None
+    if sample.kind == "images" and len(generation.layout.grids) == 1:
+        picture = place(words, label_map, problem, generation.layout, protocol)
+    else:
+        problem = "not a single image"
     about += names(words, label_map, sample.categories.values(), problem)
     about += language(generation.answer, sample.references, judge.wordnet)
     scored = {ANSWER: about}
     for method, one in maps.items():
-        if one.failed:
-            scored[method] = _unscored(one.status)
-        elif not single:
-            scored[method] = _unscored(problem)
+        if one.failed or picture is None:
+            scored[method] = _unscored(one.status if one.failed else problem)
         else:
-            scored[method] = _score(words, generation, one, label_map, problem, protocol)
+            uint8, floats = (answer_maps(values, generation, protocol) for values in (one.uint8, one.maps))
+            scored[method] = localise(words, uint8, floats, picture, protocol).rows + focus(words, floats)
     return problem or generation.status, scored
 
 
@@ -123,21 +127,23 @@ def _unscored(why: str) -> list[Row]:
     return [whole(metric, why) for metric in MAP_METRICS]
 
 
-def _score(
-    words: list[Word],
-    generation: Generation,
-    maps: SampleMaps,
-    label_map: np.ndarray | None,
-    problem: str,
-    protocol: Protocol,
-) -> list[Row]:
-    """Rows of one method."""
-    uint8, floats = (answer_maps(values, generation, protocol) for values in (maps.uint8, maps.maps))
-    unmasked = None if protocol.missing_mask_has_map_size else generation.layout.sizes[0]
-    size = unmasked if label_map is None else label_map.shape[::-1]
-    box = None if size is None or protocol.map_stretched_over_picture else _box(generation.layout, size)
-    placed = localise(words, uint8, floats, label_map, protocol, size=size, box=box, missing_mask=problem)
-    return placed.rows + focus(words, floats)
+def place(
+    words: Sequence[Word], label_map: np.ndarray | None, missing: str, layout: Layout, protocol: Protocol
+) -> Picture:
+    """Where the maps of a sample with one grid lie, and what the words name there."""
+    (grid,), size = layout.grids, layout.sizes[0]
+    targets = {}
+    if label_map is not None:
+        size = label_map.shape[1], label_map.shape[0]
+        targets = find_targets(label_map, {word.label for word in words if word.label > 0})
+    elif protocol.missing_mask_has_map_size:
+        size = grid.columns, grid.rows
+    box = (0, 0, *size)
+    if not protocol.map_stretched_over_picture:
+        x, y = size[0] / layout.sizes[0][0], size[1] / layout.sizes[0][1]
+        left, top, right, bottom = grid.box
+        box = round(left * x), round(top * y), round(right * x), round(bottom * y)
+    return Picture(box, targets, missing)
 
 
 def answer_words(
@@ -168,13 +174,6 @@ def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) ->
     if protocol.first_answer_map_is_first_prompt_map:
         answer = np.concatenate([maps[:1], answer[1:]])
     return generation.layout.split(answer)[0]
-
-
-def _box(layout: Layout, size: tuple[int, int]) -> Box:
-    """The part of a mask of ``size`` (width, height) that the only grid covers, in whole pixels."""
-    (width, height), (left, top, right, bottom) = layout.sizes[0], layout.grids[0].box
-    x, y = size[0] / width, size[1] / height
-    return round(left * x), round(top * y), round(right * x), round(bottom * y)
 
 
 def _check_categories(samples: Iterable[Sample], path: Path) -> None:

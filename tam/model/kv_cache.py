@@ -33,8 +33,9 @@ class GrowingLayer(DynamicLayer):
             self._buffers = [
                 added.new_empty(*added.shape[:-2], end + BLOCK, added.shape[-1]) for added in (key_states, value_states)
             ]
+            held: Any = self.keys, self.values
             if start:
-                for buffer, known in zip(self._buffers, (self.keys, self.values), strict=True):
+                for buffer, known in zip(self._buffers, held, strict=True):
                     buffer[..., :start, :] = known
         for buffer, added in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[..., start:end, :] = added

@@ -22,7 +22,7 @@ DIGITS = 4
 STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 256, and which take a quarter less
 
 
-def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[dict]) -> dict:
+def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]]) -> dict[str, object]:
     """All that the page shows of a sample but its pictures; ``maps`` of each method.
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
@@ -60,12 +60,12 @@ def by_word(shown: Sequence[Unit], words: Sequence[Sequence[int]]) -> list[list[
     return [list(members) for _, members in itertools.groupby(range(len(shown)), keys.__getitem__)]
 
 
-def _unit(unit: Unit) -> dict:
-    flags = {name: True for name in ("space", "newline") if getattr(unit.shaped, name)}
+def _unit(unit: Unit) -> dict[str, object]:
+    flags: dict[str, object] = {name: True for name in ("space", "newline") if getattr(unit.shaped, name)}
     return {"tokens": unit.tokens, "runs": runs(unit.shaped)} | flags
 
 
-def _piece(token: Token) -> dict:
+def _piece(token: Token) -> dict[str, object]:
     if token.label is not None:
         return {"runs": [[token.label]]}
     shaped = shape(token.bytes.decode("utf-8", "surrogateescape"))
@@ -91,9 +91,9 @@ def runs(shaped: Shaped) -> list[str | list[str]]:
     return joined
 
 
-def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -> tuple[dict, list[bytes]]:
+def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -> tuple[dict[str, object], list[bytes]]:
     """Sizes of the pictures, and where the grids lie on them in pixels; and each picture as the bytes of a WebP."""
-    nothing = {"video": video, "panels": [], "grids": []}
+    nothing: dict[str, object] = {"video": video, "panels": [], "grids": []}
     if generation.failed:
         return nothing, []
     layout = generation.layout
@@ -124,7 +124,7 @@ def _webp(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _panel(panel: Panel) -> dict:
+def _panel(panel: Panel) -> dict[str, object]:
     height, width = panel.picture.shape[:2]
     return {"width": width, "height": height, "frame": panel.frame}
 

@@ -30,7 +30,9 @@ class Scores:
 
     methods: list[str]
     values: dict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    rows: dict[str, dict[tuple[int, str, bool], list]] = field(default_factory=lambda: defaultdict(dict))
+    rows: dict[str, dict[tuple[int, str, bool], list[float | str | None]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
 
     def add(self, sample: str, method: str, token: int, metric: str, value: float, status: str) -> None:
         if status == OK:
@@ -39,7 +41,7 @@ class Scores:
         row = self.rows[sample].setdefault((token, metric, bool(method)), [None] * (len(self.methods) if method else 1))
         row[self.methods.index(method) if method else 0] = said
 
-    def of(self, sample: str) -> list[dict]:
+    def of(self, sample: str) -> list[dict[str, object]]:
         """All rows of a sample."""
         return [
             {"token": token, "metric": metric, "values": values}
@@ -54,9 +56,9 @@ class Scores:
         found = {
             name: self.values.get((sample, method, name)) or self.values.get((sample, "", name)) for name in POOLED
         }
-        means = {name: np.mean(values) if values else np.float64(np.nan) for name, values in found.items()}
-        means["f1_iou"] = harmonic_mean(means["obj_iou"], means["func_iou"])
-        return [_number(float(means[name])) for name in CATALOGUE]
+        means = {name: float(np.mean(values)) if values else math.nan for name, values in found.items()}
+        means["f1_iou"] = float(harmonic_mean(np.array(means["obj_iou"]), np.array(means["func_iou"])))
+        return [_number(means[name]) for name in CATALOGUE]
 
 
 def read_scores(run: RunFiles, methods: Collection[str], samples: Collection[str]) -> Scores:

@@ -27,7 +27,7 @@ def write_script(path: Path, function: str, value: object) -> None:
 
 def packed(array: np.ndarray) -> str:
     """uint8 array -> base64 of its deflated bytes."""
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(array), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode("ascii")
 
 
 def color_maps() -> dict[str, str]:

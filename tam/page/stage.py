@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -66,7 +67,7 @@ def write_page(
 
 def _write_run(
     run: RunFiles, out: Path, number: int, methods: Sequence[str] | None, most: int | None
-) -> tuple[dict, list[dict]]:
+) -> tuple[dict[str, object], list[dict[str, Any]]]:
     """Write the samples of a run into ``out/NUMBER``; what the gallery says of the run, and of each sample."""
     shown = titles(run, methods)
     listed = manifest.read(run.samples_file)
@@ -89,7 +90,7 @@ def _write_run(
 
 def _write_sample(
     generation: Generation, maps: dict[str, SampleMaps], sample: Sample, scores: Scores, media: Path, folder: Path
-) -> dict:
+) -> dict[str, Any]:
     """Write the files of a sample, whose media lie in ``media``; what the gallery says of it."""
     name = f"{generation.row:08d}"
     opened = partial(open_shown, sample, media, generation.layout)

@@ -129,10 +129,12 @@ class _Asked:
 def survey(results: Path) -> Survey:
     """All that lies below ``results``; manifests and benchmarks are looked for beside it."""
     asked = _asked(results / "config.json")
-    there = sorted({path.parent.parts[-2:] for stage in STAGES for path in results.glob(f"*/*/{stage}")})
+    there = sorted(
+        {(path.parent.parent.name, path.parent.name) for stage in STAGES for path in results.glob(f"*/*/{stage}")}
+    )
     runs = asked.runs if asked else there
     home = results.parent
-    ends = {end: (results / end).exists() for end in ("tables", "report")}
+    ends: dict[str, bool | None] = {end: (results / end).exists() for end in ("tables", "report")}
     if asked and asked.comparison:
         ends["comparison"] = all((results / dataset / "comparison").exists() for dataset, _ in runs)
     return Survey(

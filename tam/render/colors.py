@@ -23,7 +23,7 @@ def table(name: str) -> np.ndarray:
         return JET
     import matplotlib  # slow to load, and not needed for jet
 
-    return np.rint(255 * np.asarray(matplotlib.colormaps[name].colors)).astype(np.uint8)
+    return np.rint(255 * matplotlib.colormaps[name](np.arange(256))[:, :3]).astype(np.uint8)
 
 
 def for_text(colors: np.ndarray) -> np.ndarray:

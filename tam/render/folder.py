@@ -76,7 +76,7 @@ def _save(path: Path, picture: np.ndarray) -> None:
     done, data = cv2.imencode(".png", picture[..., ::-1])
     if not done:
         raise RenderError("picture cannot be encoded", where=path.name, got=picture.shape)
-    path.write_bytes(data)
+    path.write_bytes(data.tobytes())
 
 
 def _word(layout: TextLayout, token: int) -> str:

@@ -55,13 +55,14 @@ def _folders() -> list[Path]:
         home / "Library/Fonts",
     ]
     spec = importlib.util.find_spec("matplotlib")  # its DejaVu Sans is there even where no font is installed
-    return [*folders, Path(spec.origin).parent / "mpl-data/fonts/ttf"]
+    places = (spec.submodule_search_locations if spec else None) or []
+    return [*folders, *(Path(place, "mpl-data/fonts/ttf") for place in places)]
 
 
 @cache
 def installed() -> dict[str, str]:
     """Font files that we know how to use: simplified family name -> path, the bold cut before the regular one."""
-    found = {}
+    found: dict[str, str] = {}
     for folder in _folders():
         for path in sorted(folder.rglob("*.[ot]t[fc]")):
             family, _, style = path.stem.partition("-")
@@ -115,7 +116,9 @@ def has(face: Face, character: str) -> bool:
 @cache
 def label_face() -> Face:
     """The face of our own ASCII notes; fonts.choose cannot fail on it, as matplotlib brings one."""
-    return choose("0")[1]
+    found = choose("0")
+    assert found
+    return found[1]
 
 
 @cache

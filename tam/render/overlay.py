@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from tam.render.colors import JET, colored
 
 WIDTH, PAIR_WIDTH, STRIP_WIDTH, COLUMNS, GAP = 500, 400, 260, 4, 6  # pixels; mean width of one picture, two, more
 BLEND = 0.5
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def panels(layout: Layout, media: Media, width: int | None = None) -> list[Panel
     Raises:
         RenderError: a picture has another size than when it was shown to the model.
     """
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[int, int], list[int]] = {}
     for index, grid in enumerate(layout.grids):
         for frame in grid.frames:
             groups.setdefault((grid.medium, frame), []).append(index)
@@ -65,7 +68,7 @@ def panels(layout: Layout, media: Media, width: int | None = None) -> list[Panel
     height = width / np.mean([picture.shape[1] / picture.shape[0] for picture in pictures])
     made = []
     for picture, ((medium, frame), indices) in zip(pictures, groups.items(), strict=True):
-        original = tuple(layout.sizes[medium])
+        original = layout.sizes[medium]
         if picture.shape[1::-1] != original:
             raise RenderError("picture has changed since the answer", got=picture.shape[1::-1], expected=original)
         shown = resized(picture, max(1, round(height * picture.shape[1] / picture.shape[0]))) if width else picture
@@ -118,7 +121,7 @@ def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return made
 
 
-def evenly(items: Sequence, most: int) -> list:
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
     """At most so many items, the first and the last among them."""
     if len(items) <= most:
         return list(items)

@@ -61,7 +61,7 @@ def paint(ink: np.ndarray, box: np.ndarray, near: np.ndarray, colors: np.ndarray
     """Colour ink by its owner's colour, on white, black behind the current unit: uint8 RGB [height, width, 3]."""
     table = np.concatenate([[BLACK], colors]).astype(np.float32)
     chosen = box == (-1 if current is None else current + 1)
-    back = np.where(chosen[..., None], np.float32(BLACK), np.float32(WHITE))
+    back = np.where(chosen[..., None], np.array(BLACK, np.float32), np.array(WHITE, np.float32))
     amount = (ink.astype(np.float32) / 255)[..., None]
     return np.rint(back + (table[near] - back) * amount).astype(np.uint8)
 

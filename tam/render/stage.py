@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 from tqdm import tqdm
@@ -92,7 +93,7 @@ def _failed(id: str, error: BaseException) -> int:
     return 1
 
 
-def _finish(batch: Sequence[Prepared], out: Path, progress: tqdm) -> Counter[str]:
+def _finish(batch: Sequence[Prepared], out: Path, progress: "tqdm[NoReturn]") -> Counter[str]:
     """Write samples; how many, by status."""
     counts: Counter[str] = Counter()
     for one, text in zip(batch, typeset([one.pages for one in batch]), strict=True):

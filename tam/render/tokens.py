@@ -171,7 +171,8 @@ def shape(text: str) -> Shaped:
     space = text.startswith(" ") and text != " "
     # consecutive bytes that are no UTF-8 share one label
     clusters = regex.findall(r"[\udc80-\udcff]+|\X", text[space:])
-    shown, lost = [], []
+    shown: list[tuple[Run, ...]] = []
+    lost: list[str] = []
     for cluster in clusters[:CLUSTERS]:
         if "\udc80" <= cluster[0] <= "\udcff":
             shown.append((_hex(cluster[:CLUSTER]),))
@@ -192,8 +193,8 @@ def units(tokens: Sequence[Token], barriers: Sequence[int] = ()) -> list[Unit]:
         if token.label is not None:
             edges |= {index, index + 1}
     for start, end in itertools.pairwise(sorted(edges)):
-        if tokens[start].label is not None:
-            groups.append(Unit((start,), "", Shaped(((Run(tokens[start].label),),))))
+        if (label := tokens[start].label) is not None:
+            groups.append(Unit((start,), "", Shaped(((Run(label),),))))
         else:
             groups += _merged(tokens[start:end], start)
     return groups
@@ -349,7 +350,8 @@ def lay_out(tokens: Sequence[Token], prompt_count: int, width: int = 500) -> Tex
         pieces += parts
         before += [_break_before(unit, previous, prompt_count)] + ["none"] * (len(parts) - 1)
     pieces = _keep_joined(pieces, [kind == "none" for kind in before])
-    placed, y = [], MARGIN + ASCENT * size
+    placed: list[Piece] = []
+    y = MARGIN + ASCENT * size
     for line in _lines(pieces, before, width - 2 * MARGIN, SPACE * size):
         if placed:
             answer_starts = shown[line[0].unit].tokens[0] == prompt_count and placed[-1].unit != line[0].unit

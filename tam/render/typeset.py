@@ -41,7 +41,8 @@ class Text:
             if pdf is None:
                 yield from pillow.draw(self.pages[0].layout, [self.pages[number] for number in numbers])
             else:
-                yield from xelatex.rasters(pdf, [made.number for made in self.by_tex[numbers[0] : numbers[-1] + 1]])
+                made = self.by_tex[numbers[0] : numbers[-1] + 1]
+                yield from xelatex.rasters(pdf, [page.number for page in made if page is not None])
 
     def pdf(self) -> bytes | None:
         """The pages that TeX made; None without any."""
@@ -73,8 +74,7 @@ def _page_by_page(pages: Sequence[Page], refused: RenderError) -> Text:
     by_tex: list[TexPage | None] = []
     if not _refuses_layout(pages[0]):
         for part, made in _in_parts(pages, lambda part: _compiled([part])):
-            compiled = isinstance(made, bytes)
-            by_tex += [TexPage(made, number) if compiled else None for number in range(len(part))]
+            by_tex += [TexPage(made, number) if isinstance(made, bytes) else None for number in range(len(part))]
     return Text(pages, by_tex or [None] * len(pages), refused)
 
 

@@ -47,6 +47,9 @@ HEAD = r"""
 \ifdefined\RawShipout\let\S\RawShipout\else\let\S\shipout\fi
 """
 
+Boxes = dict[tuple[tuple[Run, ...], int], int]
+"""Runs and their size -> the box register that holds them."""
+
 
 def available() -> bool:
     return shutil.which("xelatex") is not None
@@ -60,7 +63,7 @@ def escape(text: str) -> str:
 class FontNames:
     """Names for the fonts of one document: ``\\Faaa``, ``\\Faab``, ..."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.names: dict[tuple[fonts.Face, float], str] = {}
 
     def name(self, face: fonts.Face, size: float) -> str:
@@ -124,7 +127,7 @@ def _line(pieces: Iterable[tuple[Piece, int]], page: Page) -> str:
     return "".join(parts)
 
 
-def _page(page: Page, boxes: dict[tuple, int]) -> str:
+def _page(page: Page, boxes: Boxes) -> str:
     layout = page.layout
     lines = []
     rows = itertools.groupby((*layout.pieces, *page.foot), lambda piece: piece.y)
@@ -140,7 +143,7 @@ def _page(page: Page, boxes: dict[tuple, int]) -> str:
 
 def _sample(pages: Sequence[Page], names: FontNames) -> Iterator[str]:
     """Each piece is shaped once, into a box register; the pages copy it."""
-    boxes: dict[tuple, int] = {}
+    boxes: Boxes = {}
     if pages[0].layout.height > TALLEST:
         raise RenderError(
             "page too tall for TeX", got=f"{pages[0].layout.height} pixels", expected=f"at most {TALLEST}"

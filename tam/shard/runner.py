@@ -72,7 +72,7 @@ def _do_the_rest(
 
     def keep_and_tell(batch: Mapping[int, Record | Failed]) -> None:
         keep(batch)
-        logger.info(pace.line(len(done)))
+        logger.info(pace.line(len(done), time.monotonic()))
 
     workers, pinned = workers_for(budget.device), budget.device.type == "cuda"
     with in_background(keep_and_tell) as keep_behind:
@@ -91,7 +91,8 @@ class Pace:
     already: int
     started: float = field(default_factory=time.monotonic)
 
-    def line(self, done: int) -> str:
-        rate = (done - self.already) / (time.monotonic() - self.started)
+    def line(self, done: int, now: float) -> str:
+        """For the log; ``now`` by ``time.monotonic``."""
+        rate = (done - self.already) / (now - self.started)
         left = (self.total - done) / rate
         return f"{self.title}: {done}/{self.total} samples, {rate:.1f} samples/s, ETA {left:.0f} s"

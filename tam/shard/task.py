@@ -49,7 +49,7 @@ Row = TypeVar("Row", bound=Stated)
 
 
 class Task(Protocol[Ready, Record, Row]):
-    """What is done with samples, each known by its row in the manifest. From the disk to the disk:"""
+    """What is done with samples, each known by its row in the manifest: from their media to what a file holds."""
 
     @property
     def prepare(self) -> Callable[[int], Any]:

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -74,7 +74,7 @@ class _Disk(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, content) -> int:
+    def write(self, content: Any) -> int:
         left = memoryview(content)
         try:
             while left and self.error is None:
@@ -88,9 +88,9 @@ class _Disk(io.FileIO):
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
-            return size
+            return size or 0
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         found = super().readinto(view)
         view[found:] = bytes(len(view) - found)

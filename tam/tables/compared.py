@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tam.methods.method import Group
 from tam.methods.registry import METHODS
 from tam.tables.published import Published, Source
 from tam.tables.summary import BASE, Limits, Summary
@@ -66,11 +65,16 @@ class Numbers:
             source=printed.source if printed else None,
         )  # fmt: skip
 
-    def methods(self, runs: Sequence[Run], groups: Collection[Group], *others: str) -> list[str]:
+    def methods(self, runs: Sequence[Run], groups: Collection[str], *others: str) -> list[str]:
         """Those of some groups, and ``others``, that runs have: ours in their order, then those in print only."""
         ours = [name for run in runs if run in self.ours for name in self.ours[run].methods]
         printed = [name for run in runs for name in self.printed.get(run, ())]
-        return [name for name in dict.fromkeys([*ours, *printed]) if name in others or group(name) in groups]
+        return [name for name in dict.fromkeys([*ours, *printed]) if name in others or self.group(name) in groups]
+
+    def group(self, method: str) -> str:
+        """As in the registry, "own" for others of our runs, and "rival" for what only print has."""
+        known = any(method in summary.methods for summary in self.ours.values())
+        return METHODS[method].group if method in METHODS else "own" if known else "rival"
 
     def title(self, method: str) -> str:
         """As our runs call it; a name that we do not have is shown as it is."""
@@ -78,8 +82,8 @@ class Numbers:
         return next(ours, title(method))
 
 
-def group(method: str) -> Group:
-    return METHODS[method].group if method in METHODS else "own"
+def is_filter(method: str) -> bool:
+    return method in METHODS and METHODS[method].group == "filter"
 
 
 def title(method: str) -> str:
@@ -89,6 +93,6 @@ def title(method: str) -> str:
 def _among_filters(summary: Summary) -> Summary:
     """TAM is ECI with the rank Gaussian filter of 3x3: where filters are compared it stands among them by that name."""
     methods = summary.methods
-    if BASE not in methods or PAPERS_FILTER in methods or not any(group(name) == "filter" for name in methods):
+    if BASE not in methods or PAPERS_FILTER in methods or not any(map(is_filter, methods)):
         return summary
     return replace(summary, methods=methods | {PAPERS_FILTER: replace(methods[BASE], title=title(PAPERS_FILTER))})

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
 from tam.tables.ablation import run_table, write
-from tam.tables.compared import Compared, Numbers, Run, group, title
+from tam.tables.compared import Compared, Numbers, Run, is_filter, title
 from tam.tables.formats import Cell, Panel, Table, html, latex, markdown
 from tam.tables.notes import HOW_TO_READ, direction, notes
 from tam.tables.numbers import NO_VALUE, interval, percent, rounded, signed, to_csv
@@ -28,7 +28,7 @@ from tam.tables.published import Published, Source, read_published
 from tam.tables.summary import BASE, summarise
 
 MAIN = ("obj_iou", "func_iou", "f1_iou")
-PLAIN = "activation"
+RAW = "activation"
 """The map that the paper's parts improve on: a control where these are not compared."""
 UNFILTERED = "eci"
 PUBLISHED_NOTE = (
@@ -85,9 +85,7 @@ def write_overview(
 
 def _components(numbers: Numbers) -> Iterator[Grid]:
     """One a dataset and model: the paper's method with and without its parts. Ours come first."""
-    ablations = [
-        run for run, methods in numbers.printed.items() if any(group(m) == "component" and m != BASE for m in methods)
-    ]
+    ablations = [run for run in numbers.printed if set(numbers.methods([run], ("component",))) - {BASE}]
     for run in dict.fromkeys([*numbers.ours, *ablations]):
         names = numbers.methods([run], ("control", "component", "own"))
         rows = [(numbers.title(name), [numbers.get(run, name, metric) for metric in MAIN]) for name in names]
@@ -95,10 +93,10 @@ def _components(numbers: Numbers) -> Iterator[Grid]:
 
 
 def _methods(numbers: Numbers) -> Iterator[Grid]:
-    """One a model and metric: methods x datasets, without the filters."""
+    """One a model and metric: methods x datasets, with what only print has."""
     for model in dict.fromkeys(model for _, model in numbers.ours):
         runs = [run for run in numbers.ours if run[1] == model]
-        names = numbers.methods(runs, ("control", "component", "own"))
+        names = numbers.methods(runs, ("control", "component", "own", "rival"))
         for metric in MAIN:
             rows = [(numbers.title(name), [numbers.get(run, name, metric) for run in runs]) for name in names]
             yield Grid(f"{model}, {CATALOGUE[metric].title}", "Method", [dataset for dataset, _ in runs], rows)
@@ -107,10 +105,10 @@ def _methods(numbers: Numbers) -> Iterator[Grid]:
 def _filters(numbers: Numbers) -> Iterator[Grid]:
     """One a dataset and model that has filters: what follows ECI."""
     for run, summary in numbers.ours.items():
-        if any(group(name) == "filter" for name in summary.methods):
+        if any(map(is_filter, summary.methods)):
             rows = [
                 ("No filter" if name == UNFILTERED else numbers.title(name), [numbers.get(run, name, m) for m in MAIN])
-                for name in numbers.methods([run], ("control", "filter", "own"), PLAIN, UNFILTERED)
+                for name in numbers.methods([run], ("control", "filter", "own"), RAW, UNFILTERED)
             ]
             yield Grid(", ".join(run), "Filter after ECI", _titles(MAIN), rows)
 
@@ -126,7 +124,7 @@ def _models(numbers: Numbers) -> Iterator[Grid]:
                 [numbers.get((dataset, model), name, metric) for dataset in datasets],
             )
             for model in models
-            for name in (BASE, *numbers.methods([run for run in runs if run[1] == model], ("control", "own"), PLAIN))
+            for name in (BASE, *numbers.methods([run for run in runs if run[1] == model], ("control", "own"), RAW))
         ]
         yield Grid(CATALOGUE[metric].title, "Model", datasets, rows)
 

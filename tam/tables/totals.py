@@ -4,7 +4,8 @@ What is kept grows with the number of samples, not with the length of the files.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from tam.run import RunFiles
 OF_ANSWER = ""
 """The method of rows about the answer itself."""
 
+TEXTS = ["sample", "method", "word", "metric", "status"]
 ROWS_AT_A_TIME = 1 << 17
 
 
@@ -74,7 +76,7 @@ def read_totals(run: RunFiles, methods: Sequence[str] | None = None) -> Totals:
     parts: list[Totals] = []
     seen: set[str] = set()
     for path in run.metrics:
-        with opened(path) as (header, file):
+        with opened(path) as (header, _), pq.ParquetFile(path, read_dictionary=TEXTS) as file:
             how = _how(header, path, methods)
             if parts and how != parts[0].how:
                 raise InputError(
@@ -106,8 +108,7 @@ def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
                 "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
                 cure="run `tam maps` and `tam metrics` with it",
             )  # fmt: skip
-    names = header.methods if methods is None else methods
-    return How({name: header.methods[name] for name in names}, header.protocol, header.tagger)
+    return How({name: header.methods[name] for name in methods or header.methods}, header.protocol, header.tagger)
 
 
 def _joined(parts: Sequence[Totals]) -> Totals:
@@ -130,7 +131,7 @@ def _read(file: pq.ParquetFile, how: How, samples: int) -> Totals:
     shape = samples, len(columns)
     totals = Totals(how, {}, {}, columns, np.zeros(shape), np.zeros(shape), Counter())
     places: dict[str, int] = {}
-    for batch in file.iter_batches(ROWS_AT_A_TIME, columns=["sample", "method", "word", "metric", "value", "status"]):
+    for batch in file.iter_batches(ROWS_AT_A_TIME, columns=[*TEXTS, "value"]):
         if len(batch):
             _add(totals, places, batch)
     if not samples == len(places) == len(totals.answers):
@@ -138,42 +139,49 @@ def _read(file: pq.ParquetFile, how: How, samples: int) -> Totals:
     return totals._replace(answers={id: totals.answers[id] for id in places})
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """A column of a batch: the texts that occur, and for each row which of them it has."""
+
+    known: list[str]
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, column: pa.DictionaryArray) -> "_Texts":
+        return cls(column.dictionary.to_pylist(), np.from_dlpack(column.indices))  # to_numpy would import pandas
+
+    def __getitem__(self, row: int) -> str:
+        return self.known[self.codes[row]]
+
+    def are(self, test: Callable[[str], bool]) -> np.ndarray:
+        """bool [row]"""
+        return np.array([test(text) for text in self.known])[self.codes]
+
+
 def _add(totals: Totals, places: dict[str, int], batch: pa.RecordBatch) -> None:
     """Add rows to ``totals``. ``places``: sample -> its row there."""
-    (samples, sample), (methods, method), (metrics, metric), (statuses, status) = (
-        _encoded(batch.column(name)) for name in ("sample", "method", "metric", "status")
-    )
-    value = batch.column("value").to_numpy()
+    sample, method, word, metric, status = (_Texts.of(batch.column(name)) for name in TEXTS)
+    value = np.from_dlpack(batch.column("value"))
+    rows = [places.setdefault(id, len(places)) for id in sample.known]
 
-    kinds = list(dict.fromkeys(map(kind, statuses)))
-    kind_of = np.array([kinds.index(kind(text)) for text in statuses])
-    numbers = _counted((len(methods), len(metrics), len(kinds)), method, metric, kind_of[status])
-    for key in np.argwhere(numbers).tolist():
-        a, b, c = key
-        totals.statuses[methods[a], metrics[b], kinds[c]] += int(numbers[a, b, c])
+    columns = np.array([[totals.columns.get((name, key), -1) for key in metric.known] for name in method.known])
+    column = columns[method.codes, metric.codes]
+    good = np.flatnonzero((column >= 0) & status.are(OK.__eq__))
+    cells = (len(rows), len(totals.columns)), sample.codes[good], column[good]
+    totals.counts[rows] += _counted(*cells)
+    totals.sums[rows] += _counted(*cells, weights=value[good])  # a NaN among them stays
 
-    columns = np.array([[totals.columns.get((name, key), -1) for key in metrics] for name in methods])
-    column = columns[method, metric]
-    good = np.flatnonzero((column >= 0) & np.array([text == OK for text in statuses])[status])
-    rows = [places.setdefault(id, len(places)) for id in samples]
-    shape = len(samples), len(totals.columns)
-    totals.counts[rows] += _counted(shape, sample[good], column[good])
-    totals.sums[rows] += _counted(shape, sample[good], column[good], weights=value[good])  # a NaN among them stays
+    kinds = list(dict.fromkeys(map(kind, status.known)))
+    which = np.array([kinds.index(kind(text)) for text in status.known])[status.codes]
+    numbers = _counted((len(method.known), len(metric.known), len(kinds)), method.codes, metric.codes, which)
+    for a, b, c in np.argwhere(numbers).tolist():
+        totals.statuses[method.known[a], metric.known[b], kinds[c]] += int(numbers[a, b, c])
 
-    of_answer = np.array([name == OF_ANSWER for name in methods])[method]
-    at = np.flatnonzero(of_answer & np.array([name == "answer" for name in metrics])[metric])
-    texts = batch.column("word").take(pa.array(at)).to_pylist()
-    for row, text in zip(at, texts, strict=True):
-        totals.answers[samples[sample[row]]] = Answer(statuses[status[row]], text, float(value[row]))
-    failed = np.array([text.startswith(FAILED) for text in statuses])[status]
-    for row in np.flatnonzero(failed & ~of_answer):
-        totals.failures[methods[method[row]], samples[sample[row]]] = statuses[status[row]]
-
-
-def _encoded(column: pa.StringArray) -> tuple[list[str], np.ndarray]:
-    """The texts that occur, and for each row which it is."""
-    encoded = column.dictionary_encode()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    of_answer = method.are(OF_ANSWER.__eq__)
+    for row in np.flatnonzero(of_answer & metric.are("answer".__eq__)).tolist():
+        totals.answers[sample[row]] = Answer(status[row], word[row], float(value[row]))
+    for row in np.flatnonzero(~of_answer & status.are(lambda text: text.startswith(FAILED))).tolist():
+        totals.failures[method[row], sample[row]] = status[row]
 
 
 def _counted(shape: tuple[int, ...], *places: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -108,6 +108,44 @@ def test_texts_of_a_model_are_an_input_of_its_answers(finished, tmp_path):
     assert jobs(done)["generate"] == 2 and "--answers=texts.jsonl" in done.stdout
 
 
+def test_a_changed_config_gives_its_own_shards_and_methods_only_and_says_what_the_old_one_left(finished, tmp_path):
+    """Other shards, fewer methods and one of one's own, shorter answers."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "my methods.py").write_text("def inverse(cached):\n    return 1 - cached.eci.maps\n")
+    config = CONFIG | {"shards": 3, "methods": ["my methods.py:inverse", "tam"], "generate": {"max_new_tokens": 6}}
+    said = snakemake(folder, config=config).stdout
+    assert pd.read_csv(folder / RUN / "tables/ablation.csv").method.tolist() == ["inverse", "tam"]
+    scored = pd.concat(pd.read_parquet(folder / RUN / f"metrics/{index}-of-3.parquet") for index in range(3))
+    assert scored["sample"].nunique() == 6 and set(scored.method) == {"", "inverse", "tam"}
+    assert (folder / RUN / "metrics/0-of-2.parquet").exists()
+    assert "3 of 3 shards" in said and "other shards in maps (2 files" in said
+    assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
+    os.utime(folder / "my methods.py")
+    redone = jobs(snakemake(folder, "-n", config=config))
+    assert redone["maps"] == redone["metrics"] == 3 and "generate" not in redone
+
+
+def test_a_run_folder_that_is_a_link_keeps_the_config_s_names(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / RUN).rename(tmp_path / "run42")
+    (folder / RUN).symlink_to(tmp_path / "run42")
+    shutil.rmtree(folder / RUN / "tables")
+    snakemake(folder, "--", str(RUN / "tables"), "results/tables")
+    for name in (RUN / "tables/ablation.csv", RUN / "tables/summary.csv"):
+        table = pd.read_csv(folder / name)
+        assert set(zip(table.dataset, table.model, strict=True)) == {("emoji", "tiny")}
+        assert set(table.method) == set(CONFIG["methods"])
+
+
+@pytest.mark.parametrize("method", ["apptainer", "env-modules"])
+def test_without_conda_rules_find_the_python_that_runs_snakemake(tmp_path, monkeypatch, method):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    snakemake(tmp_path, "--sdm", method, "--", "data/emoji/manifest.jsonl")
+    assert (tmp_path / "data/emoji/manifest.jsonl").is_file()
+
+
 @pytest.mark.parametrize(
     ("lost", "redone"),
     [

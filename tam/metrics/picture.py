@@ -1,0 +1,66 @@
+"""What maps are judged on: a picture of one grid, and the objects on it. It is the same for all methods."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels; the last two are outside."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """All pixels of one category.
+
+    Attributes:
+        pixels: uint8 [height, width], 1 on the object, 0 elsewhere.
+        size: how many are 1, not 0.
+        box: outside of it all are 0.
+    """
+
+    pixels: np.ndarray
+    size: int
+    box: Box
+
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """int [part, 4]: the box of each connected part (eight neighbours).
+
+        A label map has no instances, so a part stands for one: things that touch share a box, a thing that is cut in
+        two has two.
+        """
+        left, top, right, bottom = self.box
+        inside = np.ascontiguousarray(self.pixels[top:bottom, left:right])
+        _, _, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+        x, y, width, height = stats[1:, :4].T  # the first is the background
+        return np.stack([x + left, y + top, x + left + width, y + top + height], 1)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Where the maps of a sample lie, and what they should find there.
+
+    Attributes:
+        box: the part of the label map that the maps cover, and to which they are resized; it may reach beyond. Without
+            a label map, of the picture.
+        targets: category -> its pixels, of those that are in the image.
+        missing: why there is no label map; "" where there is one.
+    """
+
+    box: Box
+    targets: dict[int, Target]
+    missing: str = ""
+
+
+def find_targets(label_map: np.ndarray, labels: Iterable[int]) -> dict[int, Target]:
+    """Those of some categories that occur in a label map, uint8 [height, width] of category ids."""
+    found = {}
+    for label in labels:
+        pixels = (label_map == label).view(np.uint8)
+        left, top, width, height = cv2.boundingRect(pixels)
+        if width:
+            found[label] = Target(pixels, cv2.countNonZero(pixels), (left, top, left + width, top + height))
+    return found

@@ -1,0 +1,131 @@
+"""A loaded model: what is asked of it, and what it is wrapped in."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import tam
+from tam.errors import InputError, ModelError
+from tam.model.loaded import Loaded
+from tests import tiny
+from tests.test_explanation import picture
+
+
+class LowRank(torch.nn.Module):
+    """A layer with an adapter beside it, as LoRA puts it into a model."""
+
+    def __init__(self, layer: torch.nn.Linear):
+        super().__init__()
+        self.layer = layer
+        torch.manual_seed(1)
+        self.down = torch.nn.Linear(layer.in_features, 2, bias=False)
+        self.up = torch.nn.Linear(2, layer.out_features, bias=False)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.layer(states) + self.up(self.down(states))
+
+
+class Wrapper(torch.nn.Module):
+    """What PEFT's model looks like: what it does not know it asks the one below."""
+
+    def __init__(self, below: torch.nn.Module, base: torch.nn.Module):
+        super().__init__()
+        self.peft_config = {"default": SimpleNamespace()}
+        self.base_model, self._base = below, [base]
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.base_model, name)
+
+    def get_base_model(self) -> torch.nn.Module:
+        return self._base[0]
+
+
+class Tuner(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.model, name)
+
+
+def test_adapters_inside_of_a_models_layers_are_explained_with_it():
+    model, processor = tiny.model(), tiny.processor()
+    plain = tam.explain(model, processor, picture(), "A cat.", max_new_tokens=6)
+    for layer in model.get_decoder().layers:
+        layer.self_attn.q_proj = LowRank(layer.self_attn.q_proj)
+    inner = tam.explain(model, processor, picture(), "A cat.", max_new_tokens=6)
+    wrapped = Wrapper(Tuner(model), model)
+    for given in (wrapped, torch.compile(wrapped), Wrapper(Tuner(torch.compile(model)), torch.compile(model))):
+        outer = tam.explain(given, processor, picture(), "A cat.", max_new_tokens=6)
+        assert outer.generation.tokens.tolist() == inner.generation.tokens.tolist() and outer.model == inner.model
+        assert np.array_equal(outer.maps, inner.maps)
+    common = plain.generation.logits.shape == inner.generation.logits.shape
+    assert not common or np.abs(plain.generation.logits - inner.generation.logits).max() > 0.01
+
+
+def test_adapters_outside_of_a_models_layers_are_refused_because_without_them_another_model_answers():
+    """Prompt tuning: the base model is untouched, and its wrapper puts tokens before the prompt."""
+    model = tiny.model()
+    with pytest.raises(ModelError, match="an adapter that lies outside of the model's layers; got Wrapper"):
+        tam.explain(Wrapper(model, model), tiny.processor(), picture(), "A cat.")
+
+
+@pytest.mark.parametrize(("ids", "expected"), [(None, []), (7, [7]), ([7, 5], [7, 5])])
+def test_the_end_tokens_are_those_of_the_generation_config(ids, expected):
+    loaded = tiny.loaded()
+    loaded.model.generation_config.eos_token_id = ids
+    assert loaded.ends.dtype == np.int64 and loaded.ends.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("rope", "expected"),
+    [({"rope_type": "default"}, 200), ({"rope_type": "yarn", "factor": 4.0}, 800), ({"rope_type": "llama3"}, 200)],
+)
+def test_the_positions_of_the_language_model_limit_prompt_and_answer(rope, expected):
+    text = SimpleNamespace(max_position_embeddings=200, rope_parameters=rope)
+    config = SimpleNamespace(get_text_config=lambda: text)
+    loaded = Loaded(SimpleNamespace(config=config), None, tiny.loaded().family)
+    assert loaded.most_tokens == expected
+    with pytest.raises(InputError, match=rf"the context overflows the model; got {expected + 1} tokens"):
+        loaded.check(np.zeros(expected, np.int32), more=1)
+
+
+def test_inputs_go_where_the_embedding_is_or_where_accelerate_moves_it():
+    loaded = tiny.loaded()
+    embedding = loaded.model.get_input_embeddings()
+    assert loaded.device == torch.device("cpu")
+    embedding._hf_hook = SimpleNamespace(execution_device=1)
+    assert loaded.device == torch.device("cuda:1")
+    embedding._hf_hook = SimpleNamespace(execution_device=None)
+    embedding.to("meta")
+    assert loaded.device == torch.device("meta")
+
+
+def test_a_token_without_a_row_is_named_before_the_model_runs(monkeypatch):
+    """A token was added to the tokenizer, and the embedding was not resized: on a GPU, the device would be lost."""
+    model, processor = tiny.model(), tiny.processor()
+    processor.tokenizer.add_tokens(["<obj>"])
+    monkeypatch.setattr(model, "forward", lambda **_: pytest.fail("the model was run"))
+    message = r"a token has no row in the model's embedding; got <obj> \(466\); expected ids below 466; cure: resize"
+    for question in ({"prompt": "Find <obj> here."}, {"prompt": "Find it.", "answer": "an <obj>"}):
+        with pytest.raises(InputError, match=message):
+            tam.explain(model, processor, picture(), **question)
+
+
+def test_a_vision_token_needs_no_row():
+    """Some kinds put pictures in the place of an id that lies beyond their vocabulary."""
+    loaded = tiny.loaded()
+    embedding = loaded.model.get_input_embeddings()
+    embedding.num_embeddings = loaded.config.image_token_id
+    loaded.check(np.array([loaded.config.image_token_id, 0]))
+    with pytest.raises(InputError, match="no row"):
+        loaded.check(np.array([loaded.config.image_token_id + 2, 0]))
