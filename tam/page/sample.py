@@ -120,7 +120,7 @@ def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -
 
 def _webp(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=6)
+    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=5)
     return file.getvalue()
 
 
