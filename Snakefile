@@ -4,7 +4,7 @@ import sys
 from snakemake.utils import min_version
 
 from tam.errors import InputError
-from workflow.config import check, in_files, method_files, record
+from workflow.config import check, method_files, record
 
 min_version("9.27")
 

@@ -32,8 +32,24 @@ GenerationFiles = Annotated[
 ]
 MapsFiles = Annotated[list[Path], typer.Option("--maps", help="Their maps, in the same order.")]
 MetricsFiles = Annotated[list[Path], typer.Option("--metrics", help="Their metrics, in the same order.")]
+
+
+def _in_files(method: str) -> str:
+    """The name that maps and rows have of a method; one's own may be named by its place, as in the config."""
+    if ":" not in method:
+        return method
+    from tam.methods.registry import find
+
+    return find(method).name
+
+
 ShownMethods = Annotated[
-    list[str] | None, typer.Option("--method", help="Only these methods, in this order; all without it.")
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="Only these methods, in this order; all without it.",
+        callback=lambda methods: methods and [*map(_in_files, methods)],
+    ),
 ]
 ProtocolName = Annotated[str, typer.Option(help="'fixed': what the paper means; 'reference': the published code.")]
 Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the hub.")]
@@ -288,7 +304,7 @@ def render(
     generation: GenerationFiles,
     maps: MapsFiles,
     manifest: ManifestFile,
-    method: Annotated[str, typer.Option(help="Whose maps are drawn.")],
+    method: Annotated[str, typer.Option(help="Whose maps are drawn.", callback=_in_files)],
     out: Annotated[Path, typer.Option(help="Folder; a folder per sample appears in it.")],
     sample: Annotated[list[str] | None, typer.Option(help="Sample id, once per sample; all without it.")] = None,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",

@@ -107,7 +107,7 @@ def _header(file: h5py.File, path: Path) -> MapsHeader:
         return MapsHeader(
             fingerprint=hdf5.attribute(file, "fingerprint", str),
             samples=hdf5.attribute(file, "samples", int),
-            methods=dict(json.loads(hdf5.attribute(file, "methods", str))),
+            methods=_texts(json.loads(hdf5.attribute(file, "methods", str))),
             protocol=hdf5.attribute(file, "protocol", str),
             exact=hdf5.attribute(file, "exact", bool),
             eci_cap=hdf5.attribute(file, "eci_cap", float) if "eci_cap" in file.attrs else None,
@@ -116,7 +116,8 @@ def _header(file: h5py.File, path: Path) -> MapsHeader:
 
 def _read(group: h5py.Group, methods: Sequence[str]) -> dict[str, SampleMaps]:
     meta = json.loads(hdf5.text(group, "meta"))
-    id, status, statuses = meta["id"], meta["status"], meta["methods"]
+    statuses = _texts(meta.pop("methods"))
+    id, status = (_texts(meta)[key] for key in ("id", "status"))
     if status.startswith(FAILED):
         return {name: _failed(id, status) for name in methods}
     if status not in (OK, TRUNCATED):
@@ -126,6 +127,12 @@ def _read(group: h5py.Group, methods: Sequence[str]) -> dict[str, SampleMaps]:
     arrays = _arrays(group, len(there), [there.index(name) for name in wanted]) if wanted else []
     found = {name: SampleMaps(id, status, *its) for name, its in zip(wanted, arrays, strict=True)}
     return {name: found[name] if name in found else _failed(id, statuses[name]) for name in methods}
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError(f"{value!r} instead of texts by name")
+    return value
 
 
 def _arrays(group: h5py.Group, count: int, wanted: list[int]) -> Iterator[tuple[np.ndarray, ...]]:

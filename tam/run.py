@@ -91,15 +91,22 @@ def runs_of(
 def inputs(
     *, generation: Iterable[Path] = (), maps: Iterable[Path] = (), metrics: Iterable[Path] = ()
 ) -> dict[Path, Reader]:
-    """Files of earlier stages with what reads all of one, for ``damage.set_aside``."""
-    return {
-        **dict.fromkeys(generation, lambda path: deque(read_generations(path), 0)),
-        **dict.fromkeys(maps, lambda path: deque(read_maps(path), 0)),
-        **dict.fromkeys(metrics, _read_rows),
-    }
+    """Files of earlier stages with what reads all of one, for ``damage.set_aside``; those that have our names."""
+    kinds = (
+        (generation, ".h5", _read_all_generations), (maps, ".h5", _read_all_maps), (metrics, ".parquet", _read_all_rows)
+    )  # fmt: skip
+    return {path: read for paths, suffix, read in kinds for path in paths if path.suffix == suffix}
 
 
-def _read_rows(path: Path) -> None:
+def _read_all_generations(path: Path) -> None:
+    deque(read_generations(path), 0)
+
+
+def _read_all_maps(path: Path) -> None:
+    deque(read_maps(path), 0)
+
+
+def _read_all_rows(path: Path) -> None:
     from tam import rows  # loads Arrow, which most who name files do without
 
     with rows.opened(path) as (_, file):

@@ -99,6 +99,9 @@ def groups(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
 
     White space of any kind separates; punctuation starts a word of its own, which a hyphen or an apostrophe carries
     on into what follows; a piece with a CJK ideograph is a word.
+
+    >>> groups([Piece(text, text, text.encode()) for text in ("A", " gir", "affe", ",", " t", "-", "shirt")])
+    [('A', [0]), ('giraffe', [1, 2]), (',', [3]), ('t', [4]), ('-shirt', [5, 6])]
     """
     found: list[tuple[str, list[int]]] = []
     before = " "

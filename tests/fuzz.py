@@ -36,13 +36,14 @@ from tam import cache, manifest
 from tam.cache import read_generations, read_header, write_generations
 from tam.errors import TamError
 from tam.manifest import Sample
-from tam.maps import read_pairs, write_maps
 from tam.media import open_picture, picture_size, read_video
+from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.rows import SCHEMA, VERSION, RowsHeader
-from tam.run import RunFiles
+from tam.run import RunFiles, read_pairs
 from tam.system import seal
 from tam.tables.summary import summarise
+from tests import flips
 from tests.test_maps import made
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,7 +189,7 @@ def sign(group: h5py.Group, **meta) -> None:
 def read_cache(path: Path) -> None:
     read_header(path)
     list(read_generations(path))
-    write_maps(path, path.with_suffix(".maps"), "tam", FIXED)
+    write_maps(path, path.with_suffix(".maps"), ["tam", "permuted"], FIXED)
 
 
 def read_config(path: Path) -> None:
@@ -229,6 +230,17 @@ def structural(read: Callable, original: bytes) -> Target:
         restructure(path, case)
 
     return Target(read, ".h5", structures, write)
+
+
+def bitwise(path: Path, read: flips.Reader) -> Target:
+    """One bit is another: the file is refused, or holds what it held."""
+    data, expected = path.read_bytes(), read(path)
+
+    def check(path: Path) -> None:
+        assert read(path) == expected, "silently other values"
+
+    strategy = st.integers(0, 8 * len(data) - 1)
+    return Target(check, path.suffix, strategy, lambda path, bit: path.write_bytes(flips.flipped(data, bit)))
 
 
 def documents(read: Callable, suffix: str, original: object, dump: Callable[[object], str]) -> Target:
@@ -299,7 +311,7 @@ def pictures() -> list[bytes]:
 def targets(folder: Path) -> dict[str, Target]:
     """Valid files, written into ``folder``, and what is done with them."""
     write_generations(folder / "g.h5", {0: made()}, {"model": "m"}, "f")
-    write_maps(folder / "g.h5", folder / "m.h5", "tam", FIXED)
+    write_maps(folder / "g.h5", folder / "m.h5", ["tam", "random"], FIXED)
     answers, maps = ((folder / name).read_bytes() for name in ("g.h5", "m.h5"))
     sample = Sample(
         "x", ["a.jpg"], "What?", references=["A cat."], mask="m.png", categories={"cat": 1}, turns=[["a", "b"]]
@@ -324,6 +336,7 @@ def targets(folder: Path) -> dict[str, Target]:
         "videos, bytes": bytewise(read_video, ".gif", pictures()[2]),
         "config, bytes": bytewise(read_config, ".yaml", (ROOT / "config/config.yaml").read_bytes()),
         "config, values": documents(read_config, ".yaml", config, json.dumps),
+        **{f"{name}, bits": bitwise(*file) for name, file in flips.originals(folder / "bits").items()},
     }
 
 

@@ -14,7 +14,6 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from tam.cache import read_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError
-from tam.generation.given_answers import read_answers
 from tam.generation.stage import generate
 from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, write
@@ -253,25 +252,6 @@ def test_what_was_handed_over_is_done_when_an_error_leaves_the_block():
 
 
 # ---- texts from elsewhere
-
-
-def test_a_file_of_answers_is_read_and_what_is_wrong_with_it_is_said(tmp_path):
-    path = tmp_path / "answers.jsonl"
-    path.write_text('{"id": "a", "answer": "a cat", "by": "me"}\n\n{"id": "b", "answer": "ein Hündchen"}\n')
-    assert read_answers(path, ["a", "b", "c"]) == {"a": "a cat", "b": "ein Hündchen"}
-    for line, complaint in (
-        ("a,a cat", "line 2: not a line of JSON"),
-        ('{"id": "b"}', "line 2: not an answer"),
-        ('{"id": "b", "answer": 3}', "line 2: not an answer"),
-        ('["b", "a cat"]', "line 2: not an answer"),
-        ('{"id": "x", "answer": "a"}', "line 2: no sample has this id; got 'x'"),
-        ('{"id": "a", "answer": "a"}', "line 2: id occurs twice; got 'a'"),
-    ):
-        path.write_text('{"id": "a", "answer": "a cat"}\n' + line)
-        with pytest.raises(InputError, match=complaint):
-            read_answers(path, ["a", "b"])
-    with pytest.raises(InputError, match="no such file of answers"):
-        read_answers(tmp_path / "none.jsonl", [])
 
 
 def answers_to(path: Path, texts: dict[str, str]) -> Path:

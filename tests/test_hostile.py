@@ -27,13 +27,14 @@ from tam.cache import read_generations, read_header, write_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError, SchemaError
 from tam.manifest import Sample
-from tam.maps import read_maps, read_pairs, write_maps
+from tam.maps import read_maps, read_maps_header
 from tam.media import _capture, open_media, open_picture, picture_size, read_video
+from tam.methods.stage import write_maps
 from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
-from tam.render.stage import safe_id
+from tam.render.names import safe_id
 from tam.rows import SCHEMA, VERSION, RowsHeader
-from tam.run import RunFiles
+from tam.run import RunFiles, read_label_map, read_pairs
 from tam.system import seal
 from tam.tables.summary import summarise
 from tests import tiny
@@ -302,46 +303,65 @@ def test_a_sample_that_lies_with_a_right_checksum(cached, lie):
 def test_attributes_of_wrong_types(cached, name, value):
     with h5py.File(cached, "r+") as file:
         file.attrs[name] = value
-    if name == "fingerprint" and isinstance(value, str):  # which is a text like any other
-        assert read_header(cached)["fingerprint"] == value
-        return
     with pytest.raises(SchemaError, match=r"g\.h5"):
         read_header(cached)
+
+
+@pytest.fixture
+def mapped(tmp_path) -> Path:
+    write_generations(tmp_path / "g.h5", {0: mappable()}, {}, "f")
+    write_maps(tmp_path / "g.h5", tmp_path / "m.h5", ["tam", "eci"], FIXED)
+    return tmp_path / "m.h5"
 
 
 @pytest.mark.parametrize(
     ("name", "change"),
     [
         ("maps", lambda maps: maps + np.float16(2)),
+        ("maps", lambda maps: -maps),
         ("maps", lambda maps: np.full_like(maps, np.nan)),
         ("maps", lambda maps: maps.astype(np.float64)),
-        ("uint8", lambda uint8: uint8[:, :-1]),
+        ("maps", lambda maps: maps[:1]),
+        ("uint8", lambda uint8: uint8[:, :, :-1]),
         ("relevance", lambda relevance: np.full_like(relevance, np.inf)),
-        ("scale", lambda scale: scale[:-1]),
+        ("scale", lambda scale: scale[:, :-1]),
+        ("meta", lambda _: "[]"),
+        ("meta", lambda _: '{"id": "a", "status": "ok", "methods": {"tam": "ok"}}'),
+        ("meta", lambda _: '{"id": 7, "status": "ok", "methods": {"tam": "ok", "eci": "ok"}}'),
+        ("meta", lambda _: '{"id": "a", "status": "fine", "methods": {"tam": "ok", "eci": "ok"}}'),
+        ("meta", lambda _: '{"id": "a", "status": "ok", "methods": {"tam": "ok", "eci": 3}}'),
     ],
 )
-def test_maps_that_are_none(tmp_path, name, change):
-    write_generations(tmp_path / "g.h5", {0: mappable()}, {}, "f")
-    out = tmp_path / "m.h5"
-    write_maps(tmp_path / "g.h5", out, "tam", FIXED)
-    assert not next(read_maps(out)).failed
-    with h5py.File(out, "r+") as file:
+def test_maps_that_are_none(mapped, name, change):
+    """With a right checksum, as a stranger can make it."""
+    assert not next(read_maps(mapped))["eci"].failed
+    with h5py.File(mapped, "r+") as file:
         group = file["00000000"]
         values = change(group[name][()])
         del group[name]
         group[name] = values
+    seal.seal(mapped)
     with pytest.raises(SchemaError, match="sample 00000000: damaged file"):
-        list(read_maps(out))
+        list(read_maps(mapped))
 
 
-def test_maps_and_answers_that_do_not_belong_together(tmp_path):
-    write_generations(tmp_path / "g.h5", {0: mappable()}, {}, "f")
-    write_maps(tmp_path / "g.h5", tmp_path / "m.h5", "tam", FIXED)
-    assert len(list(read_pairs(tmp_path / "g.h5", tmp_path / "m.h5"))) == 1
+@pytest.mark.parametrize(
+    ("name", "value"), [("methods", "[]"), ("methods", '{"tam": 1}'), ("samples", "1"), ("exact", 1), ("eci_cap", 1)]
+)
+def test_a_header_of_maps_that_lies(mapped, name, value):
+    with h5py.File(mapped, "r+") as file:
+        file.attrs[name] = value
+    seal.seal(mapped)
+    with pytest.raises(SchemaError, match=r"m\.h5: damaged file"):
+        read_maps_header(mapped)
+
+
+def test_maps_and_answers_that_do_not_belong_together(mapped, tmp_path):
+    assert len(list(read_pairs(tmp_path / "g.h5", mapped))) == 1
     for generations in ({}, {0: mappable("b")}, {0: made()}, {0: mappable(), 1: mappable("b")}):
         write_generations(tmp_path / "other.h5", generations, {}, "f")
         with pytest.raises(SchemaError, match=r"maps of another generation|samples are missing"):
-            list(read_pairs(tmp_path / "other.h5", tmp_path / "m.h5"))
+            list(read_pairs(tmp_path / "other.h5", mapped))
 
 
 # ---- metrics
@@ -524,6 +544,13 @@ def test_a_video_of_more_pixels_than_are_read(tmp_path, monkeypatch):
             patch.setattr(f"tam.media.{name}", 64 * 48 * (1 if name == "MOST_PIXELS" else 4) - 1)
             with pytest.raises(InputError, match=r"a\.avi: more pixels than are read"):
                 read_video(tmp_path / "a.avi")
+
+
+@pytest.mark.parametrize("data", [_png(200_000, 200_000), b"no picture", b""])
+def test_a_mask_that_is_none_costs_its_scores_only(tmp_path, data):
+    (tmp_path / "m.png").write_bytes(data)
+    found = read_label_map(Sample("s", ["a.png"], "", mask="m.png"), (9, 9), tmp_path / "m.jsonl")
+    assert found == (None, "unreadable mask: no picture, or a damaged one")
 
 
 # ---- names

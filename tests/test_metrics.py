@@ -17,16 +17,16 @@ from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import MapsHeader, MapsWriter
 from tam.metrics import counts, stage
-from tam.metrics.catalogue import ANSWER, POOLED
+from tam.metrics.catalogue import ANSWER, FOCUS_METRICS, OBJECT_METRICS, POOLED
 from tam.metrics.counts import (
     count,
     pixel_average_precision,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
 )
-from tam.metrics.focus import FOCUS_METRICS, entropy, focus, gini, top_mass
+from tam.metrics.focus import entropy, focus, gini, top_mass
 from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
-from tam.metrics.localisation import OBJECT_METRICS, localise, score
+from tam.metrics.localisation import localise, score
 from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box

@@ -186,7 +186,7 @@ def test_media_that_cannot_be_read_are_their_samples_failure(tmp_path, without_t
 
 
 def test_hostile_ids_and_words_stay_in_their_folder(tmp_path, without_tex):
-    ids = ["../up", "a/b", "a_b", ".hidden", "x" * 300, "\n", "CON con", "a\x00b"]
+    ids = ["../up", "a/b", "a_b", ".hidden", "x" * 300, "\n", "CON con"]
     made = [generation(id, [b"?"], [b"../../x", b"\x00", b" /", b"."]) for id in ids]
     assert rendered(tmp_path, run(tmp_path, made)) == {"ok": len(ids)}
     folders = sorted(path.name for path in (tmp_path / "out").iterdir())

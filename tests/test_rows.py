@@ -125,6 +125,18 @@ def test_an_error_of_the_disk_is_no_damage(path, monkeypatch):
         _read(path)
 
 
+@pytest.mark.parametrize("digit", "0a")
+def test_a_text_that_looks_like_a_checksum_is_a_text(tmp_path, digit):
+    path, text = tmp_path / "0.parquet", f"tam-sha256:{64 * digit}"
+    with written(path, HEADER) as writer:
+        writer.add(text, "", [Row(-1, text, 0, "answer", 4.0)])
+    assert [(row["sample"], row["word"]) for row in _read(path)[1]] == [(text, text)]
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"fixed", b"fixec"))
+    with pytest.raises(SchemaError, match="another checksum"):
+        _read(path)
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(SchemaError, match="no such metrics file"):
         _read(tmp_path / "0.parquet")

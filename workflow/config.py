@@ -45,10 +45,6 @@ def check(config: dict) -> None:
     if config["render"]["samples"] and drawn not in config["methods"]:
         expected = " or ".join(config["methods"])
         raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
-    names = [in_files(method) for method in config["methods"]]
-    if twice := [method for method in config["methods"] if names.count(in_files(method)) > 1]:
-        cure = "give the function another name"
-        raise InputError("two methods of one name", where="config: methods", got=" and ".join(twice), cure=cure)
 
 
 def _fill(config: dict, rules: dict) -> None:
@@ -57,11 +53,6 @@ def _fill(config: dict, rules: dict) -> None:
             config.setdefault(key, copy.deepcopy(rule["default"]))
         if isinstance(config.get(key), dict):
             _fill(config[key], rule)
-
-
-def in_files(method: str) -> str:
-    """A method's name in files and tables: of one's own, what follows the colon."""
-    return method.rpartition(":")[2]
 
 
 def method_files(config: dict) -> list[str]:

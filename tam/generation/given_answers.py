@@ -1,42 +1,109 @@
-"""Texts from elsewhere to explain instead of the model's own answers: JSON Lines, {"id": ..., "answer": ...}."""
+"""Texts from elsewhere to explain instead of the model's own answers: JSON Lines, {"id": ..., "answer": ...}.
+
+A line may also say ``ids``, the answer's tokens as the model or server gave them, and ``ended``: false for an answer
+that was cut off. What is wrong with a line costs its own sample, which then has no answer.
+"""
 
 import json
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tam.errors import InputError
 
+logger = logging.getLogger(__name__)
+
+EXPECTED = '{"id": "…", "answer": "…"}, if need be with "ids": [numbers] and "ended": true or false'
+LARGEST_ID = (1 << 31) - 1  # of a token
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """An answer that somebody else wrote.
+
+    Attributes:
+        text: as it is read.
+        ids: its tokens; None where the text is all that is known.
+        ended: whether it came to its end; None where nobody says.
+    """
+
+    text: str
+    ids: tuple[int, ...] | None = None
+    ended: bool | None = None
+
 
 def read_answers(path: Path, ids: Collection[str]) -> dict[str, str]:
-    """Sample id -> text. A sample may go without one.
+    """Sample id -> text, of ``read_given_answers``."""
+    return {id: answer.text for id, answer in read_given_answers(path, ids).items()}
+
+
+def read_given_answers(path: Path, ids: Collection[str]) -> dict[str, GivenAnswer]:
+    """Sample id -> answer. A sample may go without one.
+
+    Lines that cannot be used are left out and counted in the log: what is no JSON, no answer, or not UTF-8, and of an
+    id that occurs twice the later one. So are answers of other datasets' samples: datasets may share a file.
 
     Args:
         ids: of all the samples there are.
 
     Raises:
-        InputError: no such file; a line that is no object of two strings, or whose id is unknown or occurs twice.
+        InputError: no such file, no line that can be used.
     """
     if not path.is_file():
         raise InputError("no such file of answers", where=path)
-    known, answers = set(ids), {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                raise InputError("not a line of JSON", where=where, got=error) from error
-            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "answer")):
-                raise InputError(
-                    "not an answer", where=where, got=line.strip()[:80], expected='{"id": "…", "answer": "…"}'
-                )
-            if entry["id"] not in known:
-                raise InputError(
-                    "no sample has this id", where=where, got=repr(entry["id"]), cure="is it the manifest's?"
-                )
-            if entry["id"] in answers:
-                raise InputError("id occurs twice", where=where, got=repr(entry["id"]))
-            answers[entry["id"]] = entry["answer"]
+    known, answers, problems = set(ids), {}, []
+    others = 0
+    for where, line in _lines(path):
+        try:
+            id, answer = _parse(line, where)
+            if id in answers:
+                raise InputError("id occurs twice", where=where, got=repr(id)[:80])
+        except InputError as error:
+            problems.append(error)
+            continue
+        if id in known:
+            answers[id] = answer
+        others += id not in known
+    if problems and not answers and not others:
+        raise problems[0]
+    if problems:
+        count = len(problems)
+        logger.warning("%s: %d lines cannot be used, and their samples have no answer: %s", path, count, problems[0])
+    if others:
+        logger.info("%s: %d answers belong to none of the %d samples", path, others, len(known))
     return answers
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"{path}, line {number}", line
+
+
+def _parse(line: bytes, where: str) -> tuple[str, GivenAnswer]:
+    """Sample id and answer."""
+    try:
+        text = line.decode("utf-8-sig")
+        entry = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("not a line of JSON", where=where, got=str(error)[:80]) from error
+    wrong = InputError("not an answer", where=where, got=text.strip()[:80], expected=EXPECTED)
+    if not isinstance(entry, dict) or not all(_is_text(entry.get(key)) for key in ("id", "answer")):
+        raise wrong
+    ids, ended = entry.get("ids"), entry.get("ended")
+    if ids is not None and not (isinstance(ids, list) and ids and all(map(_is_id, ids))):
+        raise wrong
+    if ended is not None and not isinstance(ended, bool):
+        raise wrong
+    return entry["id"], GivenAnswer(entry["answer"], None if ids is None else tuple(ids), ended)
+
+
+def _is_text(value: object) -> bool:
+    """Half a surrogate pair can stand in JSON, and no tokenizer takes it."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_ID

@@ -94,7 +94,7 @@ def _check_numbers(**numbers: int | None) -> None:
 
 
 def fingerprint_of(
-    run: dict[str, Any], samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None
+    run: Mapping[str, object], samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None
 ) -> str:
     """What determines a shard's file: weights and processor, the samples' media and prompts, dtype, limit, version; and
     the answers of its samples, where they are given.

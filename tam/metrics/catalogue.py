@@ -72,5 +72,11 @@ GROUPS: dict[str, list[str]] = {
 ANSWER: list[str] = GROUPS[ABOUT_ANSWER]
 """They do not depend on the method."""
 
+OBJECT_METRICS, FUNCTION_METRICS, FOCUS_METRICS = (
+    [metric.name for metric in CATALOGUE.values() if metric.of == kind] for kind in ("noun", "function word", "word")
+)
+MAP_METRICS: list[str] = [*OBJECT_METRICS, *FUNCTION_METRICS, *FOCUS_METRICS]
+"""What is measured of maps."""
+
 POOLED: list[str] = [metric.name for metric in CATALOGUE.values() if metric.of != "run"]
 """Those with rows; the rest is computed from their means."""

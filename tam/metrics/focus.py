@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tam.metrics.catalogue import FOCUS_METRICS
 from tam.rows import Row, missing
 from tam.words import Word
 
-FOCUS_METRICS = ("entropy", "gini", "top20_mass")
 ZERO = "zero map"
 
 

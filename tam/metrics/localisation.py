@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tam.metrics.catalogue import OBJECT_METRICS
 from tam.metrics.counts import (
     Counts,
     count,
@@ -24,10 +25,6 @@ from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import Protocol
 from tam.rows import Row, missing
 from tam.words import FUNCTION, NO_CATEGORY, Word
-
-OBJECT_METRICS = (
-    "obj_iou", "precision", "recall", "pointing", "pointing_box", "relevance_mass", "relevance_rank", "pxap",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

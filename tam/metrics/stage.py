@@ -13,7 +13,7 @@ from tam.errors import InputError
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps_header
-from tam.metrics.catalogue import CATALOGUE
+from tam.metrics.catalogue import MAP_METRICS
 from tam.metrics.focus import focus
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import localise
@@ -25,7 +25,6 @@ from tam.rows import Row, RowsHeader, whole
 from tam.run import read_label_map, read_pairs
 from tam.words import Word, read_words
 
-MAP_METRICS = [metric.name for metric in CATALOGUE.values() if metric.of in ("noun", "function word", "word")]
 ANSWER = ""
 """Stands for the method in rows about the answer itself."""
 

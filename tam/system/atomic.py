@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tam.errors import DiskError
@@ -26,7 +26,7 @@ def atomic(path: Path) -> Iterator[Path]:
         DiskError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_behind(path)
+    _remove(_left_behind(path))
     temporary = _temporary(path)
     try:
         with _full_is_said(path):
@@ -41,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """As ``atomic``, for a folder: yield an empty one beside it, which takes its place; nothing half is ever seen."""
-    _remove_left_behind(folder)
+    _remove(_left_behind(folder))
     temporary, old = (_temporary(folder, ending) for ending in ("tmp", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -80,13 +80,14 @@ def at_work(path: Path) -> Iterator[bool]:
     """A sign stands beside ``path`` while the block runs. Yields whether a process before died in such a block, or
     while it wrote ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    died = bool(_left_behind(path))
+    left = _left_behind(path)
     sign = _temporary(path, "work")
     sign.touch()
     try:
-        yield died
+        yield bool(left)
     finally:
         sign.unlink(missing_ok=True)
+    _remove(left)
 
 
 def _left_behind(path: Path) -> list[Path]:
@@ -104,7 +105,7 @@ def _left_behind(path: Path) -> list[Path]:
     return found
 
 
-def _remove_left_behind(path: Path) -> None:
-    for left in _left_behind(path):
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
         with contextlib.suppress(OSError):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

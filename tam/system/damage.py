@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tam.errors import SchemaError
+from tam.system import seal
 from tam.system.atomic import at_work
 
 Reader = Callable[[Path], object]
@@ -60,7 +61,8 @@ def _look_through(path: Path, read: Reader) -> None:
     try:
         read(path)
     except SchemaError as error:
-        cause = error.__cause__  # None: of another kind or version
-        code = 0 if cause is None or isinstance(cause, MemoryError) else DAMAGED
+        cause = error.__cause__
+        foreign, short = cause is None, isinstance(cause, MemoryError)  # another kind or version; of memory
+        code = 0 if foreign or short or seal.intact(path) else DAMAGED
     finally:
         os._exit(code)  # nothing of the parent's is to be ended here

@@ -1,22 +1,25 @@
 """A file's own SHA-256, written into it: whoever reads it knows whether a single bit is another, whatever the format.
 
-The file holds ``SLOT`` once, in its metadata: an attribute of HDF5, a key of Parquet's footer. The digest is that of
-the whole file with an empty slot, and takes its place. It is checked before the format's own reader sees a byte.
+The file holds ``SLOT`` in its metadata: an attribute of HDF5, a key of Parquet's footer. The digest is that of the
+whole file with an empty slot, and takes its place. It is checked before the format's own reader sees a byte. What looks
+like a slot can stand in a text of the file, too; it is empty for the digest, and none of them is taken for ours.
 """
 
 import hashlib
 import re
+import secrets
 from pathlib import Path
 
-EMPTY = 64 * b"0"
-SLOT = b"tam-sha256:" + EMPTY
-_FILLED = re.compile(rb"tam-sha256:([0-9a-f]{64})")
+_PREFIX, _EMPTY = b"tam-sha256:", 64 * b"0"
+SLOT = _PREFIX + secrets.token_hex(32).encode()  # no text that this process writes holds it
+_FILLED = re.compile(_PREFIX + rb"([0-9a-f]{64})")
 _BLOCK = 1 << 20
 
 
 def seal(path: Path) -> None:
-    """Fill the slot of a file that is written and closed."""
-    start, _, digest = _read(path)
+    """Fill the slot of a file that is written and closed; ValueError: it does not hold it once."""
+    slots, digest = _read(path)
+    (start,) = (start for start, held in slots if _PREFIX + held == SLOT)
     with path.open("r+b") as file:
         file.seek(start)
         file.write(digest)
@@ -28,26 +31,20 @@ def intact(path: Path) -> bool | None:
     Raises:
         OSError: it cannot be read just now.
     """
-    try:
-        _, found, digest = _read(path)
-    except ValueError:
-        return None
-    return found == digest
+    slots, digest = _read(path)
+    return any(held == digest for _, held in slots) if slots else None
 
 
-def _read(path: Path) -> tuple[int, bytes, bytes]:
-    """Where the digest stands, what stands there, and what should; ValueError: there is not one slot."""
-    digest, slots, held, start = hashlib.sha256(), [], b"", 0
+def _read(path: Path) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Where slots stand and what they hold; and the digest."""
+    digest, slots, rest, start = hashlib.sha256(), [], b"", 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
-            block = held + block
-            for match in _FILLED.finditer(block):
-                slots.append((start + match.start(1), match[1]))
-                block = block[: match.start(1)] + EMPTY + block[match.end(1) :]
+            block = rest + block
+            slots += [(start + match.start(1), match[1]) for match in _FILLED.finditer(block)]
+            block = _FILLED.sub(_PREFIX + _EMPTY, block)
             done = max(0, len(block) - len(SLOT) + 1)  # a slot may end in the next block
             digest.update(block[:done])
-            held, start = block[done:], start + done
-    digest.update(held)
-    if len(slots) != 1:
-        raise ValueError(f"{len(slots)} checksums in it")
-    return *slots[0], digest.hexdigest().encode()
+            rest, start = block[done:], start + done
+    digest.update(rest)
+    return slots, digest.hexdigest().encode()

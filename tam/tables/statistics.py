@@ -51,7 +51,11 @@ def interval(means: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
 
 
 def harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """2ab / (a + b), as F1-IoU of the paper joins Obj-IoU and Func-IoU; 0 where both are 0."""
+    """2ab / (a + b), as F1-IoU of the paper joins Obj-IoU and Func-IoU; 0 where both are 0.
+
+    >>> harmonic_mean(np.array([0.5, 0.0, 0.0]), np.array([1.0, 1.0, 0.0])).round(3).tolist()
+    [0.667, 0.0, 0.0]
+    """
     return np.where(np.isnan(a + b), np.nan, ratio(2 * a * b, a + b, empty=0.0))
 
 

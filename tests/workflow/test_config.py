@@ -10,7 +10,7 @@ import yaml
 from tam.errors import InputError
 from tam.methods.registry import METHODS
 from tests.workflow.test_workflow import CONFIG, ROOT, snakemake
-from workflow.config import check, in_files, method_files, record, schema
+from workflow.config import check, method_files, record, schema
 from workflow.table import README, table
 
 
@@ -47,10 +47,6 @@ def dataset(**entry) -> dict:
         ({"models": {"tiny": None}}, "config: models.tiny: wrong type; got None; expected keys with values"),
         ({"methods": ["tam", "tma"]}, "config: methods.1: wrong value 'tma', did you mean tam?"),
         ({"methods": ["tam", "x.py"]}, "config: methods.1: wrong value 'x.py'; expected a method of ours, FILE.py:"),
-        (
-            {"methods": ["tam", "a.py:one", "b.py:one"]},
-            "config: methods: two methods of one name; got a.py:one and b.py:one",
-        ),
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
@@ -112,10 +108,9 @@ def test_the_config_is_kept_beside_the_results(tmp_path):
     assert json.loads((tmp_path / "results/config.json").read_text()) == config
 
 
-def test_methods_of_one_s_own_are_named_by_their_function_and_their_files_are_known():
+def test_the_files_of_methods_of_one_s_own_are_known():
     methods = ["tam", "my methods.py:one", "sub/my.py:two", "my methods.py:three", "package.module:four"]
     check(copy.deepcopy(CONFIG) | {"methods": methods})
-    assert [in_files(name) for name in methods] == ["tam", "one", "two", "three", "four"]
     assert method_files({"methods": methods}) == ["my methods.py", "sub/my.py"]
 
 

@@ -112,8 +112,10 @@ def test_a_changed_config_gives_its_own_shards_and_methods_only_and_says_what_th
     """Other shards, fewer methods and one of one's own, shorter answers."""
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
-    (folder / "my methods.py").write_text("def inverse(cached):\n    return 1 - cached.eci.maps\n")
-    config = CONFIG | {"shards": 3, "methods": ["my methods.py:inverse", "tam"], "generate": {"max_new_tokens": 6}}
+    own = "import tam\nmine = tam.Method('inverse', 'Inverse of ECI', lambda cached: 1 - cached.eci.maps)\n"
+    (folder / "my methods.py").write_text(own)
+    config = CONFIG | {"shards": 3, "methods": ["my methods.py:mine", "tam"], "generate": {"max_new_tokens": 6}}
+    config["render"] = {"samples": [SAMPLE], "method": "my methods.py:mine"}
     said = snakemake(folder, config=config).stdout
     assert pd.read_csv(folder / RUN / "tables/ablation.csv").method.tolist() == ["inverse", "tam"]
     scored = pd.concat(pd.read_parquet(folder / RUN / f"metrics/{index}-of-3.parquet") for index in range(3))

@@ -11,8 +11,7 @@ NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else conf
 
 SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
 
-# What the stages after `maps` read of its files, in the config's order.
-METHODS = [f"--method={in_files(name)}" for name in config["methods"]]
+METHODS = [f"--method={name}" for name in config["methods"]]
 
 
 wildcard_constraints:

@@ -17,7 +17,7 @@ rule maps:
     resources:
         **queue(),
     params:
-        methods=[f"--method={name}" for name in config["methods"]],
+        methods=METHODS,
         protocol=config["protocol"],
         exact=["--exact"] if config["exact"] else [],
         eci_cap=[] if config["eci_cap"] is None else [f"--eci-cap={config['eci_cap']}"],

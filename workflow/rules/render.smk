@@ -25,7 +25,7 @@ rule render:
         **queue(),
     params:
         files=files("generation", "maps"),
-        method=in_files(config["render"]["method"]),
+        method=config["render"]["method"],
         samples=[f"--sample={name}" for name in config["render"]["samples"]],
         colormap=config["render"]["colormap"],
         outline=["--outline"] if config["render"]["outline"] else [],
