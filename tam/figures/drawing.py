@@ -242,7 +242,7 @@ def _distribution(axes: Axes, y: float, values: np.ndarray, color: str) -> None:
     axes.plot(values.mean(), y, marker="D", markersize=4.5, color="white", markeredgecolor=color, zorder=3)
 
 
-def failure_cases(cases: Sequence[tuple[Drawn, object]], method: str) -> Figure:
+def failure_cases(cases: Sequence[tuple[Drawn, Any]], method: str) -> Figure:
     """Samples of the lowest mean Obj-IoU: the picture with the object's outline, and the map of the lowest word."""
     pictures = [
         mosaic([drawn.picture(row.label), drawn.overlay(method, row.token, row.label)], gap=4) for drawn, row in cases
