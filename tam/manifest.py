@@ -11,7 +11,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,13 @@ def write(samples: Iterable[Sample], path: Path) -> None:
 
 def check(sample: Sample) -> None:
     """InputError names the key for whose value ``read`` would refuse the manifest that ``write`` makes."""
-    _check(asdict(sample), sample.id)
+    _check(vars(sample), sample.id)
     if len(line := _line(sample).encode()) > LONGEST_LINE:
         raise InputError("more than a line of a manifest holds", got=f"{len(line)} bytes", expected=LONGEST_LINE)
 
 
 def _line(sample: Sample) -> str:
-    return json.dumps(asdict(sample), ensure_ascii=False) + "\n"
+    return json.dumps(vars(sample), ensure_ascii=False) + "\n"
 
 
 def read(path: Path) -> list[Sample]:
@@ -100,7 +100,7 @@ def _parse(line: bytes, where: str) -> Sample:
 def _check(fields: dict[str, Any], where: str) -> None:
     for name, value in fields.items():
         if not _fits(value, TYPES[name]):
-            key, expected = f"{where}, {name}", Sample.__annotations__[name]
+            key, expected = f"{where}, {name}", "text" if TYPES[name] is str else TYPES[name]
             raise InputError("wrong value", where=key, got=reprlib.repr(value), expected=expected)
     if not fields["id"]:
         raise InputError("wrong value", where=f"{where}, id", got="''", expected="an id of one character or more")

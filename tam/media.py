@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ FEWEST_FRAMES, MOST_FRAMES = 4, 768
 # What is opened as a picture ("JPEG" holds MPO). Pillow knows forty more formats, some of which start another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 PICTURE_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError, MemoryError
+    OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, OverflowError, MemoryError, struct.error,
+    zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 # What the system says of one file. What else it says is about the disk or the machine, and no file's fault.

@@ -154,6 +154,7 @@ def restructure(path: Path, changes: list[tuple]) -> None:
                     _change(group, name, how, value)
         with contextlib.suppress(Exception):  # what is left may not be what can be signed
             sign(group)
+    seal.append(path)
 
 
 def _change(group: h5py.Group, name: str, how: str, value: object) -> None:

@@ -340,7 +340,7 @@ def test_maps_that_are_none(mapped, name, change):
         values = change(group[name][()])
         del group[name]
         group[name] = values
-    seal.seal(mapped)
+    seal.append(mapped)
     with pytest.raises(SchemaError, match="sample 00000000: damaged file"):
         list(read_maps(mapped))
 
@@ -351,7 +351,7 @@ def test_maps_that_are_none(mapped, name, change):
 def test_a_header_of_maps_that_lies(mapped, name, value):
     with h5py.File(mapped, "r+") as file:
         file.attrs[name] = value
-    seal.seal(mapped)
+    seal.append(mapped)
     with pytest.raises(SchemaError, match=r"m\.h5: damaged file"):
         read_maps_header(mapped)
 

@@ -491,7 +491,7 @@ METHODS = {"tam": _left}
 
 def _write_maps(path, generations, methods, protocol, fingerprint):
     titles = {name: name.upper() for name in methods}
-    with hdf5.written(path, sealed=True) as file:
+    with hdf5.written(path) as file:
         writer = MapsWriter(file, MapsHeader(fingerprint, len(generations), titles, protocol.name, False, None))
         for row, generation in enumerate(generations):
             made = {} if generation.failed else {name: method(generation) for name, method in methods.items()}

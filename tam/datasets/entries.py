@@ -78,7 +78,7 @@ def inside(root: Path, name: object, where: str) -> Path:
     parts = path.replace("\\", "/").split("/")
     if not parts[0] or ".." in parts or set(parts) <= {"", "."} or not manifest.is_path(path):
         got = repr(path)[:80]
-        raise InputError("not a path in its folder", where=where, got=got, expected=f"a file in {root.name}/")
+        raise InputError("not a path in its folder", where=where, got=got, expected=f"a file in {root.name or root}/")
     return root / path
 
 

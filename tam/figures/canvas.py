@@ -98,8 +98,10 @@ class Canvas:
     ) -> None:  # fmt: skip
         """Text beside a part of a place (0 to 1), ``points`` away from it."""
         shown, families = legible(text, most)
-        at = place.left + x * place.width, place.bottom + y * place.height
-        self.axes.annotate(shown, at, points, "data", "offset points", family=families, parse_math=False, **style)
+        where = place.left + x * place.width, place.bottom + y * place.height
+        self.axes.annotate(
+            shown, where, points, textcoords="offset points", family=families, parse_math=False, **style
+        )  # fmt: skip
 
     def title(self, place: Place, text: str, size: float = 10) -> None:
         self.write(place, 0.5, 1, text, (0, 4), ha="center", va="baseline", fontsize=size)
@@ -107,8 +109,8 @@ class Canvas:
     def corner(self, place: Place, text: str) -> None:
         """A short text on the picture, at its lower right."""
         box = {"facecolor": "black", "edgecolor": "none", "alpha": 0.65, "pad": 1.5}
-        style: dict[str, Any] = {"ha": "right", "va": "bottom", "color": "white", "fontsize": 8, "bbox": box}
-        self.axes.text(place.left + 0.975 * place.width, place.bottom + 0.04 * place.height, text, **style)
+        x, y = place.left + 0.975 * place.width, place.bottom + 0.04 * place.height
+        self.axes.text(x, y, text, ha="right", va="bottom", color="white", fontsize=8, bbox=box)
 
     def scale(self, place: Place, colors: np.ndarray = JET, labels: Sequence[str] = ("0", "1")) -> None:
         """The colours [256, 3] from the lowest to the highest, evenly labelled, to the right of a place."""

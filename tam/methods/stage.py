@@ -56,7 +56,7 @@ def write_maps(
     )
     statuses: Counter[str] = Counter()
     failures: Counter[str] = Counter()
-    with hdf5.written(out_path, sealed=True) as file:
+    with hdf5.written(out_path) as file:
         writer = MapsWriter(file, header)
         for generation in tqdm(read_generations(generation_path), total=known["samples"], desc="maps", unit="sample"):
             statuses[generation.status.partition(":")[0]] += 1

@@ -98,23 +98,17 @@ class _Disk(io.FileIO):
 
 
 @contextlib.contextmanager
-def written(path: Path, *, sealed: bool = False) -> Iterator[NewFile]:
-    """A new file at ``path``, atomically. Signals wait for its ``check``, or for the end.
-
-    Args:
-        sealed: it holds its own digest, for ``opened``.
+def written(path: Path) -> Iterator[NewFile]:
+    """A new file at ``path``, atomically, with a seal. Signals wait for its ``check``, or for the end.
 
     Raises:
         DiskError: the disk is full.
     """
     with stop.held() as let_go, atomic(path) as temporary:
         with NewFile(temporary, let_go) as file:
-            if sealed:
-                file.attrs["digest"] = np.bytes_(seal.SLOT)
             yield file
         file.check()
-        if sealed:
-            seal.seal(temporary)
+        seal.append(temporary)
 
 
 @contextlib.contextmanager
@@ -146,10 +140,10 @@ def _system_error(error: BaseException, where: object) -> OSError | None:
 
 @contextlib.contextmanager
 def opened(path: Path, kind: str, version: int, stage: str, *, sealed: bool = False) -> Iterator[h5py.File]:
-    """Open a file of ours, of format ``tam-KIND``.
+    """Open a file of ours, of format ``tam-KIND``. Its seal is checked before HDF5 reads a byte of it.
 
     Args:
-        sealed: it holds its own digest, which is checked before HDF5 reads a byte of it.
+        sealed: it must have a seal.
 
     Raises:
         SchemaError: there is none, or it is damaged, foreign, of another version.
@@ -159,7 +153,7 @@ def opened(path: Path, kind: str, version: int, stage: str, *, sealed: bool = Fa
         raise SchemaError(f"no such {kind} file", where=path, cure=f"run `tam {stage}` first")
     foreign, expected = f"not a {kind} file", f"tam-{kind}"
     cure = f"give a file that `tam {stage}` wrote, of version {version}, or run it again"
-    intact = seal.intact(path) if sealed else True
+    intact = seal.intact(path)
     if intact is False:
         raise _damaged(path, "another checksum", cure)
     with contextlib.ExitStack() as stack:
@@ -171,7 +165,7 @@ def opened(path: Path, kind: str, version: int, stage: str, *, sealed: bool = Fa
             raise SchemaError(foreign, where=path, got=repr(found), expected=repr(expected), cure=cure)
         if number != version:
             raise SchemaError(f"unknown version of a {kind} file", where=path, got=number, expected=version, cure=cure)
-        if intact is None:
+        if sealed and intact is None:
             raise _damaged(path, "no checksum", cure)
         yield file
 
@@ -195,6 +189,7 @@ def store_stack(group: h5py.Group, name: str, arrays: Sequence[np.ndarray], pack
     """
     stack = np.stack(arrays)
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)  # so that the same maps are the same file
     if packed and stack.nbytes > SMALL:
         properties.set_chunk((1, *stack.shape[1:]))
         properties.set_shuffle()

@@ -1,27 +1,33 @@
 """A file's own SHA-256, written into it: whoever reads it knows whether a single bit is another, whatever the format.
 
-The file holds ``SLOT`` in its metadata: an attribute of HDF5, a key of Parquet's footer. The digest is that of the
-whole file with an empty slot, and takes its place. It is checked before the format's own reader sees a byte. What looks
-like a slot can stand in a text of the file, too; it is empty for the digest, and none of them is taken for ours.
+The file holds ``SLOT`` near its end, where its format has room: HDF5 after its last byte, Parquet among the keys of its
+footer. The digest is that of the whole file with an empty slot, and takes its place. It is checked before the format's
+own reader sees a byte, which may crash on a damaged one, or never end.
 """
 
 import hashlib
+import os
 import re
-import secrets
 from pathlib import Path
 
-_PREFIX, _EMPTY = b"tam-sha256:", 64 * b"0"
-SLOT = _PREFIX + secrets.token_hex(32).encode()  # no text that this process writes holds it
-_FILLED = re.compile(_PREFIX + rb"([0-9a-f]{64})")
-_BLOCK = 1 << 20
+EMPTY = 64 * b"0"
+SLOT = b"tam-sha256:" + EMPTY
+_SLOT = re.compile(rb"tam-sha256:([0-9a-f]{64})?")  # without a digest: cut off
+_END, _BLOCK = 1 << 16, 1 << 20  # bytes
+
+
+def append(path: Path) -> None:
+    """Seal a file whose format ignores what stands after its end."""
+    with path.open("ab") as file:
+        file.write(SLOT)
+    seal(path)
 
 
 def seal(path: Path) -> None:
-    """Fill the slot of a file that is written and closed; ValueError: it does not hold it once."""
-    slots, digest = _read(path)
-    (start,) = (start for start, held in slots if _PREFIX + held == SLOT)
+    """Fill the slot of a file that is written and closed."""
+    place, _, digest = _read(path)
     with path.open("r+b") as file:
-        file.seek(start)
+        file.seek(place)
         file.write(digest)
 
 
@@ -31,20 +37,29 @@ def intact(path: Path) -> bool | None:
     Raises:
         OSError: it cannot be read just now.
     """
-    slots, digest = _read(path)
-    return any(held == digest for _, held in slots) if slots else None
+    try:
+        _, found, digest = _read(path)
+    except ValueError:
+        return None
+    return found == digest
 
 
-def _read(path: Path) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Where slots stand and what they hold; and the digest."""
-    digest, slots, rest, start = hashlib.sha256(), [], b"", 0
+def _read(path: Path) -> tuple[int, bytes, bytes]:
+    """Where the digest stands, what stands there, and what should; ValueError: there is no slot.
+
+    Texts of others may look like a slot: the last one counts.
+    """
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            block = rest + block
-            slots += [(start + match.start(1), match[1]) for match in _FILLED.finditer(block)]
-            block = _FILLED.sub(_PREFIX + _EMPTY, block)
-            done = max(0, len(block) - len(SLOT) + 1)  # a slot may end in the next block
-            digest.update(block[:done])
-            rest, start = block[done:], start + done
-    digest.update(rest)
-    return slots, digest.hexdigest().encode()
+        start = max(0, file.seek(0, os.SEEK_END) - _END)
+        file.seek(start)
+        slots = [*_SLOT.finditer(file.read())]
+        if not slots:
+            raise ValueError("no checksum in it")
+        digest, place, done = hashlib.sha256(), start + slots[-1].start() + SLOT.index(EMPTY), 0
+        file.seek(0)
+        while block := file.read(min(_BLOCK, place - done)):
+            digest.update(block)
+            done += len(block)
+        file.seek(len(EMPTY), os.SEEK_CUR)
+        digest.update(EMPTY + file.read())
+    return place, slots[-1][1] or b"", digest.hexdigest().encode()
