@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
 from tam.protocol import FIXED
@@ -14,7 +15,7 @@ from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
-from tam.run import RunFiles, outlined_map, read_pairs, sample_of
+from tam.run import RunFiles, read_pairs, sample_of
 from tam.words import FUNCTION, NO_CATEGORY, OTHER
 
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tam import manifest
 from tam.errors import InputError, RenderError, TamError
+from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
 from tam.records import Generation, SampleMaps
@@ -19,7 +20,7 @@ from tam.render.colors import table
 from tam.render.folder import say_if_without_tex, write
 from tam.render.sample import Drawable, Look, prepare
 from tam.render.typeset import typeset
-from tam.run import outlined_map, read_pairs, sample_of
+from tam.run import read_pairs, sample_of
 from tam.system.atomic import of_disk
 
 log = logging.getLogger(__name__)
