@@ -22,7 +22,7 @@ from tam.errors import RenderError
 from tam.model.vocabulary import BYTES, sentencepiece_bytes
 from tam.render import pillow, xelatex
 from tam.render.colors import BLACK
-from tam.render.tokens import Page, Token, lay_out
+from tam.render.tokens import Page, TokenText, lay_out
 
 PER_PAGE, PAGES = 400, 100
 
@@ -103,14 +103,14 @@ def fuzz(count: int, nasty: Sequence[bytes], seed: int = 11) -> list[bytes]:
 def pages_of(tokens: Sequence[bytes]) -> Iterator[Page]:
     """Pages of some hundred tokens, with a label between them, so that each is a display unit of its own."""
     for start in range(0, len(tokens), PER_PAGE):
-        shown = [part for text in tokens[start : start + PER_PAGE] for part in (Token(text), Token(b"", "i"))]
+        shown = [part for text in tokens[start : start + PER_PAGE] for part in (TokenText(text), TokenText(b"", "i"))]
         layout = lay_out(shown, 0, width=700)
         yield Page(layout, None, np.tile(np.uint8(BLACK), (len(layout.units) + 2, 1)), ())
 
 
 def without_ink(page: Page, picture: np.ndarray) -> list[str]:
     """Units that left no mark."""
-    owners = pillow.owners(page.layout.pieces, picture.shape[:2], grow=3)
+    owners = pillow.owners(page.layout.segments, picture.shape[:2], grow=3)
     inked = set(np.unique(owners[picture.min(axis=-1) < 200]) - 1)
     return [unit.text for number, unit in enumerate(page.layout.units) if number not in inked]
 

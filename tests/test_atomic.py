@@ -62,6 +62,19 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/new"]
 
 
+def test_a_full_disk_is_said_of_a_folder_and_leaves_the_old_one(small_disk):
+    (small_disk / "a").mkdir()
+    (small_disk / "a/old").write_text("old")
+
+    def overfill():
+        with atomic_folder(small_disk / "a") as part:
+            (part / "new").write_bytes(bytes(shutil.disk_usage(small_disk).total))
+
+    with pytest.raises(DiskError, match="a: disk full; cure: make room"):
+        overfill()
+    assert [str(path.relative_to(small_disk)) for path in small_disk.rglob("*")] == ["a", "a/old"]
+
+
 def test_a_full_disk_is_said_and_leaves_the_old_file(small_disk):
     path = small_disk / "a"
     path.write_text("old")

@@ -105,7 +105,7 @@ def stages(data, tmp_path_factory) -> dict[str, Stage]:
         "maps": Stage("maps", ["--generation", generation], maps, temporaries, 1),
         "render": Stage(
             "render",
-            ["--generation", generation, "--maps", maps, "--manifest", data, *shown],
+            ["--generation", generation, "--maps", maps, "--manifest", data, "--method", "tam", *shown],
             folder / "render",
             pictures,
             3,
@@ -303,7 +303,7 @@ def test_a_damaged_generation_is_not_used_but_set_aside(stages, tmp_path, damage
 def test_damaged_maps_are_not_drawn_but_set_aside(stages, tmp_path, damage, data):
     maps = tmp_path / "0-of-1.h5"
     maps.write_bytes(damage(stages["maps"].out.read_bytes()))
-    arguments = ["--generation", stages["generate"].out, "--maps", maps, "--manifest", data]
+    arguments = ["--generation", stages["generate"].out, "--maps", maps, "--manifest", data, "--method", "tam"]
     process = Stage("render", arguments, maps, temporaries, 1).start(tmp_path / "render")
     said = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1 and "0-of-1.h5: damaged, renamed to *.corrupt" in said

@@ -125,7 +125,15 @@ def test_no_signal_crashes_the_process_while_it_writes(tmp_path):
     assert done.returncode == 0 and int(done.stdout) > 100, done.stderr
 
 
-def test_a_signal_waits_for_the_check(tmp_path):
+@pytest.fixture
+def interruptible():
+    """SIGINT raises, as in a terminal: a shell's background jobs ignore it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+def test_a_signal_waits_for_the_check(tmp_path, interruptible):
     reached = []
 
     def write():

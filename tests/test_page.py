@@ -27,14 +27,14 @@ from tam.methods.stage import write_maps
 from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
 from tam.page.sample import STEPS, by_word, runs
-from tam.page.scores import Scores
+from tam.page.scores import RunScores
 from tam.page.scripts import literal
 from tam.page.stage import write_page
 from tam.protocol import FIXED
 from tam.records import Candidates, Generation, Piece
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
-from tam.render.tokens import Token, shape, units
+from tam.render.tokens import TokenText, shape, units
 from tam.rows import Row, RowsHeader
 from tam.rows import written as rows_written
 from tam.run import RunFiles, runs_of
@@ -201,7 +201,7 @@ def test_scores_of_the_answer_itself_stand_once(page):
 
 
 def test_the_mean_of_a_sample_is_over_its_words_with_a_value_and_f1_joins_two_means():
-    scores = Scores(["cam", "tam"])
+    scores = RunScores(["cam", "tam"])
     for method, values in (("cam", (0.5, 0.7)), ("tam", (0.2, 0.4))):
         for token, value in enumerate(values):
             scores.add("a", method, token, "obj_iou", value, "ok")
@@ -233,7 +233,7 @@ def test_characters_without_a_font_here_are_left_to_the_browser():
 
 
 def test_a_unit_in_no_word_stands_alone():
-    shown = units([Token(b"ze"), Token(b"bra"), Token(b"\n"), Token(b"", "end")])
+    shown = units([TokenText(b"ze"), TokenText(b"bra"), TokenText(b"\n"), TokenText(b"", "end")])
     assert by_word(shown, [(0, 1)]) == [[0, 1], [2], [3]]
 
 

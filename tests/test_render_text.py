@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tam.errors import RenderError
 from tam.render import fonts, pillow, xelatex
-from tam.render.tokens import Page, Run, Token, lay_out, page, shape
+from tam.render.tokens import GlyphRun, Page, TokenText, lay_out, page, shape
 from tests.answers import needs_tex
 from tests.check_vocabulary import check, fuzz, pages_of, read_tokens
 from tests.shared import shared
@@ -30,7 +30,7 @@ ATTACKS = [
 
 
 def answer(*texts: str) -> list[Page]:
-    layout = lay_out([Token(text.encode()) for text in texts], 0)
+    layout = lay_out([TokenText(text.encode()) for text in texts], 0)
     return [page(layout, token, np.linspace(0, 1, len(texts)), []) for token in range(len(texts))]
 
 
@@ -60,7 +60,7 @@ def test_the_alphabet_holds_no_command_of_a_token(text):
 def test_the_alphabet_is_asserted_when_a_document_is_made(monkeypatch):
     monkeypatch.setattr(xelatex, "escape", lambda text: text)
     with pytest.raises(RenderError, match="leaves its alphabet"):
-        xelatex.tex_of([Run("\\input", fonts.label_face())], 20, xelatex.FontNames())
+        xelatex.tex_of([GlyphRun("\\input", fonts.label_face())], 20, xelatex.FontNames())
 
 
 def test_a_font_in_a_folder_that_tex_could_misread_is_refused():
@@ -87,7 +87,7 @@ def test_colours_of_earlier_current_and_later_tokens():
     made = answer("one", " two", " three")
     pdf = xelatex.compile_pdf(xelatex.document([made]), 3)
     for source in (list(xelatex.rasters(pdf))[1], list(pillow.draw(made[0].layout, made))[1]):
-        first, second, third = made[0].layout.pieces
+        first, second, third = made[0].layout.segments
         part = [
             source[8:36, round(piece.x) : round(piece.x + piece.width)].reshape(-1, 3)
             for piece in (first, second, third)
@@ -101,10 +101,10 @@ def test_colours_of_earlier_current_and_later_tokens():
 def test_printable_text_comes_out_as_it_went_in():
     texts = [text.decode() for text in fuzz(300, [b""]) if text.isascii() and text.decode().isprintable()]
     assert len(texts) > 40
-    layout = lay_out([Token(text.encode()) for text in texts], 0)
+    layout = lay_out([TokenText(text.encode()) for text in texts], 0)
     blank = Page(layout, None, np.zeros((len(layout.units) + 2, 3), np.uint8), ())
     pdf = xelatex.compile_pdf(xelatex.document([[blank]]), 1)
-    expected = "".join(run.text for piece in layout.pieces for run in piece.runs)
+    expected = "".join(run.text for piece in layout.segments for run in piece.runs)
     assert text_of(pdf) == expected
 
 
@@ -176,7 +176,7 @@ def test_the_same_pages_give_the_same_bytes():
 
 
 def test_a_page_too_tall_for_tex_is_an_error_before_tex_runs():
-    layout = lay_out([Token(b"\n")] * 1200, 0)
+    layout = lay_out([TokenText(b"\n")] * 1200, 0)
     with pytest.raises(RenderError, match="too tall"):
         xelatex.document([[page(layout, 0, np.zeros(1200), [])]])
 
@@ -189,7 +189,7 @@ def test_both_ways_put_the_text_at_the_same_place():
     made = answer("The", " bro", "ccoli", ",", " naïve", " $5", "\n", "{x}", "\u200b")
     by_tex = next(xelatex.rasters(xelatex.compile_pdf(xelatex.document([made]), len(made))))
     by_pillow = next(pillow.draw(made[0].layout, made))
-    for piece in made[0].layout.pieces:
+    for piece in made[0].layout.segments:
         part = np.s_[round(piece.y - 25) : round(piece.y + 8), round(piece.x) : round(piece.x + piece.width)]
         ink = [255 - picture[part].astype(float).mean(axis=2) for picture in (by_tex, by_pillow)]
         centres = [(found.sum(0) * np.arange(found.shape[1])).sum() / found.sum() for found in ink]
@@ -203,7 +203,7 @@ def test_pillow_draws_where_no_font_is_installed(tmp_path):
     program = (
         "import numpy as np, tam.render.fonts as f, tam.render.pillow as p, tam.render.tokens as t\n"
         "every = f._folders; f._folders = lambda: every()[-1:]\n"
-        "layout = t.lay_out([t.Token('a dog 中'.encode())], 0)\n"
+        "layout = t.lay_out([t.TokenText('a dog 中'.encode())], 0)\n"
         "assert layout.lost == ['中'] and 'mpl-data' in f.label_face().path\n"
         "picture = next(p.draw(layout, [t.page(layout, 0, np.zeros(1), [])]))\n"
         "assert picture.min() == 0\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tam.model.vocabulary import sentencepiece_bytes
 from tam.render import fonts, tokens
 from tam.render.colors import BLACK, COLORMAPS, JET, LATER, WHITE, colored, for_text, table
-from tam.render.tokens import Token, lay_out, page, shape, units
+from tam.render.tokens import TokenText, lay_out, page, shape, units
 from tests.shared import shared
 
 
@@ -20,8 +20,8 @@ def shown(text: str) -> list[str]:
     return ["".join(run.text if run.face else f"[{run.text}]" for run in cluster) for cluster in clusters]
 
 
-def bytes_of(*texts: str) -> list[Token]:
-    return [Token(text.encode()) for text in texts]
+def bytes_of(*texts: str) -> list[TokenText]:
+    return [TokenText(text.encode()) for text in texts]
 
 
 def test_jet_is_the_table_of_the_published_pictures():
@@ -58,7 +58,7 @@ def test_a_long_token_is_cut():
 
 def test_tokens_that_share_a_character_become_one_unit():
     """中 is E4 B8 AD: split over two tokens it can only be shown as one."""
-    made = units([Token(b" a"), Token(b"\xe4\xb8"), Token(b"\xad"), Token(b"b")])
+    made = units([TokenText(b" a"), TokenText(b"\xe4\xb8"), TokenText(b"\xad"), TokenText(b"b")])
     assert [unit.tokens for unit in made] == [(0,), (1, 2), (3,)]
     assert made[1].text == "中"
 
@@ -66,7 +66,7 @@ def test_tokens_that_share_a_character_become_one_unit():
 def test_byte_pieces_of_sentencepiece_are_joined_or_shown_as_bytes():
     """A dog's face in four pieces, a newline, and a byte that no character follows from."""
     pieces = ["▁A", "▁▁", "<0xF0>", "<0x9F>", "<0x90>", "<0xB6>", "<0x0A>", "<0xE4>", "▁dog"]
-    made = units([Token(sentencepiece_bytes(piece)) for piece in pieces])
+    made = units([TokenText(sentencepiece_bytes(piece)) for piece in pieces])
     assert [unit.text for unit in made] == [" A", "  ", "🐶", "\n", "\udce4", " dog"]
     assert made[2].tokens == (2, 3, 4, 5)
     assert ["".join(run.text for cluster in unit.shaped.clusters for run in cluster) for unit in made[3:]] == [
@@ -75,24 +75,24 @@ def test_byte_pieces_of_sentencepiece_are_joined_or_shown_as_bytes():
 
 
 def test_bytes_that_never_become_a_character_stay_with_their_tokens():
-    made = units([Token(b"\xe4\xb8"), Token(b"\xff"), Token(b"x")])
+    made = units([TokenText(b"\xe4\xb8"), TokenText(b"\xff"), TokenText(b"x")])
     assert [unit.tokens for unit in made] == [(0,), (1,), (2,)]
     assert [unit.shaped.clusters[0][0].text for unit in made] == ["E4B8", "FF", "x"]
 
 
 def test_no_unit_reaches_from_the_prompt_into_the_answer():
-    made = units([Token(b"e"), Token("\u0301".encode())], barriers=[1])
+    made = units([TokenText(b"e"), TokenText("\u0301".encode())], barriers=[1])
     assert [unit.tokens for unit in made] == [(0,), (1,)]
 
 
 def test_a_labelled_token_stands_alone():
-    made = units([Token(b"."), Token(b"<|im_end|>", "end")])
+    made = units([TokenText(b"."), TokenText(b"<|im_end|>", "end")])
     assert made[1].shaped.clusters[0][0].text == "end" and made[1].shaped.clusters[0][0].face is None
 
 
 @given(st.lists(st.binary(max_size=6), min_size=1, max_size=12), st.integers(0, 12))
 def test_every_token_is_in_exactly_one_unit_and_every_unit_shows_something(texts, barrier):
-    made = units([Token(text) for text in texts], [barrier] if 0 < barrier < len(texts) else [])
+    made = units([TokenText(text) for text in texts], [barrier] if 0 < barrier < len(texts) else [])
     assert [token for unit in made for token in unit.tokens] == list(range(len(texts)))
     assert all(unit.shaped.clusters and all(unit.shaped.clusters) for unit in made)
 
@@ -100,7 +100,7 @@ def test_every_token_is_in_exactly_one_unit_and_every_unit_shows_something(texts
 @given(st.lists(st.text(max_size=9), min_size=1, max_size=12), st.integers(0, 3))
 def test_nothing_leaves_the_page(texts, prompt):
     layout = lay_out(bytes_of(*texts), min(prompt, len(texts)))
-    for piece in layout.pieces:
+    for piece in layout.segments:
         assert piece.x >= tokens.MARGIN - 0.01
         assert piece.x + piece.width <= 500 - tokens.MARGIN + 0.01
         assert 0 < piece.y < layout.foot < layout.height
@@ -108,47 +108,47 @@ def test_nothing_leaves_the_page(texts, prompt):
 
 def test_sub_words_join_and_spaces_part():
     layout = lay_out(bytes_of("A", " bro", "ccoli", "."), 0)
-    a, bro, ccoli, stop = layout.pieces
+    a, bro, ccoli, stop = layout.segments
     assert bro.x - (a.x + a.width) == pytest.approx(tokens.SPACE * tokens.LARGE)
     assert ccoli.x == pytest.approx(bro.x + bro.width) and stop.x == pytest.approx(ccoli.x + ccoli.width)
 
 
 def test_prompt_and_answer_start_a_line_each_and_a_newline_breaks():
     layout = lay_out(bytes_of("Why", "?", "So", "\n", "that"), 2)
-    assert [piece.x for piece in layout.pieces if piece.unit in (0, 2, 4)] == [tokens.MARGIN] * 3
-    assert len({piece.y for piece in layout.pieces}) == 3
+    assert [piece.x for piece in layout.segments if piece.unit in (0, 2, 4)] == [tokens.MARGIN] * 3
+    assert len({piece.y for piece in layout.segments}) == 3
 
 
 def test_a_word_moves_to_the_next_line_as_a_whole():
     layout = lay_out(bytes_of(*[" word"] * 5, " bro", "cc", "oli"), 0, width=400)
-    last = layout.pieces[-3:]
+    last = layout.segments[-3:]
     assert len({piece.y for piece in last}) == 1
-    assert last[0].y > layout.pieces[0].y and last[0].x == tokens.MARGIN
+    assert last[0].y > layout.segments[0].y and last[0].x == tokens.MARGIN
 
 
 def test_a_word_wider_than_the_line_breaks_where_it_must():
     layout = lay_out(bytes_of("https://" + "a" * 140), 0)
-    assert len({piece.y for piece in layout.pieces}) > 2
+    assert len({piece.y for piece in layout.segments}) > 2
 
 
 def test_chinese_breaks_between_characters_but_not_before_a_full_stop():
     layout = lay_out(bytes_of(*"中" * 19 + "。"), 0)
     lines = {}
-    for piece in layout.pieces:
+    for piece in layout.segments:
         lines.setdefault(piece.y, []).append(layout.units[piece.unit].text)
     assert len(lines) > 1 and all(line[0] != "。" for line in lines.values())
 
 
 def test_right_to_left_words_change_order():
     layout = lay_out(bytes_of("a", " שלום", " עולם", " b"), 0)
-    x = [piece.x for piece in layout.pieces]
+    x = [piece.x for piece in layout.segments]
     assert x[0] < x[2] < x[1] < x[3]
 
 
 def test_a_cut_between_joining_arabic_letters_keeps_them_joined():
     if not fonts.choose("م")[1].script:
         pytest.skip("no Arabic font")
-    left, right = lay_out(bytes_of("مر", "حبا"), 0).pieces, lay_out(bytes_of("سم", "يع"), 0).pieces
+    left, right = lay_out(bytes_of("مر", "حبا"), 0).segments, lay_out(bytes_of("سم", "يع"), 0).segments
     assert "\u200d" not in left[0].runs[0].text  # reh does not join to the next letter
     assert sorted(run.text.strip("سميع") for piece in right for run in piece.runs) == ["\u200d", "\u200d"]
 
@@ -160,7 +160,7 @@ def test_256_tokens_fit_below_a_picture():
 
 def test_colours_of_a_page():
     layout = lay_out(bytes_of("What", "?", "A", " dog", " runs"), 2)
-    made = page(layout, 3, np.array([0.0, np.nan, 1.0, 0.5, 0.5]), [(Token(b" dog"), 0.9)], "top 3")
+    made = page(layout, 3, np.array([0.0, np.nan, 1.0, 0.5, 0.5]), [(TokenText(b" dog"), 0.9)], "top 3")
     assert made.current == 3
     assert made.colors[:5].tolist() == [[0, 0, 128], [0, 0, 128], [128, 0, 0], list(WHITE), list(LATER)]
     assert made.colors[5].tolist() == list(BLACK)
@@ -174,7 +174,7 @@ def test_letters_of_any_colour_map_are_darker_than_later_ones_and_jet_is_as_publ
 
 
 def test_a_merged_unit_takes_the_largest_relevance():
-    layout = lay_out([Token(b"\xe4\xb8"), Token(b"\xad"), Token(b"x")], 0)
+    layout = lay_out([TokenText(b"\xe4\xb8"), TokenText(b"\xad"), TokenText(b"x")], 0)
     assert page(layout, 2, np.array([0.0, 1.0, 0.0]), []).colors[0].tolist() == [128, 0, 0]
 
 
@@ -184,21 +184,23 @@ def foot_text(candidates) -> list[str]:
 
 
 def test_candidates_with_probabilities():
-    found = foot_text([(Token(b" dog"), 0.904), (Token(b","), 0.05), (Token(b"\n"), 0.0001), (Token(b"no"), 0.0)])
+    found = foot_text(
+        [(TokenText(b" dog"), 0.904), (TokenText(b","), 0.05), (TokenText(b"\n"), 0.0001), (TokenText(b"no"), 0.0)]
+    )
     assert found == ["top 3", "dog", "90%", ",", "5%", "↵", "<1%"]
 
 
 def test_candidates_that_differ_by_a_space_look_different():
-    assert foot_text([(Token(b" dog"), 0.6), (Token(b"dog"), 0.3)]) == ["top 3", "␣dog", "60%", "dog", "30%"]
+    assert foot_text([(TokenText(b" dog"), 0.6), (TokenText(b"dog"), 0.3)]) == ["top 3", "␣dog", "60%", "dog", "30%"]
 
 
 def test_long_candidates_stay_on_the_page():
-    made = page(lay_out(bytes_of("a"), 0), 0, np.zeros(1), [(Token(b"W" * 60), 0.3)] * 3, "top 3")
+    made = page(lay_out(bytes_of("a"), 0), 0, np.zeros(1), [(TokenText(b"W" * 60), 0.3)] * 3, "top 3")
     assert max(piece.x + piece.width for piece in made.foot) <= 500 - tokens.MARGIN
     assert made.foot[1].runs[-1].text.endswith("…")
 
 
 def test_nasty_strings_are_laid_out():
     texts = json.loads(shared("data", "nasty_strings.json").read_text())
-    layout = lay_out([Token(text.encode("utf-8", "surrogatepass")) for text in texts], 0)
+    layout = lay_out([TokenText(text.encode("utf-8", "surrogatepass")) for text in texts], 0)
     assert sum(len(unit.tokens) for unit in layout.units) == len(texts)

@@ -207,8 +207,8 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
     """
     metrics = [metric for metric in METRICS if (words.metric == metric).any()]
     with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 0.95))
         layout = ConstrainedLayoutEngine()
-        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 0.95), layout=layout)
         panels_ = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for place, metric in zip(panels_, metrics, strict=True):
             for y, method in enumerate(titles):
@@ -223,7 +223,6 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
         panels_[0].set_ylim(len(titles) - 0.45, -0.55)
         panels_[0].set_yticks(range(len(titles)), [*titles.values()], parse_math=False)
         layout.execute(figure)  # once, not anew for each format
-        figure.set_layout_engine("none")
     return figure
 
 

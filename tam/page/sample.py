@@ -14,7 +14,7 @@ from tam.page.scripts import packed
 from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, panels
-from tam.render.tokens import Shaped, Token, Unit, shape, units
+from tam.render.tokens import Shaped, TokenText, Unit, shape, units
 from tam.system.atomic import of_disk
 
 ONE, SEVERAL, QUALITY = 480, 320, 75  # largest mean width of one picture, and of several, in pixels; of WebP
@@ -65,7 +65,7 @@ def _unit(unit: Unit) -> dict[str, object]:
     return {"tokens": unit.tokens, "runs": runs(unit.shaped)} | flags
 
 
-def _piece(token: Token) -> dict[str, object]:
+def _piece(token: TokenText) -> dict[str, object]:
     if token.label is not None:
         return {"runs": [[token.label]]}
     shaped = shape(token.bytes.decode("utf-8", "surrogateescape"))
@@ -120,7 +120,7 @@ def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -
 
 def _webp(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=6)
+    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=5)
     return file.getvalue()
 
 

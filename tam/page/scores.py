@@ -18,7 +18,7 @@ DIGITS = 4
 
 
 @dataclass
-class Scores:
+class RunScores:
     """Of some methods of a run.
 
     Attributes:
@@ -61,9 +61,9 @@ class Scores:
         return [_number(means[name]) for name in CATALOGUE]
 
 
-def read_scores(run: RunFiles, methods: Collection[str], samples: Collection[str]) -> Scores:
+def read_scores(run: RunFiles, methods: Collection[str], samples: Collection[str]) -> RunScores:
     """The scores of some samples by some methods, and of their answers."""
-    scores = Scores([*methods])
+    scores = RunScores([*methods])
     wanted, shown = pa.array([*samples], pa.string()), pa.array(["", *methods])
     columns = ["sample", "method", "token", "metric", "value", "status"]
     for path in run.metrics:

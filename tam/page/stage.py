@@ -23,7 +23,7 @@ from tam.manifest import Sample
 from tam.media import open_shown
 from tam.metrics.catalogue import CATALOGUE
 from tam.page.sample import STEPS, describe, kind, pictures
-from tam.page.scores import Scores, read_scores
+from tam.page.scores import RunScores, read_scores
 from tam.page.scripts import assets, color_maps, write_script
 from tam.records import Generation, SampleMaps
 from tam.run import RunFiles, main_method, read_pairs, sample_of, titles
@@ -89,7 +89,7 @@ def _write_run(
 
 
 def _write_sample(
-    generation: Generation, maps: dict[str, SampleMaps], sample: Sample, scores: Scores, media: Path, folder: Path
+    generation: Generation, maps: dict[str, SampleMaps], sample: Sample, scores: RunScores, media: Path, folder: Path
 ) -> dict[str, Any]:
     """Write the files of a sample, whose media lie in ``media``; what the gallery says of it."""
     name = f"{generation.row:08d}"

@@ -1,16 +1,16 @@
 """What of a generation is shown: its tokens, the words that they make up, and the candidates beside them."""
 
 from tam.records import Generation
-from tam.render.tokens import Token
+from tam.render.tokens import TokenText
 from tam.words import groups
 
 
-def token(generation: Generation, id: int) -> Token:
+def token(generation: Generation, id: int) -> TokenText:
     """A vocabulary entry; special ones, such as the end of the answer, are shown as a label."""
-    return Token(generation.vocabulary[id].bytes, "end" if id in generation.end_tokens else None)
+    return TokenText(generation.vocabulary[id].bytes, "end" if id in generation.end_tokens else None)
 
 
-def candidates(generation: Generation, row: int) -> list[tuple[Token, float]]:
+def candidates(generation: Generation, row: int) -> list[tuple[TokenText, float]]:
     """The likeliest tokens of a row of prompt and answer, with their probabilities over the whole vocabulary."""
     rows = generation.candidates
     chances = rows.probabilities[row]

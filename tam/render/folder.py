@@ -12,7 +12,7 @@ from tam.media import Media
 from tam.records import Generation
 from tam.render import xelatex
 from tam.render.names import safe_id, safe_word
-from tam.render.sample import HasMaps, Look, Prepared, prepare
+from tam.render.sample import Drawable, HasMaps, Look, prepare
 from tam.render.sheet import count_caption, sheet, small, token_caption, with_scale
 from tam.render.tokens import TextLayout
 from tam.render.typeset import Text, typeset
@@ -39,7 +39,7 @@ def say_if_without_tex() -> None:
         log.warning(WITHOUT_TEX)
 
 
-def write(sample: Prepared, text: Text, out: Path) -> Path:
+def write(sample: Drawable, text: Text, out: Path) -> Path:
     """Write a sample's folder; it appears as a whole, in place of an earlier one."""
     folder, layout, several = out / safe_id(sample.id), sample.pages[0].layout, len(sample.overlays.panels) > 1
     with atomic_folder(folder) as part:
@@ -61,7 +61,7 @@ def write(sample: Prepared, text: Text, out: Path) -> Path:
     return folder
 
 
-def _animate(sample: Prepared, token: int, path: Path) -> None:
+def _animate(sample: Drawable, token: int, path: Path) -> None:
     """The frames under the map of a token, with its word below. WebP: browsers and viewers play it, in all colours."""
     frames = []
     for panel in sample.frames:

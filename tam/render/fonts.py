@@ -79,7 +79,9 @@ def installed() -> dict[str, str]:
 
 @cache
 def _coverage(path: str, index: int) -> frozenset[int]:
-    return frozenset(TTFont(path, fontNumber=index, lazy=True).getBestCmap())
+    font = TTFont(path, fontNumber=index, lazy=True)
+    font.setGlyphOrder(range(font["maxp"].numGlyphs))  # their names, which take long to read, are not needed
+    return frozenset(font.getBestCmap())
 
 
 def _families(cluster: str) -> tuple[str, list[str]]:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from tam.render import fonts
 from tam.render.colors import BLACK, WHITE
-from tam.render.tokens import ASCENT, DESCENT, FOOT, LABEL, Page, Piece, TextLayout, run_width
+from tam.render.tokens import ASCENT, DESCENT, FOOT, LABEL, Page, Segment, TextLayout, run_width
 
 SCALE = 3  # drawn larger and shrunk: glyphs then stand where the layout says to a third of a pixel
 
@@ -25,35 +25,37 @@ def _draw_label(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, size: 
     draw.text((x + 0.33 * em, y - 0.2 * em), text, fill=255, font=font, anchor="ls")
 
 
-def coverage(pieces: Iterable[Piece], width: int, height: int) -> np.ndarray:
+def coverage(segments: Iterable[Segment], width: int, height: int) -> np.ndarray:
     """How much ink lies on each pixel: uint8 [height, width]."""
     image = Image.new("L", (width * SCALE, height * SCALE))
     draw = ImageDraw.Draw(image)
-    for piece in pieces:
-        x, y = piece.x * SCALE, piece.y * SCALE
-        for run in piece.runs:
-            advance = run_width(run, piece.size) * SCALE
+    for segment in segments:
+        x, y = segment.x * SCALE, segment.y * SCALE
+        for run in segment.runs:
+            advance = run_width(run, segment.size) * SCALE
             if run.face is None:
-                _draw_label(draw, run.text, x, y, piece.size * SCALE, advance)
+                _draw_label(draw, run.text, x, y, segment.size * SCALE, advance)
             else:
-                font = fonts.pillow_font(run.face, piece.size * SCALE)
+                font = fonts.pillow_font(run.face, segment.size * SCALE)
                 draw.text((x, y), run.text, fill=255, font=font, anchor="ls", features=fonts.LIGATURES_OFF)
             x += advance
     return cv2.resize(np.asarray(image), (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _rectangle(piece: Piece, grow: int = 0) -> tuple[slice, slice]:
-    rows = slice(max(0, round(piece.y - ASCENT * piece.size) - grow), round(piece.y + DESCENT * piece.size) + grow)
-    return rows, slice(max(0, round(piece.x) - grow), round(piece.x + piece.width) + grow)
+def _rectangle(segment: Segment, grow: int = 0) -> tuple[slice, slice]:
+    rows = slice(
+        max(0, round(segment.y - ASCENT * segment.size) - grow), round(segment.y + DESCENT * segment.size) + grow
+    )
+    return rows, slice(max(0, round(segment.x) - grow), round(segment.x + segment.width) + grow)
 
 
-def owners(pieces: Iterable[Piece], shape: tuple[int, int], grow: int = 0) -> np.ndarray:
+def owners(segments: Iterable[Segment], shape: tuple[int, int], grow: int = 0) -> np.ndarray:
     """Unit + 1 that each pixel belongs to, 0 for none: int32 [height, width]. The own box wins over grown ones."""
     found = np.zeros(shape, np.int32)
-    pieces = list(pieces)
+    segments = list(segments)
     for margin in (grow, 0):
-        for piece in pieces:
-            found[_rectangle(piece, margin)] = piece.unit + 1
+        for segment in segments:
+            found[_rectangle(segment, margin)] = segment.unit + 1
     return found
 
 
@@ -68,19 +70,19 @@ def paint(ink: np.ndarray, box: np.ndarray, near: np.ndarray, colors: np.ndarray
 
 def _paint_foot(picture: np.ndarray, page: Page) -> None:
     top = int(page.layout.foot - ASCENT * FOOT - 2)
-    pieces = [replace(piece, y=piece.y - top) for piece in page.foot]
+    segments = [replace(segment, y=segment.y - top) for segment in page.foot]
     height, width, _ = picture[top:].shape
-    near = owners(pieces, (height, width), grow=3)
-    picture[top:] = paint(coverage(pieces, width, height), near, near, page.colors, current=None)
+    near = owners(segments, (height, width), grow=3)
+    picture[top:] = paint(coverage(segments, width, height), near, near, page.colors, current=None)
 
 
 def draw(layout: TextLayout, pages: Iterable[Page]) -> Iterator[np.ndarray]:
     """uint8 RGB pictures [height, width, 3], one a page."""
     shape = (layout.height, layout.width)
     ink, box, near = (
-        coverage(layout.pieces, *shape[::-1]),
-        owners(layout.pieces, shape),
-        owners(layout.pieces, shape, grow=3),
+        coverage(layout.segments, *shape[::-1]),
+        owners(layout.segments, shape),
+        owners(layout.segments, shape, grow=3),
     )
     for page in pages:
         picture = paint(ink, box, near, page.colors, page.current)

@@ -76,7 +76,7 @@ class Overlays:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Drawable:
     """One sample, ready to be drawn.
 
     Attributes:
@@ -96,7 +96,7 @@ class Prepared:
 
 def prepare(
     generation: Generation, maps: HasMaps, media: Media, look: Look, mask: np.ndarray | None = None
-) -> Prepared:
+) -> Drawable:
     """Put the grids on the media and lay the text out; the edges of ``mask`` are drawn, if there is one.
 
     Raises:
@@ -126,7 +126,7 @@ def prepare(
     grids = generation.layout.split(np.asarray(maps.maps, np.float32))
     overlays = Overlays(shown, grids, look.colors, mask)
     pause = _pause(media.film, len(frames))
-    return Prepared(generation.id, generation.status, overlays, pages, prompt, frames, pause)
+    return Drawable(generation.id, generation.status, overlays, pages, prompt, frames, pause)
 
 
 def _pause(film: Film | None, frames: int) -> int:

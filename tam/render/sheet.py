@@ -8,7 +8,7 @@ import numpy as np
 from tam.render import pillow
 from tam.render.colors import BLACK, NOTE
 from tam.render.overlay import GAP, color_bar, mosaic, resized
-from tam.render.tokens import ASCENT, FOOT, MARGIN, Piece, TextLayout, fitting, note
+from tam.render.tokens import ASCENT, FOOT, MARGIN, Segment, TextLayout, fitting, note
 
 CELL, CAPTION, SCALE = 180, 24, 40  # of a contact sheet, in pixels; width of the colour scale
 
@@ -47,12 +47,12 @@ def with_scale(picture: np.ndarray, height: int, colors: np.ndarray) -> np.ndarr
     return np.concatenate([picture, scale], axis=1)
 
 
-def _line(pieces: Sequence[Piece], width: int) -> np.ndarray:
-    return _written([replace(piece, y=3 + ASCENT * FOOT) for piece in pieces], width, CAPTION)
+def _line(segments: Sequence[Segment], width: int) -> np.ndarray:
+    return _written([replace(segment, y=3 + ASCENT * FOOT) for segment in segments], width, CAPTION)
 
 
-def _written(pieces: Sequence[Piece], width: int, height: int) -> np.ndarray:
+def _written(segments: Sequence[Segment], width: int, height: int) -> np.ndarray:
     """Short texts on white: those of unit 0 in black, those of unit 1 in grey."""
-    owner = pillow.owners(pieces, (height, width), grow=3)
+    owner = pillow.owners(segments, (height, width), grow=3)
     colors = np.array([BLACK, NOTE], np.uint8)
-    return pillow.paint(pillow.coverage(pieces, width, height), owner, owner, colors, current=None)
+    return pillow.paint(pillow.coverage(segments, width, height), owner, owner, colors, current=None)

@@ -17,7 +17,7 @@ from tam.records import Generation, SampleMaps
 from tam.render import xelatex
 from tam.render.colors import table
 from tam.render.folder import say_if_without_tex, write
-from tam.render.sample import Look, Prepared, prepare
+from tam.render.sample import Drawable, Look, prepare
 from tam.render.typeset import typeset
 from tam.run import outlined_map, read_pairs, sample_of
 from tam.system.atomic import of_disk
@@ -60,7 +60,7 @@ def render(
     out.mkdir(parents=True, exist_ok=True)
     say_if_without_tex()
     counts: Counter[str] = Counter()
-    batch: list[Prepared] = []
+    batch: list[Drawable] = []
     with tqdm(total=len(wanted), desc="render", unit="sample") as progress:
         for pair in zip(generation, maps, strict=True):
             for answer, by_method in read_pairs(*pair, [method], wanted):
@@ -79,7 +79,7 @@ def render(
     return dict(counts)
 
 
-def _opened(generation: Generation, maps: SampleMaps, sample: Sample, manifest_path: Path, look: Look) -> Prepared:
+def _opened(generation: Generation, maps: SampleMaps, sample: Sample, manifest_path: Path, look: Look) -> Drawable:
     for failed, status in ((generation.failed, generation.status), (maps.failed, maps.status)):
         if failed:
             raise RenderError("nothing to draw", got=status)
@@ -93,7 +93,7 @@ def _failed(id: str, error: BaseException) -> int:
     return 1
 
 
-def _finish(batch: Sequence[Prepared], out: Path, progress: "tqdm[NoReturn]") -> Counter[str]:
+def _finish(batch: Sequence[Drawable], out: Path, progress: "tqdm[NoReturn]") -> Counter[str]:
     """Write samples; how many, by status."""
     counts: Counter[str] = Counter()
     for one, text in zip(batch, typeset([one.pages for one in batch]), strict=True):

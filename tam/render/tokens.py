@@ -1,4 +1,4 @@
-"""From tokens to text on a page: display units, what is shown for what cannot be seen, and where every piece stands.
+"""From tokens to text on a page: display units, what is shown for what cannot be seen, and where every segment stands.
 
 All lengths are pixels of the finished picture. Both back ends draw the same layout.
 """
@@ -45,7 +45,7 @@ RIGHT_JOINING = frozenset(map(chr, [
 
 
 @dataclass(frozen=True)
-class Token:
+class TokenText:
     """A token's bytes; ``label`` is shown in a box instead of them (end of sequence)."""
 
     bytes: bytes
@@ -53,7 +53,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Run:
+class GlyphRun:
     """Text in one face; without a face it is a boxed label."""
 
     text: str
@@ -64,7 +64,7 @@ class Run:
 class Shaped:
     """A text made visible: clusters of runs; ``space``: one leading space, set as glue; ``newline``: ends the line."""
 
-    clusters: tuple[tuple[Run, ...], ...]
+    clusters: tuple[tuple[GlyphRun, ...], ...]
     space: bool = False
     newline: bool = False
     lost: tuple[str, ...] = ()  # characters that no font has, shown as hex labels
@@ -80,10 +80,10 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """Runs at a place: left edge ``x``, baseline ``y``. ``unit`` indexes the colours of a page."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[GlyphRun, ...]
     unit: int
     size: int
     width: float
@@ -98,7 +98,7 @@ class TextLayout:
     width: int
     height: int
     units: tuple[Unit, ...]
-    pieces: tuple[Piece, ...]
+    segments: tuple[Segment, ...]
     foot: float  # baseline of the candidates
 
     def unit_of(self, token: int) -> int:
@@ -116,15 +116,15 @@ class Page:
     layout: TextLayout
     current: int | None
     colors: np.ndarray
-    foot: tuple[Piece, ...]
+    foot: tuple[Segment, ...]
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def _hex(text: str) -> Run:
+def _hex(text: str) -> GlyphRun:
     """Surrogate escapes are bytes that are no UTF-8."""
-    return Run("".join(f"{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else f"{ord(c):X}" for c in text))
+    return GlyphRun("".join(f"{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else f"{ord(c):X}" for c in text))
 
 
 def _is_hidden(character: str) -> bool:
@@ -135,17 +135,17 @@ def _is_hidden(character: str) -> bool:
     return invisible or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code < 0xFDF0  # the last two are no characters
 
 
-def _faces(text: str) -> tuple[list[Run], list[str]]:
+def _faces(text: str) -> tuple[list[GlyphRun], list[str]]:
     """Runs for one cluster: in one font if any has it all, else a font a character, else a label."""
     if (chosen := fonts.choose(text)) is not None:
-        return [Run(*chosen)], []
+        return [GlyphRun(*chosen)], []
     if len(text) > 1:
         parts = [_faces(c) for c in text if ord(c) not in fonts.DROPPABLE] or [([_hex(text)], [])]
         return [run for runs, _ in parts for run in runs], [c for _, lost in parts for c in lost]
     return [_hex(text)], [text]
 
 
-def _cluster(cluster: str) -> tuple[list[Run], list[str]]:
+def _cluster(cluster: str) -> tuple[list[GlyphRun], list[str]]:
     if cluster == "\r\n":
         return _faces(SHOWN["\r"] + SHOWN["\n"])
     if cluster in SHOWN:
@@ -162,7 +162,7 @@ def _cluster(cluster: str) -> tuple[list[Run], list[str]]:
     runs, lost = _faces("◌" + bare if fonts.is_mark(bare[0]) else kept)
     if not any(run_width(run, 1) for run in runs):  # marks that Unicode counts as symbols
         runs, lost = _faces("◌" + bare)
-    return [*runs, Run(f"+{hidden}")] if hidden else runs, lost
+    return [*runs, GlyphRun(f"+{hidden}")] if hidden else runs, lost
 
 
 @lru_cache(maxsize=50_000)
@@ -171,7 +171,7 @@ def shape(text: str) -> Shaped:
     space = text.startswith(" ") and text != " "
     # consecutive bytes that are no UTF-8 share one label
     clusters = regex.findall(r"[\udc80-\udcff]+|\X", text[space:])
-    shown: list[tuple[Run, ...]] = []
+    shown: list[tuple[GlyphRun, ...]] = []
     lost: list[str] = []
     for cluster in clusters[:CLUSTERS]:
         if "\udc80" <= cluster[0] <= "\udcff":
@@ -182,10 +182,10 @@ def shape(text: str) -> Shaped:
         lost += missing
     if len(clusters) > CLUSTERS:
         shown.append(tuple(_faces("…")[0]))
-    return Shaped(tuple(shown) or ((Run("empty"),),), space, text.endswith(("\n", "\r")), tuple(lost))
+    return Shaped(tuple(shown) or ((GlyphRun("empty"),),), space, text.endswith(("\n", "\r")), tuple(lost))
 
 
-def units(tokens: Sequence[Token], barriers: Sequence[int] = ()) -> list[Unit]:
+def units(tokens: Sequence[TokenText], barriers: Sequence[int] = ()) -> list[Unit]:
     """Group tokens into display units. No unit reaches over a barrier (index of the first token behind it)."""
     groups: list[Unit] = []
     edges = {0, len(tokens), *barriers}
@@ -194,13 +194,13 @@ def units(tokens: Sequence[Token], barriers: Sequence[int] = ()) -> list[Unit]:
             edges |= {index, index + 1}
     for start, end in itertools.pairwise(sorted(edges)):
         if (label := tokens[start].label) is not None:
-            groups.append(Unit((start,), "", Shaped(((Run(label),),))))
+            groups.append(Unit((start,), "", Shaped(((GlyphRun(label),),))))
         else:
             groups += _merged(tokens[start:end], start)
     return groups
 
 
-def _merged(tokens: Sequence[Token], first: int) -> Iterator[Unit]:
+def _merged(tokens: Sequence[TokenText], first: int) -> Iterator[Unit]:
     """A unit ends where the end of a token is also the end of a grapheme cluster."""
     text = b"".join(token.bytes for token in tokens).decode("utf-8", "surrogateescape")
     ends, total = {0: 0}, 0  # byte offset -> character offset of each cluster's end
@@ -219,37 +219,37 @@ def _merged(tokens: Sequence[Token], first: int) -> Iterator[Unit]:
 # ---- where it stands -------------------------------------------------------------------------------------------------
 
 
-def run_width(run: Run, size: float) -> float:
+def run_width(run: GlyphRun, size: float) -> float:
     if run.face is None:
         return size * LABEL * (fonts.width(run.text, fonts.label_face()) + LABEL_SIDES)
     return size * fonts.width(run.text, run.face)
 
 
-def join(clusters: Sequence[tuple[Run, ...]]) -> tuple[Run, ...]:
+def join(clusters: Sequence[tuple[GlyphRun, ...]]) -> tuple[GlyphRun, ...]:
     """Runs of the same face become one, so that letters are shaped together."""
     runs = itertools.chain.from_iterable(clusters)
     return tuple(
         itertools.chain.from_iterable(
-            part if face is None else (Run("".join(run.text for run in part), face),)
+            part if face is None else (GlyphRun("".join(run.text for run in part), face),)
             for face, part in ((face, list(part)) for face, part in itertools.groupby(runs, lambda run: run.face))
         )
     )
 
 
-def _piece(clusters: Sequence[tuple[Run, ...]], unit: int, size: int) -> Piece:
+def _segment(clusters: Sequence[tuple[GlyphRun, ...]], unit: int, size: int) -> Segment:
     runs = join(clusters)
     if sum(_is_rtl(run.text) for run in runs) > 1:
         runs = runs[::-1]
-    return Piece(runs, unit, size, sum(run_width(run, size) for run in runs))
+    return Segment(runs, unit, size, sum(run_width(run, size) for run in runs))
 
 
-def _pieces(shaped: Shaped, unit: int, size: int) -> list[Piece]:
+def _segments(shaped: Shaped, unit: int, size: int) -> list[Segment]:
     """Cut a unit where a line may break if it must."""
 
-    def cut(clusters: Sequence[tuple[Run, ...]]) -> list[Piece]:
-        piece = _piece(clusters, unit, size)
-        if len(clusters) == 1 or (len(clusters) <= CHUNK and piece.width <= CHUNK_EM * size):
-            return [piece]
+    def cut(clusters: Sequence[tuple[GlyphRun, ...]]) -> list[Segment]:
+        segment = _segment(clusters, unit, size)
+        if len(clusters) == 1 or (len(clusters) <= CHUNK and segment.width <= CHUNK_EM * size):
+            return [segment]
         middle = CHUNK if len(clusters) > CHUNK else len(clusters) // 2
         return cut(clusters[:middle]) + cut(clusters[middle:])
 
@@ -279,25 +279,25 @@ def _joins(before: str, after: str) -> bool:
     return letters and before not in RIGHT_JOINING and after != "\u0621"
 
 
-def _keep_joined(pieces: list[Piece], glued: list[bool]) -> list[Piece]:
+def _keep_joined(segments: list[Segment], glued: list[bool]) -> list[Segment]:
     """Zero-width joiners on both sides of a cut keep the letters' joined shapes."""
-    pieces = list(pieces)
-    for i in range(1, len(pieces)):
-        (*head, left), (right, *tail) = pieces[i - 1].runs, pieces[i].runs
+    segments = list(segments)
+    for i in range(1, len(segments)):
+        (*head, left), (right, *tail) = segments[i - 1].runs, segments[i].runs
         if not glued[i] or left.face is None or left.face != right.face or not fonts.has(left.face, "\u200d"):
             continue
         if _joins(left.text[-1], right.text[0]):
-            pieces[i - 1] = replace(pieces[i - 1], runs=(*head, replace(left, text=left.text + "\u200d")))
-            pieces[i] = replace(pieces[i], runs=(replace(right, text="\u200d" + right.text), *tail))
-    return [replace(piece, width=sum(run_width(run, piece.size) for run in piece.runs)) for piece in pieces]
+            segments[i - 1] = replace(segments[i - 1], runs=(*head, replace(left, text=left.text + "\u200d")))
+            segments[i] = replace(segments[i], runs=(replace(right, text="\u200d" + right.text), *tail))
+    return [replace(segment, width=sum(run_width(run, segment.size) for run in segment.runs)) for segment in segments]
 
 
-def _mirrored(line: list[Piece]) -> list[Piece]:
-    """Runs of right-to-left pieces change order about their middle; neutral ones between them go along.
+def _mirrored(line: list[Segment]) -> list[Segment]:
+    """Runs of right-to-left segments change order about their middle; neutral ones between them go along.
 
     A simple part of UAX 9: paragraphs stay left to right, brackets are not paired.
     """
-    texts = ["".join(run.text for run in piece.runs if run.face) for piece in line]
+    texts = ["".join(run.text for run in segment.runs if run.face) for segment in line]
     kinds = ["R" if _is_rtl(text) else "L" if _is_ltr(text) or not text else "N" for text in texts]
     line = list(line)
     for match in regex.finditer("R(?:N*R)*", "".join(kinds)):
@@ -308,24 +308,24 @@ def _mirrored(line: list[Piece]) -> list[Piece]:
     return line
 
 
-def _lines(pieces: list[Piece], before: list[str], room: float, space: float) -> Iterator[list[Piece]]:
-    """Greedy line breaking. ``before`` says for each piece: "space", "free", "none" or "break" (it starts a line)."""
-    line: list[Piece] = []
+def _lines(segments: list[Segment], before: list[str], room: float, space: float) -> Iterator[list[Segment]]:
+    """Greedy line breaking. ``before`` says for each segment: "space", "free", "none" or "break" (it starts a line)."""
+    line: list[Segment] = []
     x = 0.0
-    starts = [i for i, kind in enumerate(before) if kind != "none" or i == 0] + [len(pieces)]
+    starts = [i for i, kind in enumerate(before) if kind != "none" or i == 0] + [len(segments)]
     for start, end in itertools.pairwise(starts):
         gap = space if before[start] == "space" and line else 0.0
-        group = pieces[start:end]
-        width = sum(piece.width for piece in group)
+        group = segments[start:end]
+        width = sum(segment.width for segment in group)
         if line and (before[start] == "break" or (x + gap + width > room and width <= room)):
             yield line
             line, x, gap = [], 0.0, 0.0
-        for piece in group:
-            if line and x + gap + piece.width > room:  # a group wider than a line breaks where it must
+        for segment in group:
+            if line and x + gap + segment.width > room:  # a group wider than a line breaks where it must
                 yield line
                 line, x, gap = [], 0.0, 0.0
-            line.append(replace(piece, x=MARGIN + x + gap))
-            x, gap = x + gap + piece.width, 0.0
+            line.append(replace(segment, x=MARGIN + x + gap))
+            x, gap = x + gap + segment.width, 0.0
     if line:
         yield line
 
@@ -340,23 +340,23 @@ def _break_before(unit: Unit, previous: Unit | None, answer: int) -> str:
     return "free" if free else "none"
 
 
-def lay_out(tokens: Sequence[Token], prompt_count: int, width: int = 500) -> TextLayout:
+def lay_out(tokens: Sequence[TokenText], prompt_count: int, width: int = 500) -> TextLayout:
     """Place the text of a sample on a page ``width`` pixels wide; prompt and answer start a line each."""
     size = LARGE if len(tokens) <= MANY else SMALL
     shown = units(tokens, [prompt_count] if 0 < prompt_count < len(tokens) else [])
-    pieces, before = [], []
+    segments, before = [], []
     for number, (previous, unit) in enumerate(zip([None, *shown], shown, strict=False)):
-        parts = _pieces(unit.shaped, number, size)
-        pieces += parts
+        parts = _segments(unit.shaped, number, size)
+        segments += parts
         before += [_break_before(unit, previous, prompt_count)] + ["none"] * (len(parts) - 1)
-    pieces = _keep_joined(pieces, [kind == "none" for kind in before])
-    placed: list[Piece] = []
+    segments = _keep_joined(segments, [kind == "none" for kind in before])
+    placed: list[Segment] = []
     y = MARGIN + ASCENT * size
-    for line in _lines(pieces, before, width - 2 * MARGIN, SPACE * size):
+    for line in _lines(segments, before, width - 2 * MARGIN, SPACE * size):
         if placed:
             answer_starts = shown[line[0].unit].tokens[0] == prompt_count and placed[-1].unit != line[0].unit
             y += (LEADING + 0.3 * answer_starts) * size
-        placed += [replace(piece, y=y) for piece in _mirrored(line)]
+        placed += [replace(segment, y=y) for segment in _mirrored(line)]
     foot = y + DESCENT * size + 0.9 * FOOT + ASCENT * FOOT
     height = int(np.ceil(foot + DESCENT * FOOT + MARGIN))
     return TextLayout(width, height, tuple(shown), tuple(placed), foot)
@@ -365,31 +365,31 @@ def lay_out(tokens: Sequence[Token], prompt_count: int, width: int = 500) -> Tex
 # ---- one page --------------------------------------------------------------------------------------------------------
 
 
-def fitting(clusters: Sequence[tuple[Run, ...]], unit: int, size: int, room: float) -> Piece:
+def fitting(clusters: Sequence[tuple[GlyphRun, ...]], unit: int, size: int, room: float) -> Segment:
     """As many clusters as fit, with an ellipsis if not all do."""
-    piece, end = _piece(clusters, unit, size), len(clusters)
-    while piece.width > room and end > 1:
+    segment, end = _segment(clusters, unit, size), len(clusters)
+    while segment.width > room and end > 1:
         end -= 1
-        piece = _piece([*clusters[:end], tuple(_faces("…")[0])], unit, size)
-    return piece
+        segment = _segment([*clusters[:end], tuple(_faces("…")[0])], unit, size)
+    return segment
 
 
-def note(text: str, unit: int, size: int) -> Piece:
+def note(text: str, unit: int, size: int) -> Segment:
     """A short ASCII text of ours."""
-    return _piece([(Run(text, fonts.label_face()),)], unit, size)
+    return _segment([(GlyphRun(text, fonts.label_face()),)], unit, size)
 
 
 def percent(probability: float) -> str:
     return "<1%" if probability < 0.005 else f"{probability:.0%}"
 
 
-def _foot(candidates: Sequence[tuple[Token, float]], heading: str, layout: TextLayout) -> Iterator[Piece]:
+def _foot(candidates: Sequence[tuple[TokenText, float]], heading: str, layout: TextLayout) -> Iterator[Segment]:
     """The candidates in a row: heading in grey, then each text in black with its probability in grey."""
     black, grey = len(layout.units), len(layout.units) + 1
     shown = []
     for token, _ in candidates:
         made = shape(token.bytes.decode("utf-8", "surrogateescape"))
-        shown.append(((Run(token.label),),) if token.label is not None else made.clusters)
+        shown.append(((GlyphRun(token.label),),) if token.label is not None else made.clusters)
     for i, (token, _) in enumerate(candidates):  # " dog" and "dog" must not look alike
         if token.bytes.startswith(b" ") and shown.count(shown[i]) > 1:
             shown[i] = (tuple(_faces(SHOWN[" "])[0]), *shown[i])
@@ -406,7 +406,7 @@ def _foot(candidates: Sequence[tuple[Token, float]], heading: str, layout: TextL
 
 
 def page(
-    layout: TextLayout, token: int, relevance: np.ndarray, candidates: Sequence[tuple[Token, float]],
+    layout: TextLayout, token: int, relevance: np.ndarray, candidates: Sequence[tuple[TokenText, float]],
     heading: str = "", table: np.ndarray = JET,
 ) -> Page:  # fmt: skip
     """The page that explains a token: earlier units coloured by relevance [tokens], it in white, later ones grey.

@@ -22,7 +22,7 @@ from pylatex import Document, NoEscape
 
 from tam.errors import RenderError
 from tam.render import fonts
-from tam.render.tokens import ASCENT, DESCENT, LABEL, Page, Piece, Run
+from tam.render.tokens import ASCENT, DESCENT, LABEL, GlyphRun, Page, Segment
 
 BP = 0.72  # a pixel of the picture in big points (1/72 inch): 100 pixels an inch
 FIRST_BOX, LAST_BOX = 300, 32_000  # TeX has 32,768 box registers; LaTeX uses the low ones
@@ -47,7 +47,7 @@ HEAD = r"""
 \ifdefined\RawShipout\let\S\RawShipout\else\let\S\shipout\fi
 """
 
-Boxes = dict[tuple[tuple[Run, ...], int], int]
+Boxes = dict[tuple[tuple[GlyphRun, ...], int], int]
 """Runs and their size -> the box register that holds them."""
 
 
@@ -81,7 +81,7 @@ class FontNames:
             yield line
 
 
-def tex_of(runs: Sequence[Run], size: float, names: FontNames) -> str:
+def tex_of(runs: Sequence[GlyphRun], size: float, names: FontNames) -> str:
     """A token's TeX; RenderError if it leaves the alphabet, whatever the token was."""
     parts = []
     for run in runs:
@@ -104,22 +104,22 @@ def _color(rgb: np.ndarray) -> str:
     return f"gray {red:.3g}" if red == green == blue else f"rgb {red:.3g} {green:.3g} {blue:.3g}"
 
 
-def _line(pieces: Iterable[tuple[Piece, int]], page: Page) -> str:
-    """Pieces from left to right, each at its x; neighbours of one colour share it."""
+def _line(segments: Iterable[tuple[Segment, int]], page: Page) -> str:
+    """Segments from left to right, each at its x; neighbours of one colour share it."""
     parts, x = [], 0.0
 
-    def key(item: tuple[Piece, int]) -> str:
+    def key(item: tuple[Segment, int]) -> str:
         unit = item[0].unit
         return "current" if unit == page.current else _color(page.colors[unit])
 
-    for color, group in itertools.groupby(pieces, key):
+    for color, group in itertools.groupby(segments, key):
         body = []
-        for piece, box in group:
-            body.append(f"\\kern{_bp(piece.x - x)}" if abs(piece.x - x) > 1e-3 else "")
-            x = piece.x + piece.width
+        for segment, box in group:
+            body.append(f"\\kern{_bp(segment.x - x)}" if abs(segment.x - x) > 1e-3 else "")
+            x = segment.x + segment.width
             if color == "current":
-                strut = _bp(ASCENT * piece.size), _bp(DESCENT * piece.size)
-                body.append(f"\\G{{{box}}}{{{_bp(piece.width)}}}{{{strut[0]}}}{{{strut[1]}}}")
+                strut = _bp(ASCENT * segment.size), _bp(DESCENT * segment.size)
+                body.append(f"\\G{{{box}}}{{{_bp(segment.width)}}}{{{strut[0]}}}{{{strut[1]}}}")
             else:
                 body.append(f"\\copy{box} ")
         text = "".join(body)
@@ -130,9 +130,9 @@ def _line(pieces: Iterable[tuple[Piece, int]], page: Page) -> str:
 def _page(page: Page, boxes: Boxes) -> str:
     layout = page.layout
     lines = []
-    rows = itertools.groupby((*layout.pieces, *page.foot), lambda piece: piece.y)
+    rows = itertools.groupby((*layout.segments, *page.foot), lambda segment: segment.y)
     for y, row in rows:
-        items = [(piece, boxes[piece.runs, piece.size]) for piece in sorted(row, key=lambda piece: piece.x)]
+        items = [(segment, boxes[segment.runs, segment.size]) for segment in sorted(row, key=lambda segment: segment.x)]
         # each line hangs from the top of the page, without height, so that nothing in it can move another
         lines.append(f"\\L{{{_bp(y)}}}{{{_line(items, page)}}}\n")
     width, height = _bp(layout.width - 0.1), _bp(layout.height - 0.1)  # the rasteriser rounds up
@@ -142,17 +142,18 @@ def _page(page: Page, boxes: Boxes) -> str:
 
 
 def _sample(pages: Sequence[Page], names: FontNames) -> Iterator[str]:
-    """Each piece is shaped once, into a box register; the pages copy it."""
+    """Each segment is shaped once, into a box register; the pages copy it."""
     boxes: Boxes = {}
     if pages[0].layout.height > TALLEST:
         raise RenderError(
             "page too tall for TeX", got=f"{pages[0].layout.height} pixels", expected=f"at most {TALLEST}"
         )
-    for piece in itertools.chain(pages[0].layout.pieces, *(page.foot for page in pages)):
-        key = piece.runs, piece.size
+    for segment in itertools.chain(pages[0].layout.segments, *(page.foot for page in pages)):
+        key = segment.runs, segment.size
         if key not in boxes:
             boxes[key] = FIRST_BOX + len(boxes)
-            yield f"\\setbox{boxes[key]}\\hbox to{_bp(piece.width)}{{{tex_of(piece.runs, piece.size, names)}\\hss}}\n"
+            shaped = tex_of(segment.runs, segment.size, names)
+            yield f"\\setbox{boxes[key]}\\hbox to{_bp(segment.width)}{{{shaped}\\hss}}\n"
     if len(boxes) > LAST_BOX - FIRST_BOX:
         raise RenderError(
             "too many different pieces of text for TeX", got=len(boxes), expected=f"at most {LAST_BOX - FIRST_BOX}"

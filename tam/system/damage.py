@@ -14,6 +14,7 @@ from tam.system.atomic import at_work
 Reader = Callable[[Path], object]
 """Reads all of a file, and raises SchemaError where it is damaged."""
 
+KINDS = (".h5", ".parquet")  # as stages name what they write; another file was named by mistake
 DAMAGED = 3  # how the process that looked through a file ended
 CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 
@@ -39,7 +40,8 @@ def set_aside(out: Path, inputs: Mapping[Path, Reader]) -> Iterator[None]:
 
 
 def _rename(inputs: Mapping[Path, Reader], error: SchemaError) -> None:
-    damaged = [path for path, read in inputs.items() if path.is_file() and _is_damaged(path, read)]
+    ours = {path: read for path, read in inputs.items() if path.suffix in KINDS and path.is_file()}
+    damaged = [path for path, read in ours.items() if _is_damaged(path, read)]
     for path in damaged:
         path.replace(path.with_name(f"{path.name}.corrupt"))
     if damaged:

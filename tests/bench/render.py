@@ -34,11 +34,11 @@ ROUNDS = 3
 CASES = ((1, 20), (1, 100), (1, 256), (10, 100), (50, 20))
 
 
-def answer(count: int) -> list[tokens.Token]:
-    return [tokens.Token(b" " + WORDS[i % len(WORDS)].encode()) for i in range(count)]
+def answer(count: int) -> list[tokens.TokenText]:
+    return [tokens.TokenText(b" " + WORDS[i % len(WORDS)].encode()) for i in range(count)]
 
 
-def plain_way(shown: Sequence[tokens.Token], token: int, relevance: np.ndarray) -> np.ndarray:
+def plain_way(shown: Sequence[tokens.TokenText], token: int, relevance: np.ndarray) -> np.ndarray:
     """One token's picture as the published code makes it, with a font that is installed."""
     parts = []
     for number, other in enumerate(shown):
@@ -67,7 +67,7 @@ def plain_way(shown: Sequence[tokens.Token], token: int, relevance: np.ndarray) 
     return cv2.resize(picture, (500, round(picture.shape[0] * 500 / picture.shape[1])))
 
 
-def pages(shown: Sequence[tokens.Token], relevance: np.ndarray) -> list[tokens.Page]:
+def pages(shown: Sequence[tokens.TokenText], relevance: np.ndarray) -> list[tokens.Page]:
     layout = tokens.lay_out(shown, 0)
     candidates = [(shown[0], 0.7), (shown[1], 0.2), (shown[2], 0.1)]
     return [tokens.page(layout, token, relevance, candidates, "top 3") for token in range(len(shown))]
