@@ -205,3 +205,9 @@ def test_without_scored_words_the_rest_is_still_drawn_and_it_is_said(run, out, c
         store_rows(path, str(row), found[found.token < 0])
     write_figures(run, out)
     assert "no figure 'scores': there is no scored word for it" in [record.message for record in caplog.records]
+
+
+def test_a_picture_that_is_gone_costs_its_own_figures_and_is_said(run, out, caplog):
+    (run.samples_file.parent / "a.png").unlink()
+    assert {path.stem for path in write_figures(run, out)} == {"scores"}
+    assert "'high': not drawn: " in caplog.text and "a.png: no such picture" in caplog.text
