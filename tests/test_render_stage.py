@@ -352,10 +352,4 @@ def test_maps_of_another_number_of_tokens_are_refused(tmp_path):
     maps = maps_of(generation("one", PROMPT, ANSWER[:3]))
     shown = open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path)
     with pytest.raises(RenderError, match="maps and tokens differ"):
-        draw(
-            made,
-            maps,
-            open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path),
-            tmp_path / "out",
-            {"kind": "sample"},
-        )
+        draw(made, maps, shown, tmp_path / "out", {"kind": "sample"})
