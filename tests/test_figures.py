@@ -12,7 +12,7 @@ from PIL import Image
 
 from tam import manifest
 from tam.cache import write_generations
-from tam.errors import InputError, SchemaError
+from tam.errors import DiskError, InputError, SchemaError
 from tam.figures import data
 from tam.figures.stage import write_comparison, write_figures
 from tam.layout import Grid
@@ -159,6 +159,26 @@ def test_a_video_and_several_pictures_have_a_figure_with_a_column_each(tmp_path,
     assert {"video", "images", "correlation"} <= {path.stem for path in made}
     text = (out / "video.svg").read_text()
     assert "frame 0" in text and "frame 2" in text and "frame 1" not in text
+
+
+def test_a_folder_of_figures_is_replaced_as_a_whole_and_no_other(run, out):
+    out.mkdir()
+    (out / "tokens.png").write_bytes(b"mine")
+    for write in (lambda: write_figures(run, out), lambda: write_comparison([run], out)):
+        with pytest.raises(DiskError, match="figures: only a result of ours is replaced"):
+            write()
+    (out / "tokens.png").unlink()
+    write_figures(run, out)
+    (out / "video.png").touch()  # of an earlier run
+    write_figures(run, out)
+    assert (out / "tokens.png").exists() and not (out / "video.png").exists()
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_figures(run, small_disk):
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 50_000))
+    with pytest.raises(DiskError, match="disk full; cure: make room"):
+        write_figures(run, small_disk / "figures")
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
 def test_models_are_compared_on_a_sample_that_all_name_alike(run, out, caplog):
