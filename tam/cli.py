@@ -426,6 +426,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
+    from tam.explanation import check_folder, explain
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -444,7 +445,8 @@ def explain(
     if missing := [path for path in picture if not path.is_file()]:
         raise InputError("no such picture", where=missing[0])
 
-    from tam.explanation import explain
+    check_folder(out, picture[0])
+
     from tam.model.checkpoint import load
 
     loaded = load(_checkpoint(model), revision, device, dtype)

@@ -3,7 +3,7 @@
 TamError
 ├── InputError      what a person handed in cannot be used: a path, a manifest row, a picture, an option
 ├── SchemaError     a file is not ours, of another version, or damaged
-├── DiskError       a file cannot be written: the disk is full; files are gone
+├── DiskError       a file cannot be written: the disk is full, or something else lies there; files are gone
 ├── LayoutError     vision tokens and grid cells do not agree
 ├── NotFiniteError  NaN or infinity where a number must be
 ├── ModelError      a checkpoint of an unsupported kind, or one that does not behave as its family should

@@ -1,5 +1,6 @@
 """One question about one's own pictures or video: asked, mapped, and shown. ``tam.explain`` is the function here."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,13 @@ from tam.protocol import FIXED
 from tam.records import Generation, Maps
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.atomic import atomic
+from tam.system.mark import check_kind, free_name
 from tam.words import groups
 
 Picture: TypeAlias = Image.Image | Path | str
 Part = Literal["prompt", "answer"]
 Asked = str | Function | Method
+KIND = "explanation"
 
 
 class Token(NamedTuple):
@@ -77,6 +80,7 @@ class Explanation:
         chances: float32 [answer], the probability of each token of the answer.
         model: the name of the model's class.
         method: whose maps are shown.
+        asked: what was asked of which model, as JSON has it: tells this explanation from others.
     """
 
     generation: Generation
@@ -86,6 +90,7 @@ class Explanation:
     chances: np.ndarray
     model: str
     method: str
+    asked: Mapping[str, object]
 
     def of(self, method: str) -> "Explanation":
         """The same, shown by another of its methods; InputError: there is none of this name."""
@@ -190,12 +195,20 @@ class Explanation:
         maps of all methods.
 
         Returns:
-            the folder of this explanation in ``folder``, named after the first file that was shown; an earlier one is
-            replaced as a whole.
+            the folder of this explanation in ``folder``, named after the first file that was shown. An earlier one of
+            the same question, model, answer and methods is replaced as a whole; beside another one its name gets a
+            digest behind it.
+
+        Raises:
+            DiskError: a folder of that name is none of ours, or the disk is full.
         """
         from tam.render.folder import draw
+        from tam.render.names import safe_id
 
-        drawn = draw(self.generation, self.by_method[self.method], self.media, Path(folder))
+        said = {"answer": self.generation.answer_ids.tolist(), "methods": [self.method, *self.by_method]}
+        mark = {"kind": KIND, **self.asked, **said}
+        drawn = free_name(Path(folder), safe_id(self.generation.id), mark)
+        draw(self.generation, self.by_method[self.method], self.media, drawn, mark)
         with atomic(drawn / "index.html") as temporary:
             temporary.write_text(self.to_html(), encoding="utf-8")
         return drawn
@@ -294,7 +307,23 @@ def explain(
     cached = Cached(generation, FIXED, eci_cap=eci_cap)
     maps = {one.name: one.maps(cached) for one in methods}
     titles = {one.name: one.title for one in methods}
-    return Explanation(generation, maps, titles, media, chances, type(loaded.model).__name__, methods[0].name)
+    asked = {
+        "pictures": [_digest(picture) for picture in media.pictures], "prompt": prompt, "turns": sample.turns,
+        "model": str(loaded.config.name_or_path), "weights": loaded.weights,
+        "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
+    }  # fmt: skip
+    return Explanation(generation, maps, titles, media, chances, type(loaded.model).__name__, methods[0].name, asked)
+
+
+def check_folder(folder: Path, first: Path) -> None:
+    """Whether ``save`` can write an explanation of this file, the first that is shown, into ``folder``.
+
+    Raises:
+        DiskError: a folder of its name is none of ours.
+    """
+    from tam.render.names import safe_id
+
+    check_kind(folder / safe_id(first.stem), KIND)
 
 
 def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None, processor: Any) -> Media:
@@ -314,6 +343,10 @@ def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | No
 
 def _opened(picture: Picture) -> Image.Image:
     return upright(picture) if isinstance(picture, Image.Image) else open_picture(Path(picture))
+
+
+def _digest(picture: Image.Image) -> str:
+    return hashlib.sha256(f"{picture.mode} {picture.size}".encode() + picture.tobytes()).hexdigest()[:16]
 
 
 def _name(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None) -> str:

@@ -80,6 +80,17 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_a_folder_of_ones_own_beside_a_clip_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip/frames.txt").write_text("mine")
+    (tmp_path / "clip.mp4").touch()
+    done = tam("explain", "clip.mp4", "--out", ".", "--model", "no/such-model")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("tam: error: clip: only a result of ours is replaced; got 'frames.txt' without .tam")
+    assert (tmp_path / "clip/frames.txt").read_text() == "mine"
+
+
 def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     selected = ["--select", "bear", "--select", "/motor.*/", "--select", "#0", "--pooling", "max"]
     options = ["--prompt", "What is in the image?", "--layer", "4", "--eci-cap", "1", "--device", "cpu"]

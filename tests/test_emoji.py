@@ -9,6 +9,8 @@ from tam.datasets import coco
 from tam.datasets.emoji import grammar
 from tam.datasets.emoji import scenes as emoji
 from tam.datasets.emoji.sprites import GLYPHS, NAMES, SHEET, sprites
+from tam.errors import DiskError
+from tam.system.mark import FILE
 from tests.shared import shared
 
 
@@ -157,11 +159,26 @@ def test_fields_are_those_of_the_real_set(folder):
             assert set(made[key][0]) == set(real[key][0])
 
 
-def test_an_older_folder_is_replaced(tmp_path):
-    (tmp_path / "set" / "old").mkdir(parents=True)
+def test_older_scenes_are_replaced_as_a_whole(tmp_path):
     emoji.write(tmp_path / "set", n=1)
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["annotations", "image", "seg_label"]
+    (tmp_path / "set" / "old").mkdir()
+    emoji.write(tmp_path / "set", n=1)
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [FILE, "annotations", "image", "seg_label"]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_another_dataset_of_the_same_layout_is_not_replaced(tmp_path):
+    for name in ("annotations", "image", "seg_label"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    with pytest.raises(DiskError, match=r"'annotations' and 2 more without \.tam\.json; cure: move it"):
+        emoji.write(tmp_path / "set", n=1)
+    assert len([*tmp_path.rglob("*")]) == 4
+
+
+def test_a_full_disk_is_said_and_no_picture_is_left_out_in_silence(small_disk):
+    with pytest.raises(DiskError, match="disk full"):
+        emoji.write(small_disk / "set", n=200)
+    assert not [*small_disk.iterdir()]
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):

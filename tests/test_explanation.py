@@ -341,7 +341,7 @@ def hand_made(layout: Layout | None = None) -> "tam.Explanation":
     computed = Maps(maps, (maps * 255).astype(np.uint8), np.zeros((4, 4), np.float32), np.zeros(4))
     media = Media(False, (picture(20, 10),), (0,))
     return tam.Explanation(
-        generation, {"tam": computed}, {"tam": "TAM"}, media, np.array([0.9, 0.1], np.float32), "hand", "tam"
+        generation, {"tam": computed}, {"tam": "TAM"}, media, np.array([0.9, 0.1], np.float32), "hand", "tam", {}
     )
 
 
@@ -372,6 +372,25 @@ def test_a_folder_holds_pictures_sheet_and_page(said, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert {"sheet.png", "index.html"} <= names and sum(name.endswith(".png") for name in names) == len(said.tokens) + 1
     assert said.save(str(tmp_path)) == folder
+
+
+def test_two_explanations_never_share_a_folder_and_the_same_one_keeps_its_own(model, processor, tmp_path):
+    """Other pixels under one name, another question, answer, model, layer or method; each is asked twice."""
+    for folder, seed in (("A", 0), ("B", 1)):
+        (tmp_path / folder).mkdir()
+        picture(seed=seed).save(tmp_path / folder / "img.png")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(iter(other.get_decoder().parameters()))[0] += 1
+    first = {"images": tmp_path / "A/img.png", "prompt": ASKED, "answer": "A dog."}
+    asked = [
+        (model, first), (model, first | {"images": tmp_path / "B/img.png"}), (model, first | {"prompt": "What?"}),
+        (model, first | {"answer": "A cat."}), (other, first), (model, first | {"layer": 1}),
+        (model, first | {"method": "eci"}), (model, first | {"eci_cap": 0}),
+    ]  # fmt: skip
+    for _ in range(2):
+        made = [tam.explain(which, processor, **options).save(tmp_path / "out") for which, options in asked]
+        assert made[0] == tmp_path / "out/img" and len({*made}) == len(asked) == len([*(tmp_path / "out").iterdir()])
 
 
 def test_the_page_is_one_file_that_allows_nothing_but_its_own_scripts(said):

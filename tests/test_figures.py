@@ -12,7 +12,7 @@ from PIL import Image
 
 from tam import manifest
 from tam.cache import write_generations
-from tam.errors import InputError, SchemaError
+from tam.errors import DiskError, InputError, SchemaError
 from tam.figures import data
 from tam.figures.stage import write_comparison, write_figures
 from tam.layout import Grid
@@ -161,6 +161,26 @@ def test_a_video_and_several_pictures_have_a_figure_with_a_column_each(tmp_path,
     assert "frame 0" in text and "frame 2" in text and "frame 1" not in text
 
 
+def test_a_folder_of_figures_is_replaced_as_a_whole_and_no_other(run, out):
+    out.mkdir()
+    (out / "tokens.png").write_bytes(b"mine")
+    for write in (lambda: write_figures(run, out), lambda: write_comparison([run], out)):
+        with pytest.raises(DiskError, match="figures: only a result of ours is replaced"):
+            write()
+    (out / "tokens.png").unlink()
+    write_figures(run, out)
+    (out / "video.png").touch()  # of an earlier run
+    write_figures(run, out)
+    assert (out / "tokens.png").exists() and not (out / "video.png").exists()
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_figures(run, small_disk):
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 50_000))
+    with pytest.raises(DiskError, match="disk full; cure: make room"):
+        write_figures(run, small_disk / "figures")
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
 def test_models_are_compared_on_a_sample_that_all_name_alike(run, out, caplog):
     (folder,) = {path.parents[1] for path in run.generation}
     shutil.copytree(folder, folder.with_name("other"))
@@ -205,3 +225,9 @@ def test_without_scored_words_the_rest_is_still_drawn_and_it_is_said(run, out, c
         store_rows(path, str(row), found[found.token < 0])
     write_figures(run, out)
     assert "no figure 'scores': there is no scored word for it" in [record.message for record in caplog.records]
+
+
+def test_a_picture_that_is_gone_costs_its_own_figures_and_is_said(run, out, caplog):
+    (run.samples_file.parent / "a.png").unlink()
+    assert {path.stem for path in write_figures(run, out)} == {"scores"}
+    assert "'high': not drawn: " in caplog.text and "a.png: no such picture" in caplog.text

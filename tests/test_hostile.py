@@ -26,6 +26,7 @@ from tam import manifest
 from tam.cache import read_generations, read_header, write_generations
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError, SchemaError
+from tam.label_map import read_label_map
 from tam.manifest import Sample
 from tam.maps import read_maps, read_maps_header
 from tam.media import _capture, open_media, open_picture, picture_size, read_video
@@ -34,7 +35,7 @@ from tam.model.checkpoint import config_of, load, locate
 from tam.protocol import FIXED
 from tam.render.names import safe_id
 from tam.rows import SCHEMA, VERSION, RowsHeader
-from tam.run import RunFiles, read_label_map, read_pairs
+from tam.run import RunFiles, read_pairs
 from tam.system import seal
 from tam.tables.summary import summarise
 from tests import tiny

@@ -1,8 +1,12 @@
 """The stage that maps a shard by all methods, and the file that it writes."""
 
+import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -151,3 +155,29 @@ def test_the_command_says_how_samples_fared_and_strictly_fails_with_them(tmp_pat
     with pytest.raises(SystemExit, match="samples failed; got 2 ok, 1 failed; permuted failed on 1"):
         main()
     assert len(list(read_maps(tmp_path / "m.h5"))) == 3  # it is there all the same
+
+
+def test_what_the_document_says_is_so(tmp_path, monkeypatch):
+    generation, out = written(tmp_path / "g.h5", made()), tmp_path / "results/emoji/tiny-qwen2-vl/maps/0-of-2.h5"
+    write_maps(generation, out, ["permuted", "tam"], FIXED)
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).resolve().parents[1] / "docs/maps.md").read_text(encoding="utf-8")
+    reads, names = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    known: dict = {"h5py": h5py, "json": json}
+    exec(reads, known)
+    assert np.array_equal(known["tam"], mapped("tam", made()).maps.astype(np.float16))
+    exec(names, known)
+    assert (known["inverse"].name, known["inverse"].title) == ("inverse", "1 - TAM")
+    header = text.split("One group a sample")[0]
+    with h5py.File(out) as file:
+        assert {*re.findall(r"^\| `(\w+)` \|", header, re.MULTILINE)} == {*file.attrs, "eci_cap"}
+
+
+def test_the_same_maps_are_the_same_file(tmp_path):
+    generation = written(tmp_path / "g.h5", made(), made("b", 1))
+    files = []
+    for _ in range(2):
+        write_maps(generation, tmp_path / "m.h5", list(METHODS), FIXED)
+        files.append((tmp_path / "m.h5").read_bytes())
+        time.sleep(1.1)  # HDF5 would write down the second
+    assert files[0] == files[1]

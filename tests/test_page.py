@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 
 from tam import manifest
 from tam.cache import write_generations
-from tam.errors import InputError, SchemaError
+from tam.errors import DiskError, InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
@@ -244,6 +245,21 @@ def test_the_folder_is_replaced_and_nothing_beside_it_is_touched(page, run):
     write_page([run], page.parent)
     assert not stale.exists() and own.exists()
     assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", "notes.txt", "page"]
+
+
+def test_a_folder_named_page_that_is_not_ours_is_not_touched(run, tmp_path):
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/notes.txt").touch()
+    with pytest.raises(DiskError, match="page: only a result of ours is replaced"):
+        write_page([run], tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["notes.txt"]
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_page(run, small_disk):
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000))
+    with pytest.raises(DiskError, match="page: disk full; cure: make room"):
+        write_page([run], small_disk)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
 def test_two_runs_stand_side_by_side(run, tmp_path):

@@ -14,7 +14,7 @@ from tam import manifest
 from tam.cache import write_generations
 from tam.errors import DiskError, InputError, RenderError, SchemaError
 from tam.layout import Grid
-from tam.media import open_media
+from tam.media import Media, open_media
 from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.methods.stage import write_maps
@@ -27,6 +27,7 @@ from tam.render.names import safe_id, safe_word
 from tam.render.sample import MOVING, UNKNOWN, Look
 from tam.render.sheet import CAPTION, SCALE
 from tam.render.stage import render
+from tam.system.mark import FILE
 from tests.answers import END, generation, needs_tex, picture, sample
 
 PROMPT = [b"What", b" is", b" it", b"?"]
@@ -52,6 +53,11 @@ def maps_of(made: Generation) -> Maps:
     return METHODS["tam"].maps(Cached(made))
 
 
+def drawn(made: Generation, media: Media, folder: Path) -> Path:
+    draw(made, maps_of(made), media, folder / "out", {"kind": "sample"})
+    return folder / "out"
+
+
 def rendered(folder: Path, files: dict, samples=None) -> dict[str, int]:
     return render(**files, samples=samples, out=folder / "out")
 
@@ -65,7 +71,7 @@ def without_tex(monkeypatch):
 def test_without_tex_pillow_draws_every_token_and_one_line_says_so(tmp_path, without_tex, caplog):
     files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
     assert rendered(tmp_path, files) == {"ok": 2}
-    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == NAMES
+    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [FILE, *NAMES]
     assert [record.message for record in caplog.records] == [WITHOUT_TEX]
 
 
@@ -73,7 +79,7 @@ def test_without_tex_pillow_draws_every_token_and_one_line_says_so(tmp_path, wit
 def test_with_tex_there_is_also_a_pdf_of_the_same_pages(tmp_path):
     files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER[:2])])
     assert rendered(tmp_path, files) == {"ok": 2}
-    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [*NAMES, "tokens.pdf"]
+    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [FILE, *NAMES, "tokens.pdf"]
     assert len(pypdfium2.PdfDocument(tmp_path / "out/two/tokens.pdf")) == 6
 
 
@@ -193,6 +199,7 @@ def test_hostile_ids_and_words_stay_in_their_folder(tmp_path, without_tex):
     assert len(folders) == len(ids) and not any(name.startswith(".") for name in folders)
     names = {path.name for path in (tmp_path / "out" / safe_id("../up")).iterdir()}
     assert names == {
+        FILE,
         "000_question_mark.png",
         "001_x.png",
         "002_token.png",
@@ -220,10 +227,19 @@ def test_plain_ids_stay_as_they_are():
 
 def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
     files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
-    (tmp_path / "out/one").mkdir(parents=True)
+    rendered(tmp_path, files)
     (tmp_path / "out/one/old.png").touch()
     rendered(tmp_path, files)
-    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == NAMES
+    assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [FILE, *NAMES]
+
+
+def test_a_folder_in_the_place_of_a_sample_that_is_not_ours_stops_all_before_anything_is_drawn(tmp_path, without_tex):
+    files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
+    (tmp_path / "out/two").mkdir(parents=True)
+    (tmp_path / "out/two/mine.txt").write_text("mine")
+    with pytest.raises(DiskError, match="out/two: only a result of ours is replaced"):
+        rendered(tmp_path, files)
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["mine.txt", "two"]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
@@ -239,9 +255,8 @@ def test_one_explanation_in_memory(tmp_path, without_tex):
     made = generation("two pictures", PROMPT, ANSWER, grids, ((40, 30), (20, 20)))
     media = [str(picture(tmp_path / "a.png")), str(picture(tmp_path / "b.png", (20, 20)))]
     shown = open_media(sample("two pictures", media), tmp_path)
-    folder = draw(made, maps_of(made), shown, tmp_path / "out")
-    assert folder.parent == tmp_path / "out" and (folder / "sheet.png").is_file()
-    assert len(list(folder.iterdir())) == len(NAMES)
+    folder = drawn(made, shown, tmp_path)
+    assert (folder / "sheet.png").is_file() and len(list(folder.iterdir())) == 1 + len(NAMES)
 
 
 def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
@@ -249,7 +264,7 @@ def test_a_video_is_drawn_as_a_strip_of_frames(tmp_path, without_tex):
     frames = [str(picture(tmp_path / f"{i}.png")) for i in range(6)]
     media = open_media(sample("clip", frames, "video"), tmp_path)
     made = generation("clip", PROMPT, ANSWER, grids)
-    folder = draw(made, maps_of(made), media, tmp_path / "out")
+    folder = drawn(made, media, tmp_path)
     shown = cv2.imread(str(folder / "004_A.png"))
     assert shown.shape[1] == 3 * 260 + 2 * 6 + SCALE  # two rows of three
     assert (np.ptp(shown[100, 260:266], axis=0) == 0).all()  # the white gap
@@ -261,7 +276,7 @@ def test_each_token_of_an_answer_about_a_video_is_also_animated(tmp_path, withou
     frames = [str(picture(tmp_path / f"{i}.png", color=(40 * i, 20, 50))) for i in range(6)]
     made = generation("clip", PROMPT, ANSWER, grids)
     media = open_media(sample("clip", frames, "video"), tmp_path)
-    folder = draw(made, maps_of(made), media, tmp_path / "out")
+    folder = drawn(made, media, tmp_path)
     assert sorted(path.stem for path in folder.glob("*.webp")) == [name[:-4] for name in NAMES[4:-1]]
     with Image.open(folder / "004_A.webp") as moving:
         assert (moving.n_frames, moving.info["loop"]) == (6, 0)
@@ -275,7 +290,7 @@ def test_a_long_video_is_thinned_evenly(tmp_path, without_tex):
     frames = [str(picture(tmp_path / f"{i}.png")) for i in range(60)]
     made = generation("clip", [b"?"], [b"A"], grids)
     media = open_media(sample("clip", frames, "video"), tmp_path)
-    folder = draw(made, maps_of(made), media, tmp_path / "out")
+    folder = drawn(made, media, tmp_path)
     strip = cv2.imread(str(folder / "001_A.png"))
     assert strip.shape[1] == 4 * 260 + 3 * 6 + SCALE and strip.shape[0] < 4 * 201 + 200
     with Image.open(folder / "001_A.webp") as moving:
@@ -328,12 +343,13 @@ def test_a_page_that_tex_refuses_is_drawn_by_pillow_and_the_others_of_its_sample
     monkeypatch.setattr(xelatex, "document", refuse)
     assert rendered(tmp_path, run(tmp_path, [bad])) == {"ok, text by Pillow": 1}
     assert len(pypdfium2.PdfDocument(tmp_path / "out/bad/tokens.pdf")) == len(PROMPT + ANSWER) - 1
-    assert sorted(path.name for path in (tmp_path / "out/bad").iterdir()) == [*NAMES, "tokens.pdf"]
+    assert sorted(path.name for path in (tmp_path / "out/bad").iterdir()) == [FILE, *NAMES, "tokens.pdf"]
     assert "'bad': text of 1 of 11 pages by Pillow: XeLaTeX failed" in [record.message for record in caplog.records]
 
 
 def test_maps_of_another_number_of_tokens_are_refused(tmp_path):
     made = generation("one", PROMPT, ANSWER)
     maps = maps_of(generation("one", PROMPT, ANSWER[:3]))
+    shown = open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path)
     with pytest.raises(RenderError, match="maps and tokens differ"):
-        draw(made, maps, open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path), tmp_path)
+        draw(made, maps, shown, tmp_path / "out", {"kind": "sample"})

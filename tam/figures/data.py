@@ -1,5 +1,6 @@
 """What the figures show: metrics of a run, samples with their maps, and the rules by which both are chosen."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from tam.errors import TamError
+from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
 from tam.protocol import FIXED
@@ -14,9 +17,10 @@ from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
-from tam.run import RunFiles, outlined_map, read_pairs, sample_of
+from tam.run import RunFiles, read_pairs, sample_of
 from tam.words import FUNCTION, NO_CATEGORY, OTHER
 
+log = logging.getLogger(__name__)
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
 WORST, SIDE = 6, 360  # failures; width of a picture
 
@@ -145,7 +149,8 @@ def shared_samples(tables: Sequence[pd.DataFrame], samples: dict[str, Sample]) -
 def load(
     run: RunFiles, listed: Sequence[Sample], wanted: Collection[str], titles: Mapping[str, str], shards: Iterable[int]
 ) -> Iterator[Drawn]:
-    """Read some samples with their maps; failed ones are left out.
+    """Read some samples with their maps; left out are failed ones, and, with a line in the log, those whose media are
+    gone.
 
     Args:
         listed: the manifest. wanted: ids of the samples. titles: of the methods whose maps are read.
@@ -154,9 +159,14 @@ def load(
     for shard in shards:
         for generation, maps in read_pairs(run.generation[shard], run.maps[shard], [*titles], rows):
             sample, layout = sample_of(generation, listed, run.samples_file), generation.layout
-            if not generation.failed and not any(one.failed for one in maps.values()):
+            if generation.failed or any(one.failed for one in maps.values()):
+                continue
+            try:
                 shown = panels(layout, open_shown(sample, run.samples_file.parent, layout), SIDE)
-                yield Drawn(sample, generation, shown, titles, maps, outlined_map(sample, layout, run.samples_file))
+            except TamError as error:
+                log.warning("%r: not drawn: %s", sample.id, error)
+                continue
+            yield Drawn(sample, generation, shown, titles, maps, outlined_map(sample, layout, run.samples_file))
 
 
 def correlations(maps: np.ndarray) -> np.ndarray:

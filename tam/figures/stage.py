@@ -1,4 +1,4 @@
-"""The stage: a run, or all runs of a dataset -> a folder of figures."""
+"""The stage: a run, or all runs of a dataset -> a folder of figures, which replaces an older one as a whole."""
 
 import logging
 from collections.abc import Sequence
@@ -10,9 +10,12 @@ from tam.figures import data, drawing
 from tam.figures.drawing import save
 from tam.run import RunFiles, main_method
 from tam.run import titles as run_titles
+from tam.system.atomic import atomic_folder
+from tam.system.mark import Mark, check_replaceable
 
 log = logging.getLogger(__name__)
 ROWS, STRIP, TRIED = 4, 9, 20  # words of a grid, of a strip; samples tried for a comparison
+MARK: Mark = {"kind": "figures"}
 
 
 def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None) -> list[Path]:
@@ -25,11 +28,11 @@ def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None
         the files written. What could not be drawn is logged.
 
     Raises:
-        InputError, SchemaError: as ``run.titles``.
+        InputError, SchemaError: as ``run.titles``. DiskError: ``out`` is not a folder of figures, or the disk is full.
     """
+    check_replaceable(out, MARK)
     titles = run_titles(run, methods)
     main = main_method(titles)
-    out.mkdir(parents=True, exist_ok=True)
     listed = manifest.read(run.samples_file)
     samples = {sample.id: sample for sample in listed}
     table = data.read_metrics(run)
@@ -42,27 +45,29 @@ def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None
     drawn = {one.sample.id: one for one in data.load(run, listed, wanted, titles, shards)}
 
     written: list[Path] = []
-    if shown in drawn:
-        rows = table[table["sample"] == shown]
-        chosen = data.chosen_words(rows, ROWS)
-        written += save(drawing.methods_grid(drawn[shown], chosen, words[words["sample"] == shown]), out / "methods")
-        strip = data.chosen_words(rows, STRIP).sort_values("token")
-        written += save(drawing.token_strip(drawn[shown], main, strip), out / "tokens")
-    about = next((id for id in (shown, *several.values()) if id in drawn), None)
-    if about is not None:
-        written += save(drawing.correlation(drawn[about]), out / "correlation")
-    for kind, id in several.items():
-        if id in drawn and (tokens := data.unscored_words(drawn[id], ROWS)):
-            written += save(drawing.panel_grid(drawn[id], main, tokens), out / kind)
-    if not words.empty:
-        written += save(drawing.distributions(words, titles, main), out / "scores")
-    failures = [row for row in worst.itertuples() if row.sample in drawn]
-    if failures:
-        written += save(drawing.failure_cases([(drawn[row.sample], row) for row in failures], main), out / "failures")
+    with atomic_folder(out, MARK) as part:
+        if shown in drawn:
+            rows = table[table["sample"] == shown]
+            chosen = data.chosen_words(rows, ROWS)
+            scores = words[words["sample"] == shown]
+            written += save(drawing.methods_grid(drawn[shown], chosen, scores), part / "methods")
+            strip = data.chosen_words(rows, STRIP).sort_values("token")
+            written += save(drawing.token_strip(drawn[shown], main, strip), part / "tokens")
+        about = next((id for id in (shown, *several.values()) if id in drawn), None)
+        if about is not None:
+            written += save(drawing.correlation(drawn[about]), part / "correlation")
+        for kind, id in several.items():
+            if id in drawn and (tokens := data.unscored_words(drawn[id], ROWS)):
+                written += save(drawing.panel_grid(drawn[id], main, tokens), part / kind)
+        if not words.empty:
+            written += save(drawing.distributions(words, titles, main), part / "scores")
+        failures = [(drawn[row.sample], row) for row in worst.itertuples() if row.sample in drawn]
+        if failures:
+            written += save(drawing.failure_cases(failures, main), part / "failures")
     for name in ("methods", "scores", "failures"):
         if not any(path.stem == name for path in written):
             log.warning("no figure '%s': there is no scored word for it", name)
-    return written
+    return [out / path.name for path in written]
 
 
 def write_comparison(runs: Sequence[RunFiles], out: Path) -> list[Path]:
@@ -76,7 +81,9 @@ def write_comparison(runs: Sequence[RunFiles], out: Path) -> list[Path]:
 
     Raises:
         InputError: no runs, or of several datasets. InputError, SchemaError: as ``run.titles``.
+        DiskError: ``out`` is not a folder of figures, or the disk is full.
     """
+    check_replaceable(out, MARK)
     if len({run.dataset for run in runs}) != 1:
         got = " and ".join(dict.fromkeys(run.dataset for run in runs)) or "none"
         raise InputError("models of one dataset are compared", got=got)
@@ -85,7 +92,6 @@ def write_comparison(runs: Sequence[RunFiles], out: Path) -> list[Path]:
     if not shared:
         raise InputError("models without a method in common", where=out, got=[[*each] for each in titles])
     main = main_method(shared)
-    out.mkdir(parents=True, exist_ok=True)
     listed = manifest.read(runs[0].samples_file)
     tables = [data.read_metrics(run) for run in runs]
     for id in data.shared_samples(tables, {sample.id: sample for sample in listed})[:TRIED]:
@@ -98,6 +104,9 @@ def write_comparison(runs: Sequence[RunFiles], out: Path) -> list[Path]:
                 run.model: (drawn, table[(table["sample"] == id) & (table.method == main)])
                 for run, drawn, table in zip(runs, found, tables, strict=True)
             }
-            return save(drawing.comparison(models, main, ROWS), out / "models")
-    log.warning("no figure 'models': no sample has maps from all models")
+            with atomic_folder(out, MARK) as part:
+                written = save(drawing.comparison(models, main, ROWS), part / "models")
+            return [out / path.name for path in written]
+    with atomic_folder(out, MARK):
+        log.warning("no figure 'models': no sample has maps from all models")
     return []

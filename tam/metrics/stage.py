@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tam import manifest, rows, tagging
 from tam.errors import InputError
+from tam.label_map import read_label_map
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps_header
@@ -22,7 +23,7 @@ from tam.metrics.picture import Picture, find_targets
 from tam.protocol import Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
-from tam.run import read_label_map, read_pairs
+from tam.run import read_pairs
 from tam.words import Word, read_words
 
 ANSWER = ""

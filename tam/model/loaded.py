@@ -1,6 +1,7 @@
 """A model that was loaded, with its processor and its family: what everybody asks of it, in one place."""
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,6 +99,16 @@ class Loaded:
         rope = getattr(text, "rope_parameters", None) or {}
         stretched = rope.get("factor") if rope.get("rope_type") in ("linear", "dynamic", "yarn") else None
         return (getattr(text, "max_position_embeddings", None) or math.inf) * (stretched or 1)
+
+    @property
+    def weights(self) -> str:
+        """A short digest that tells checkpoints apart, also of one name: names and first numbers of all weights."""
+        digest = hashlib.sha256()
+        for name, weight in self.model.named_parameters():
+            # those that accelerate keeps elsewhere have no numbers here
+            first = [] if weight.is_meta else weight.detach()[(slice(1),) * weight.ndim].flatten().tolist()
+            digest.update(f"{name} {[*weight.shape]} {weight.dtype} {first}\n".encode())
+        return digest.hexdigest()[:16]
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -47,10 +47,11 @@ def write_page(
     Raises:
         InputError: no runs, a run whose files are not complete, or a manifest that lacks a sample.
         SchemaError: files that are damaged or do not belong together.
+        DiskError: the disk is full, or ``out/page`` is not ours.
     """
     if not runs:
         raise InputError("no runs to show")
-    with atomic_folder(out / FOLDER) as part:
+    with atomic_folder(out / FOLDER, {"kind": "page"}) as part:
         described, samples = [], []
         for number, run in enumerate(runs):
             about, lines = _write_run(run, part, number, methods, most)

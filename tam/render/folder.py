@@ -11,27 +11,28 @@ from tam.errors import RenderError
 from tam.media import Media
 from tam.records import Generation
 from tam.render import xelatex
-from tam.render.names import safe_id, safe_word
+from tam.render.names import safe_word
 from tam.render.sample import Drawable, HasMaps, Look, prepare
 from tam.render.sheet import count_caption, sheet, small, token_caption, with_scale
 from tam.render.tokens import TextLayout
 from tam.render.typeset import Text, typeset
 from tam.system.atomic import atomic_folder
+from tam.system.mark import Mark
 
 log = logging.getLogger(__name__)
 WITHOUT_TEX = "no xelatex on PATH: token text is drawn by Pillow, and there is no tokens.pdf"
 
 
-def draw(generation: Generation, maps: HasMaps, media: Media, out: Path) -> Path:
-    """Draw one sample that is in memory; returns its folder in ``out``.
+def draw(generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark) -> None:
+    """Draw one sample that is in memory into a folder of its own.
 
     Raises:
-        RenderError: it cannot be drawn.
+        RenderError: it cannot be drawn. DiskError: the disk is full, or what lies there has not this mark.
     """
     say_if_without_tex()
     prepared = prepare(generation, maps, media, Look())
     (text,) = typeset([prepared.pages])
-    return write(prepared, text, out)
+    write(prepared, text, folder, mark)
 
 
 def say_if_without_tex() -> None:
@@ -39,10 +40,10 @@ def say_if_without_tex() -> None:
         log.warning(WITHOUT_TEX)
 
 
-def write(sample: Drawable, text: Text, out: Path) -> Path:
-    """Write a sample's folder; it appears as a whole, in place of an earlier one."""
-    folder, layout, several = out / safe_id(sample.id), sample.pages[0].layout, len(sample.overlays.panels) > 1
-    with atomic_folder(folder) as part:
+def write(sample: Drawable, text: Text, folder: Path, mark: Mark) -> None:
+    """Write a sample's folder; it appears as a whole, in place of an earlier one with the same mark."""
+    layout, several = sample.pages[0].layout, len(sample.overlays.panels) > 1
+    with atomic_folder(folder, mark) as part:
         if pdf := text.pdf():
             (part / "tokens.pdf").write_bytes(pdf)
         shown = small(sample.overlays.media(), several)
@@ -58,7 +59,6 @@ def write(sample: Drawable, text: Text, out: Path) -> Path:
                 if len(sample.frames) > 1:
                     _animate(sample, token, part / f"{name}.webp")
         _save(part / "sheet.png", sheet(cells, sample.overlays.colors))
-    return folder
 
 
 def _animate(sample: Drawable, token: int, path: Path) -> None:

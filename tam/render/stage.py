@@ -11,16 +11,19 @@ from tqdm import tqdm
 
 from tam import manifest
 from tam.errors import InputError, RenderError, TamError
+from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
 from tam.records import Generation, SampleMaps
 from tam.render import xelatex
 from tam.render.colors import table
 from tam.render.folder import say_if_without_tex, write
+from tam.render.names import safe_id
 from tam.render.sample import Drawable, Look, prepare
 from tam.render.typeset import typeset
-from tam.run import outlined_map, read_pairs, sample_of
+from tam.run import read_pairs, sample_of
 from tam.system.atomic import of_disk
+from tam.system.mark import Mark, check_replaceable
 
 log = logging.getLogger(__name__)
 # what one sample's files can bring about; anything else is a mistake of ours and stops the stage
@@ -46,7 +49,8 @@ def render(
 
     Raises:
         InputError: unknown ids, colour map or method, or unequal numbers of files.
-        SchemaError: files that do not belong together. DiskError, OSError: the disk's own.
+        SchemaError: files that do not belong together. DiskError: a sample's folder is not ours, or the disk is full.
+        OSError: the disk's own.
     """
     look = look or Look()
     table(look.colormap)
@@ -57,6 +61,8 @@ def render(
     if len(generation) != len(maps):
         raise InputError("unequal numbers of files", got=f"{len(generation)} generation files, {len(maps)} maps files")
     wanted = range(len(listed)) if samples is None else {rows[id] for id in samples}
+    for row in wanted:
+        check_replaceable(*_place(listed[row].id, out))
     out.mkdir(parents=True, exist_ok=True)
     say_if_without_tex()
     counts: Counter[str] = Counter()
@@ -88,6 +94,11 @@ def _opened(generation: Generation, maps: SampleMaps, sample: Sample, manifest_p
     return prepare(generation, maps, media, look, mask)
 
 
+def _place(id: str, out: Path) -> tuple[Path, Mark]:
+    """A sample's folder, and what it says that it is of."""
+    return out / safe_id(id), {"kind": "sample", "sample": id}
+
+
 def _failed(id: str, error: BaseException) -> int:
     log.warning("%r: not drawn: %s", id, error or type(error).__name__)
     return 1
@@ -101,7 +112,7 @@ def _finish(batch: Sequence[Drawable], out: Path, progress: "tqdm[NoReturn]") ->
             by_pillow = f"{text.by_tex.count(None)} of {len(text.pages)}"
             log.warning("%r: text of %s pages by Pillow: %s", one.id, by_pillow, text.refused)
         try:
-            write(one, text, out)
+            write(one, text, *_place(one.id, out))
             counts[one.status + (", text by Pillow" if text.refused else "")] += 1
         except FAILURES as error:
             if of_disk(error) or getattr(error, "errno", None) is not None:  # where we write is no sample's doing

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tam.errors import DiskError
+from tam.system.mark import Mark, check_replaceable, sign
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 OF_DISK = (*FULL, errno.EROFS, errno.EIO)
@@ -39,15 +40,26 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """As ``atomic``, for a folder: yield an empty one beside it, which takes its place; nothing half is ever seen."""
+def atomic_folder(folder: Path, mark: Mark) -> Iterator[Path]:
+    """As ``atomic``, for a folder: yield one beside it, which takes its place; nothing half is ever seen.
+
+    Args:
+        mark: what it is of. It stands in the folder, and only an empty folder, or one with the same mark, is replaced.
+
+    Raises:
+        DiskError: something else lies there, or the disk is full.
+    """
+    check_replaceable(folder, mark)
+    folder = folder.resolve()  # a link stays, and what it leads to is replaced
     _remove(_left_behind(folder))
     temporary, old = (_temporary(folder, ending) for ending in ("tmp", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with _full_is_said(folder):
             temporary.mkdir(parents=True)
+            sign(temporary, mark)
             yield temporary
+            check_replaceable(folder, mark)
             if folder.exists():
                 folder.rename(old)
             temporary.rename(folder)

@@ -6,8 +6,6 @@ draw from different splits of NumPy's seed tree, so that no training scene has t
 
 import json
 import math
-import os
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from tqdm import tqdm
 
 from tam.datasets.emoji import grammar
 from tam.datasets.emoji.sprites import NAMES, sprites
+from tam.system.atomic import atomic_folder
 
 SIZE = 224
 EVALUATION, TRAINING = 0, 1  # splits of the seed tree
@@ -273,18 +272,15 @@ def _places(rng: np.random.Generator, shapes: list[tuple[int, int]], size: int) 
 
 
 def write(folder: Path, n: int = 48, seed: int = 0) -> None:
-    """Write ``n`` scenes in COCO's layout; the folder appears whole or not at all, and replaces an older one."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for name in ("annotations", "image", "seg_label"):
-        (temporary / name).mkdir(parents=True)
-    try:
-        _fill(temporary, n, seed)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Write ``n`` scenes in COCO's layout; the folder appears whole or not at all, and replaces older scenes.
+
+    Raises:
+        DiskError: something else lies there, or the disk is full.
+    """
+    with atomic_folder(folder, {"kind": "emoji scenes"}) as part:
+        for name in ("annotations", "image", "seg_label"):
+            (part / name).mkdir()
+        _fill(part, n, seed)
 
 
 def _fill(folder: Path, n: int, seed: int) -> None:
@@ -293,12 +289,11 @@ def _fill(folder: Path, n: int, seed: int) -> None:
     sentences: list[dict[str, object]] = []
     for index in tqdm(range(n), desc="emoji scenes", unit="scene"):
         made, number = scene(seed, index), index + 1
-        cv2.imwrite(
-            str(folder / "image" / f"{number:012d}.jpg"),
-            cv2.cvtColor(made.image, cv2.COLOR_RGB2BGR),
-            [cv2.IMWRITE_JPEG_QUALITY, 95],
-        )
-        cv2.imwrite(str(folder / "seg_label" / f"{number:012d}.png"), made.label_map)
+        jpeg = cv2.imencode(".jpg", cv2.cvtColor(made.image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+        # OpenCV's own writer says nothing of a full disk
+        (folder / "image" / f"{number:012d}.jpg").write_bytes(jpeg.tobytes())
+        png = cv2.imencode(".png", made.label_map)[1]
+        (folder / "seg_label" / f"{number:012d}.png").write_bytes(png.tobytes())
         images.append(
             {
                 "license": 1,

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import Base
 
+from tam.label_map import read_label_map
 from tam.manifest import Sample
-from tam.run import read_label_map
 
 IDS = np.zeros((40, 60), np.uint8)
 IDS[5:20, 10:30] = 1

@@ -1,0 +1,70 @@
+"""The one reader of label maps: PNG of one grey channel of 8 bits, a category id a pixel, on the upright picture."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.ExifTags import Base
+
+from tam.layout import Layout
+from tam.manifest import Sample, resolve
+from tam.media import FORMATS, PICTURE_ERRORS
+
+PNG_COLORS = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
+
+
+def read_label_map(
+    sample: Sample, size: tuple[int, int], manifest: Path, *, any_size: bool = False
+) -> tuple[np.ndarray | None, str]:
+    """A sample's label map: uint8 [height, width] of category ids, and ""; or None, and why there is none.
+
+    The file is judged before it is decoded: one grey channel of 8 bits, without loss. Decoders make 8 bits of others,
+    and the ids then are not those that were stored.
+
+    Args:
+        size: (width, height) of the upright picture that it lies on.
+        any_size: whether another size is taken, too.
+
+    Raises:
+        OSError: the disk cannot be read just now.
+    """
+    if sample.mask is None:
+        return None, "no mask"
+    path = resolve(sample.mask, manifest)
+    if not path.is_file():  # a pipe would be waited for
+        return None, "no mask: the file is missing"
+    with path.open("rb") as file:
+        header = file.read(26)
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                if problem := _no_label_map(picture, header):
+                    return None, f"unreadable mask: {problem}"
+                if picture.size != tuple(size) and not any_size:
+                    return None, "mask of another size: {}x{}, picture {}x{}".format(*picture.size, *size)
+                picture.verify()  # the checksums, which decoding passes over
+            with Image.open(file, formats=["PNG"]) as picture:
+                turn = picture.getexif().get(Base.Orientation, 1)  # also where it stands behind the pixels
+                if turn != 1:
+                    return None, f"unreadable mask: turned, EXIF orientation {turn}"
+                return np.asarray(picture), ""
+        except PICTURE_ERRORS as error:
+            if getattr(error, "errno", None) is not None:  # the disk's, not the file's
+                raise
+            return None, "unreadable mask: no picture, or a damaged one"
+
+
+def outlined_map(sample: Sample, layout: Layout, manifest: Path) -> np.ndarray | None:
+    """The label map of a sample with one picture, of any size, whose objects may be outlined; None if it has none."""
+    if sample.kind != "images" or len(sample.media) != 1:
+        return None
+    return read_label_map(sample, layout.sizes[0], manifest, any_size=True)[0]
+
+
+def _no_label_map(picture: Image.Image, header: bytes) -> str:
+    """What a file holds instead of 8-bit grey, by its first 26 bytes; "" for a label map."""
+    if picture.format != "PNG":
+        return f"{picture.format}, not PNG"
+    bits, color = header[24:26]
+    if header[12:16] != b"IHDR" or (bits, color) != (8, 0):
+        return f"{bits}-bit {PNG_COLORS.get(color, 'unknown')}, not 8-bit grey"
+    return "8-bit grey with a transparent value, not 8-bit grey" if "transparency" in picture.info else ""
