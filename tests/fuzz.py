@@ -36,14 +36,14 @@ from tam import cache, manifest
 from tam.cache import read_generations, read_header, write_generations
 from tam.errors import TamError
 from tam.manifest import Sample
-from tam.media import open_picture, picture_size, read_video
+from tam.media import open_picture, picture_size, read_video, stored_size
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.rows import SCHEMA, VERSION, RowsHeader
 from tam.run import RunFiles, read_pairs
 from tam.system import seal
 from tam.tables.summary import summarise
-from tests import flips
+from tests import flips, fuzz_datasets
 from tests.test_maps import made
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -293,15 +293,16 @@ def read_table(path: Path) -> None:
 
 def read_picture(path: Path) -> None:
     picture_size(path)
+    stored_size(path)
     open_picture(path)
 
 
 def pictures() -> list[bytes]:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8))
     made = []
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF"):
         data = io.BytesIO()
-        exif = {"exif": Image.Exif()} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+        exif = {"exif": Image.Exif()} if kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF") else {}
         if exif:
             exif["exif"][0x0112] = 6
         noise.save(data, kind, **exif)
@@ -334,9 +335,17 @@ def targets(folder: Path) -> dict[str, Target]:
         "metrics, bytes": bytewise(read_table, ".parquet", table),
         "metrics, values": rows,
         "pictures, bytes": bytewise(read_picture, ".png", *pictures()),
-        "videos, bytes": bytewise(read_video, ".gif", pictures()[2]),
+        "videos, bytes": bytewise(read_video, ".gif", pictures()[2], *fuzz_datasets.videos(folder)),
         "config, bytes": bytewise(read_config, ".yaml", (ROOT / "config/config.yaml").read_bytes()),
         "config, values": documents(read_config, ".yaml", config, json.dumps),
+        **{
+            f"{name}, values": documents(read, ".json", original, json.dumps)
+            for name, (read, original) in fuzz_datasets.VALUES.items()
+        },
+        **{
+            f"{name}, bytes": bytewise(read, ending, original)
+            for name, (read, ending, original) in fuzz_datasets.BYTES.items()
+        },
         **{f"{name}, bits": bitwise(*file) for name, file in flips.originals(folder / "bits").items()},
     }
 

@@ -194,6 +194,15 @@ def test_a_file_whose_name_is_no_utf_8_is_left_out_and_counted(tmp_path, caplog)
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=8)), min_size=1, max_size=4)
 
 
+def test_a_place_before_the_archive_is_its_damage(tmp_path):
+    data = bytearray(make(tmp_path / "a.zip", {"a": b"1"}).read_bytes())
+    place = data.rindex(b"PK\5\6") + 16  # of the list of files
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 500).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.zip: not an archive that can be unpacked"):
+        archives.unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
 @given(kind=st.sampled_from(["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"]), changes=CHANGES)
 @settings(deadline=None, max_examples=200)
 def test_changed_bytes_of_an_archive_are_an_error_of_ours_or_unpacked(tmp_path_factory, kind, changes):

@@ -106,6 +106,8 @@ class _Limited(io.RawIOBase):
         return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset < 0:  # the system's error would look like the disk's
+            raise ValueError("a header names a place before the archive")
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:

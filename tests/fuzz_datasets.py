@@ -1,0 +1,160 @@
+"""What the fuzz does with datasets: valid files of every kind, and what reads them into a manifest.
+
+Each is read alone: a folder of its own is made around the changed file, and the manifest that comes out must be read.
+"""
+
+import io
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tam import manifest
+from tam.datasets import anno, archives, coco, coco_original, own
+from tam.errors import InputError
+from tam.generation.given_answers import read_given_answers
+
+ANNO = [
+    ["image/a.jpg", "A cat.", "seg_label/a.png", {"cat": 17}],
+    ["image/b.jpg", "A dog.", "seg_label/b.png", {"dog": 18}],
+]
+INSTANCES = {
+    "images": [
+        {"id": 1, "file_name": "1.png", "height": 4, "width": 6},
+        {"id": 2, "file_name": "b/2.png", "height": 4, "width": 6},
+    ],
+    "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "hot dog"}],
+    "annotations": [
+        {"image_id": 1, "category_id": 17, "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
+        {"image_id": 1, "category_id": 18, "area": 2, "segmentation": {"size": [4, 6], "counts": [16, 4, 4]}},
+        {
+            "image_id": 1,
+            "category_id": 18,
+            "area": 1,
+            "segmentation": {"size": [4, 6], "counts": "`01W1"},
+            "iscrowd": 1,
+        },
+    ],
+}
+CAPTIONS = {"annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2, "caption": "A dog."}]}
+CSV = (
+    "media,id,prompt,captions,mask,categories\na.png | b.png,two,Which?,One. | Two.,m.png,cat=17 | dog=18\na.png,,,,,\n"
+)
+LINES = "a.png\tA cat.\na.png\tEin Kätzchen.\nb.png\tA dog.\n"
+ANSWERS = '{"id": "a", "answer": "ein Hündchen", "ids": [3, 4], "ended": true}\n{"id": "b", "answer": "a dog"}\n'
+
+
+@contextmanager
+def _around(path: Path, name: str):
+    """A folder with the changed file under this name, and pictures beside it."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        for picture in ("a.png", "b.png", "image/1.png", "image/b/2.png"):
+            (folder / picture).parent.mkdir(exist_ok=True, parents=True)
+            Image.new("RGB", (6, 4)).save(folder / picture)
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(path, folder / name)
+        yield folder, folder / "out/manifest.jsonl"
+
+
+def read_anno(path: Path) -> None:
+    with _around(path, "anno.json") as (root, out):
+        anno.write(root, out, prompt="p")
+        manifest.read(out)
+
+
+def read_coco(path: Path) -> None:
+    with _around(path, "annotations/instances_x.json") as (root, out):
+        captions = root / "annotations/captions_x.json"
+        captions.write_text('{"annotations": []}')
+        coco_original.write(root / "image", root / "annotations/instances_x.json", captions, out)
+        manifest.read(out)
+        coco.write(root, out)
+        manifest.read(out)
+
+
+def read_captions(path: Path) -> None:
+    with _around(path, "annotations/captions_x.json") as (root, out):
+        (root / "annotations/instances_x.json").write_text(
+            '{"images": [{"id": 1, "file_name": "a"}], "categories": []}'
+        )
+        coco.write(root, out)
+        manifest.read(out)
+
+
+def read_csv(path: Path) -> None:
+    with _around(path, "mine.csv") as (root, out):
+        own.write_csv(root / "mine.csv", out, prompt="p")
+        manifest.read(out)
+
+
+def read_lines(path: Path) -> None:
+    """The captions of a folder cost no picture, whatever they are."""
+    with _around(path, "captions.txt") as (root, out):
+        own.write_folder(root, out, prompt="p")
+        samples = manifest.read(out)
+        assert [sample.id for sample in samples if not sample.problem] == ["a", "b", "image"]
+        for sample in samples:
+            if sample.problem:
+                raise InputError(sample.problem)
+
+
+def read_answers(path: Path) -> None:
+    read_given_answers(path, ["a", "b"])
+
+
+def read_archive(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        archives.unpack(path, Path(folder, "out"))
+
+
+def packed(ending: str) -> bytes:
+    data = io.BytesIO()
+    if ending == ".zip":
+        with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("a/b.txt", "a/", "ü.png"):
+                archive.writestr(name, b"1" * 100)
+    else:
+        with tarfile.open(fileobj=data, mode="w:gz" if ending == ".tgz" else "w") as archive:
+            for name in ("a/b.txt", "ü.png", "x" * 200):
+                member = tarfile.TarInfo(name)
+                member.size = 100
+                archive.addfile(member, io.BytesIO(b"1" * 100))
+    return data.getvalue()
+
+
+def videos(folder: Path) -> list[bytes]:
+    """Five frames in three containers."""
+    made = []
+    for name, codec in (("a.avi", "MJPG"), ("a.mkv", "FFV1"), ("a.mp4", "mp4v")):
+        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter_fourcc(*codec), 10.0, (64, 48))
+        for number in range(5):
+            writer.write(np.full((48, 64, 3), number * 40, np.uint8))
+        writer.release()
+        made.append((folder / name).read_bytes())
+    return made
+
+
+VALUES: dict[str, tuple[Callable[[Path], None], object]] = {
+    "anno": (read_anno, ANNO),
+    "instances": (read_coco, INSTANCES),
+    "captions": (read_captions, CAPTIONS),
+}
+"""What reads JSON, and JSON that it reads."""
+
+BYTES: dict[str, tuple[Callable[[Path], None], str, bytes]] = {
+    "csv": (read_csv, ".csv", CSV.encode()),
+    "captions.txt": (read_lines, ".txt", LINES.encode()),
+    "answers": (read_answers, ".jsonl", ANSWERS.encode()),
+    "zip": (read_archive, ".zip", packed(".zip")),
+    "tar": (read_archive, ".tar", packed(".tar")),
+    "tgz": (read_archive, ".tgz", packed(".tgz")),
+}
+"""What reads other files: reader, ending, a file that it reads."""
