@@ -556,7 +556,7 @@ def test_a_sample_that_the_model_cannot_take_is_found_in_its_batch(shard, monkey
     assert shard(batch_size=12) == {"truncated": 11, "failed": 1}
     assert sizes == [12, 6, 6, 3, 3, 1, 2, 1, 1]
     (failed,) = (one for one in read_generations(shard.folder / "0.h5") if one.failed)
-    assert (failed.id, failed.status) == ("s1", "failed: IndexError: no such position")
+    assert (failed.id, failed.status) == ("s1", "failed: the model cannot take this; got IndexError: no such position")
 
 
 def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
@@ -564,7 +564,7 @@ def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(answering, "answer_batch", lost)
-    with pytest.raises(torch.AcceleratorError):
+    with pytest.raises(ModelError, match="the device is of no use any more; got AcceleratorError: CUDA error"):
         shard()
     assert not (shard.folder / "0.h5").exists()
 

@@ -117,13 +117,14 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
         model, report = found
+        model = model.to(device).eval()
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
     if not processor.tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one
         raise ModelError("no tokenizer", where=folder, expected="tokenizer.json, or what it is made of")
     if absent := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError("weights are missing", where=folder, got=f"none for {len(absent)}: {', '.join(absent[:3])}")
-    loaded = Loaded(model.to(device).eval(), processor, family)
+    loaded = Loaded(model, processor, family)
     believe(loaded)
     return loaded
 
@@ -151,11 +152,14 @@ def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU if there is one."""
+    """The device of a name; "auto" is a GPU if there is one. InputError: no such device."""
     try:
-        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     except RuntimeError as error:
         raise InputError("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise InputError("no such GPU here", got=repr(name), expected=f"one of {count}", cure="say auto, or cpu")
+    return device
 
 
 def dtype_of(config: Any, device: torch.device, name: str) -> torch.dtype:

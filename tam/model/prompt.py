@@ -12,6 +12,7 @@ from tam.errors import InputError, LayoutError, ModelError
 from tam.families.interface import Block, Family, Processed
 from tam.layout import Layout
 from tam.media import Media
+from tam.model.foreign import foreign
 from tam.model.video import video_options
 
 # Stands for the person's words in the chat template: a private-use character, so that no template holds it.
@@ -52,6 +53,7 @@ class Prepared:
         return replace(self, inputs={name: value.pin_memory() for name, value in self.inputs.items()})
 
 
+@foreign("the processor cannot take this")
 def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> Prepared:
     """Ask about ``media`` with ``words``, in the processor's own chat template.
 
@@ -59,7 +61,8 @@ def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequen
         turns: (the user's words, the answer) of each earlier turn of the conversation.
 
     Raises:
-        InputError: the words hold a token that stands for vision; a video for a model that takes none.
+        InputError: the words hold a token that stands for vision; a video for a model that takes none; whatever the
+            processor raises.
         LayoutError: the family does not account for all the vision tokens.
         ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
