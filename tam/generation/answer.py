@@ -13,7 +13,7 @@ from tam.model.probe import believe
 from tam.model.prompt import prepare
 from tam.model.question import answers_to, question
 from tam.model.recording import check_layer
-from tam.records import Generation
+from tam.records import Generation, GivenAnswer
 
 
 def ask(
@@ -36,7 +36,7 @@ def ask(
     with loaded.evaluating(), torch.inference_mode():
         believe(loaded)
         prepared = prepare(loaded.prompter, media, sample.prompt, sample.turns)
-        asked = question(loaded, prepared, answer)
+        asked = question(loaded, prepared, None if answer is None else GivenAnswer(answer))
         with foreign("the model cannot take this", asked.size):
             (made,) = answers_to(loaded, [asked], max_new_tokens, layer)
             generation = generation_of(loaded, sample, prepared, made)
