@@ -55,7 +55,7 @@ def test_every_entry_that_is_honoured_is_one_of_transformers():
     assert {*HONOURED} == VALUES.keys() <= vars(GenerationConfig()).keys()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.sampled_from(OTHERS), anything, min_size=1, max_size=8))
 def test_entries_of_the_other_fields_change_nothing_whatever_they_say(entries):
     ends = {"eos_token_id": OWN["eos_token_id"]}
@@ -65,7 +65,7 @@ def test_entries_of_the_other_fields_change_nothing_whatever_they_say(entries):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of a least length above the limit
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.fixed_dictionaries({}, optional=VALUES), st.dictionaries(st.sampled_from(OTHERS), anything, max_size=4))
 def test_honoured_entries_decide_the_answer_as_transformers_does(entries, others):
     made = answered(others | entries)

@@ -3,15 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from transformers import AutoConfig, AutoProcessor
 
+from tam.errors import ModelError
 from tam.families import family_of
 from tam.media import Media
-from tam.model.checkpoint import load
+from tam.model.checkpoint import config_of, load, locate
 from tam.model.prompt import Prompter, prepare
 from tests import tiny
 from tests.shared import shared
@@ -81,3 +83,49 @@ def test_a_chat_template_is_taken_from_wherever_it_is(checkpoint, place):
     move_template(checkpoint, place)
     found = prepare(load(str(checkpoint), device="cpu").prompter, *asked)
     assert found.tokens.tolist() == expected.tokens.tolist()
+
+
+# ---- files that are not what they seem
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json"])
+def test_a_git_lfs_pointer_in_place_of_a_file_is_named(checkpoint, name):
+    (checkpoint / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(ModelError, match=rf"{name}: a Git LFS pointer.*cure: run git lfs pull"):
+        locate(str(checkpoint))
+
+
+def test_a_processor_whose_patches_are_not_the_models_is_named(checkpoint):
+    path = checkpoint / "processor_config.json"
+    config = json.loads(path.read_text())
+    config["image_processor"]["patch_size"] = 16
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"patches are not the model's; got 16 pixels \(.*\); expected 14 pixels"):
+        load(str(checkpoint), device="cpu")
+
+
+# ---- kinds that only run code of their own
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        ("internvl_chat", {"AutoConfig": "a.A", "AutoModel": "a.B"}, "take a converted checkpoint.*InternVL3-1B-hf"),
+        ("molmo", {"AutoModelForCausalLM": "a.B"}, "could not be used if it were trusted.*AutoModelForImageTextToText"),
+        ("own", {"AutoModelForImageTextToText": "a.B"}, "wants to run its own code.*trust_remote_code: true"),
+    ],
+)
+def test_trust_is_asked_for_only_where_it_would_help(checkpoint, kind, code, said):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": kind, "auto_map": code}))
+    with pytest.raises(ModelError, match=said):
+        config_of(checkpoint)
+
+
+def test_a_model_that_sees_is_not_said_to_see_nothing():
+    for name in ("vision_config", "mm_vision_tower", "visual", "image_size"):
+        config = SimpleNamespace(model_type="strange", **{name: 1})
+        with pytest.raises(ModelError, match="unsupported kind of model; got 'strange'"):
+            family_of(config)
+    with pytest.raises(ModelError, match="has no vision tower"):
+        family_of(SimpleNamespace(model_type="llama", hidden_size=1))
