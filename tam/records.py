@@ -22,6 +22,21 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class GivenAnswer:
+    """An answer that somebody else wrote.
+
+    Attributes:
+        text: as it is read.
+        ids: its tokens, which are taken as they are; None where the text is all that is known.
+        ended: whether it came to its end; None where nobody says: a text did, and ids did if they end so.
+    """
+
+    text: str
+    ids: tuple[int, ...] | None = None
+    ended: bool | None = None
+
+
+@dataclass(frozen=True)
 class Candidates:
     """The k most likely classes of a row, best first, for the rows of the prompt's words and of the answer.
 

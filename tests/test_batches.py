@@ -21,13 +21,14 @@ from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.model import question as answering
 from tam.model import samples as preparing
+from tam.model.foreign import out_of_memory
 from tam.model.prompt import Prepared
 from tam.model.samples import PrepareSample
-from tam.records import Generation
+from tam.records import Generation, GivenAnswer
 from tam.shard import prefetch, runner
 from tam.shard.background import in_background
 from tam.shard.batches import batches
-from tam.shard.memory import FIRST, MOST, ON_CPU, SHARE, Budget, out_of_memory
+from tam.shard.memory import FIRST, MOST, ON_CPU, SHARE, Budget
 from tam.shard.prefetch import prefetched
 from tests import tiny
 from tests.test_cache import assert_same
@@ -324,7 +325,7 @@ def test_generated_texts_given_back_have_the_same_maps(kind, penalty, samples, t
     own = run()
     handle.remove()
     assert all(one.answer_ids.tolist() == ids and one.status == "ok" for one in own)
-    for one, other in zip(own, run({one.id: one.answer for one in own}), strict=True):
+    for one, other in zip(own, run({one.id: GivenAnswer(one.answer) for one in own}), strict=True):
         assert_alike(one, other)
 
 

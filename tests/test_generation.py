@@ -35,6 +35,8 @@ from tam.model.checkpoint import dtype_of, fingerprint_of_file, load
 from tam.model.decoding import answer_batch
 from tam.model.loaded import Loaded
 from tam.model.prompt import prepare
+from tam.model.question import answers_to, question
+from tam.records import GivenAnswer
 from tam.shard.store import Store
 from tests import tiny
 from tests.test_cache import assert_same
@@ -65,6 +67,10 @@ def sample(index: int, **changes) -> Sample:
     made = {"id": f"s{index}", "media": [f"{index % len(SIZES)}.png"], "prompt": WORDS[index % len(WORDS)]}
     return Sample(**made | changes)
 
+
+# Not as the text of these tokens would be cut: letter by letter.
+IDS = tuple(tiny.tokenizer().convert_tokens_to_ids(list("acatsits")))
+END, IMAGE = tiny.tokenizer().convert_tokens_to_ids(["<|im_end|>", "<|image_pad|>"])
 
 VIDEO = sample(4, media=["4.png"] * 3, kind="video")
 TWO = sample(2, media=["2.png", "1.png"])
@@ -219,6 +225,39 @@ def test_a_given_answer_ends_as_the_model_would_end_it(media):
     assert np.allclose(read.logits, own.logits, atol=1e-4)
     end = loaded.tokenizer.convert_ids_to_tokens(other)  # but a text that says how it ends is taken at its word
     assert explained(loaded, TWO, media, answer=text + end).answer_ids.tolist() == [*free[:2], other]
+
+
+@pytest.mark.parametrize(
+    ("given", "added", "status"),
+    [
+        (GivenAnswer("a cat sits"), True, "ok"),
+        (GivenAnswer("a cat sits", ended=True), True, "ok"),
+        (GivenAnswer("a cat sits", ended=False), False, "truncated"),
+        (GivenAnswer("no such words", IDS), False, "truncated"),
+        (GivenAnswer("no such words", IDS, ended=False), False, "truncated"),
+        (GivenAnswer("no such words", IDS, ended=True), True, "ok"),
+        (GivenAnswer("no such words", (*IDS, END)), False, "ok"),
+    ],
+)
+def test_ids_are_taken_as_they_are_and_what_was_cut_off_gets_no_end(media, given, added, status):
+    loaded = tiny.loaded()
+    loaded.model.generation_config.eos_token_id = END
+    prepared = ready(loaded, TWO, media)
+    asked = question(loaded, prepared, given)
+    (made,) = answers_to(loaded, [asked], 8)
+    kept = generation_of(loaded, TWO, prepared, made)
+    ids = [*(given.ids or loaded.tokenizer(given.text)["input_ids"]), *[END] * added]
+    assert kept.answer_ids.tolist() == ids and kept.status == status
+    assert np.isfinite(kept.logits).all() and len(made.states) == len(prepared.tokens) + len(ids) - 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"), [((5, 10**6), "no row in the model's embedding"), ((5, IMAGE), "holds a vision token")]
+)
+def test_given_ids_are_checked_against_the_embedding(media, ids, message):
+    loaded = tiny.loaded()
+    with pytest.raises(InputError, match=message):
+        question(loaded, ready(loaded, TWO, media), GivenAnswer("a", ids))
 
 
 def test_an_answer_that_cannot_be_given_is_refused(media):
@@ -556,7 +595,7 @@ def test_a_sample_that_the_model_cannot_take_is_found_in_its_batch(shard, monkey
     assert shard(batch_size=12) == {"truncated": 11, "failed": 1}
     assert sizes == [12, 6, 6, 3, 3, 1, 2, 1, 1]
     (failed,) = (one for one in read_generations(shard.folder / "0.h5") if one.failed)
-    assert (failed.id, failed.status) == ("s1", "failed: IndexError: no such position")
+    assert (failed.id, failed.status) == ("s1", "failed: the model cannot take this; got IndexError: no such position")
 
 
 def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
@@ -564,7 +603,7 @@ def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(answering, "answer_batch", lost)
-    with pytest.raises(torch.AcceleratorError):
+    with pytest.raises(ModelError, match="the device is of no use any more; got AcceleratorError: CUDA error"):
         shard()
     assert not (shard.folder / "0.h5").exists()
 

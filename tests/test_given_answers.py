@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tam.errors import InputError
-from tam.generation.given_answers import GivenAnswer, read_answers, read_given_answers
+from tam.generation.given_answers import read_given_answers
+from tam.records import GivenAnswer
 
 
 def line(**fields) -> bytes:
@@ -26,7 +27,7 @@ def test_texts_are_read_with_what_else_is_known_of_them(tmp_path):
         "b": GivenAnswer("ein H\u00fcndchen\u2028", (3, 0, 151645), False),
         "c": GivenAnswer("", None, True),
     }
-    assert read_answers(path, ["a", "b"]) == {"a": "a cat", "b": "ein H\u00fcndchen\u2028"}
+    assert read_given_answers(path, ["a"]) == {"a": GivenAnswer("a cat")}
 
 
 WRONG = [
@@ -53,7 +54,7 @@ WRONG = [
 def test_a_wrong_line_costs_its_own_sample_and_is_said(tmp_path, caplog, wrong, problem):
     path = tmp_path / "answers.jsonl"
     path.write_bytes(line(id="a", answer="a cat") + wrong + line(id="c", answer="a dog"))
-    assert read_answers(path, ["a", "b", "c"]) == {"a": "a cat", "c": "a dog"}
+    assert read_given_answers(path, ["a", "b", "c"]) == {"a": GivenAnswer("a cat"), "c": GivenAnswer("a dog")}
     (said,) = caplog.messages
     assert "1 lines cannot be used, and their samples have no answer" in said and f"line 2: {problem}" in said
     assert len(said) < 1000
@@ -63,9 +64,9 @@ def test_a_file_of_wrong_lines_only_is_an_error(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text("a,a cat\nb,a dog\n")
     with pytest.raises(InputError, match="line 1: not a line of JSON"):
-        read_answers(path, ["a", "b"])
+        read_given_answers(path, ["a", "b"])
     with pytest.raises(InputError, match="no such file of answers"):
-        read_answers(tmp_path / "none.jsonl", [])
+        read_given_answers(tmp_path / "none.jsonl", [])
 
 
 def test_answers_of_other_datasets_are_counted(tmp_path, caplog):
@@ -73,13 +74,13 @@ def test_answers_of_other_datasets_are_counted(tmp_path, caplog):
     caplog.set_level("INFO")
     path = tmp_path / "answers.jsonl"
     path.write_bytes(line(id="a", answer="a cat") + line(id="x", answer="a") + line(id="y", answer="a"))
-    assert read_answers(path, ["a", "b"]) == {"a": "a cat"}
+    assert read_given_answers(path, ["a", "b"]) == {"a": GivenAnswer("a cat")}
     assert caplog.messages == [f"{path}: 2 answers belong to none of the 2 samples"]
-    assert read_answers(path, ["b"]) == {}
+    assert read_given_answers(path, ["b"]) == {}
 
 
 @given(lines=st.lists(st.binary(max_size=20) | st.sampled_from([wrong for wrong, _ in WRONG[:4]]), max_size=4))
 def test_whatever_else_the_lines_are_the_right_one_is_read(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("a") / "answers.jsonl"
     path.write_bytes(b"\n".join([*lines, line(id="a", answer="a cat"), *lines]))
-    assert read_answers(path, ["a"]) == {"a": "a cat"}
+    assert read_given_answers(path, ["a"]) == {"a": GivenAnswer("a cat")}

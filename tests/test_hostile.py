@@ -89,7 +89,11 @@ def test_code_of_a_checkpoint_runs_only_where_it_is_trusted(checkpoint, monkeypa
         f"Path({str(checkpoint / 'ran')!r}).touch()\n"
         "class OwnConfig(Qwen2VLConfig):\n    model_type = 'own'\n"
     )
-    _edit(checkpoint / "config.json", model_type="own", auto_map={"AutoConfig": "own.OwnConfig"})
+    _edit(
+        checkpoint / "config.json",
+        model_type="own",
+        auto_map={"AutoConfig": "own.OwnConfig", "AutoModelForImageTextToText": "own.Own"},
+    )
     with pytest.raises(ModelError, match=r"wants to run its own code.*trust_remote_code: true"):
         config_of(checkpoint)
     assert not (checkpoint / "ran").exists()

@@ -246,7 +246,7 @@ def test_an_unknown_kind_whose_tokens_lie_elsewhere_is_refused(monkeypatch):
 
 def test_a_checkpoint_without_a_chat_template_is_refused():
     prompter = tiny.loaded("llava").prompter
-    prompter.processor.chat_template = None
+    prompter.processor.chat_template = prompter.processor.tokenizer.chat_template = None
     with pytest.raises(ModelError, match="has no chat template"):
         prepare(prompter, pictures((56, 56)), "a cat")
 

@@ -34,7 +34,7 @@ def family_of(config: Any) -> Family:
         return FAMILIES[config.model_type]
     if getattr(config, "image_token_id", None) is not None:
         return generic.FAMILY
-    sees = hasattr(config, "vision_config")
+    sees = any("vision" in name or "visual" in name or "image" in name for name in vars(config))
     raise unsupported(config.model_type, "unsupported kind of model" if sees else "the model has no vision tower")
 
 

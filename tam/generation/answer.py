@@ -6,13 +6,14 @@ import torch
 from tam.generation.kept import generation_of
 from tam.manifest import Sample
 from tam.media import Media
+from tam.model.foreign import foreign
 from tam.model.head import chances_of
 from tam.model.loaded import Loaded
 from tam.model.probe import believe
 from tam.model.prompt import prepare
 from tam.model.question import answers_to, question
 from tam.model.recording import check_layer
-from tam.records import Generation
+from tam.records import Generation, GivenAnswer
 
 
 def ask(
@@ -25,6 +26,9 @@ def ask(
         answer: explain this text, whoever wrote it, instead of what the model would answer.
         layer: of the decoder, from 1, that maps are read from; None: the last.
 
+    Raises:
+        TamError: whatever is wrong, also what processor and model raise.
+
     Returns:
         the answer, and float32 [answer], the probability of each of its tokens.
     """
@@ -32,7 +36,9 @@ def ask(
     with loaded.evaluating(), torch.inference_mode():
         believe(loaded)
         prepared = prepare(loaded.prompter, media, sample.prompt, sample.turns)
-        (made,) = answers_to(loaded, [question(loaded, prepared, answer)], max_new_tokens, layer)
-        generation = generation_of(loaded, sample, prepared, made)
-        states = made.states[generation.layout.answer - 1 :]
-        return generation, chances_of(loaded.head, states, generation.answer_ids)
+        asked = question(loaded, prepared, None if answer is None else GivenAnswer(answer))
+        with foreign("the model cannot take this", asked.size):
+            (made,) = answers_to(loaded, [asked], max_new_tokens, layer)
+            generation = generation_of(loaded, sample, prepared, made)
+            states = made.states[generation.layout.answer - 1 :]
+            return generation, chances_of(loaded.head, states, generation.answer_ids)

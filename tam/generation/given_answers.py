@@ -7,35 +7,15 @@ that was cut off. What is wrong with a line costs its own sample, which then has
 import json
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tam.errors import InputError
+from tam.records import GivenAnswer
 
 logger = logging.getLogger(__name__)
 
 EXPECTED = '{"id": "…", "answer": "…"}, if need be with "ids": [numbers] and "ended": true or false'
 LARGEST_ID = (1 << 31) - 1  # of a token
-
-
-@dataclass(frozen=True)
-class GivenAnswer:
-    """An answer that somebody else wrote.
-
-    Attributes:
-        text: as it is read.
-        ids: its tokens; None where the text is all that is known.
-        ended: whether it came to its end; None where nobody says.
-    """
-
-    text: str
-    ids: tuple[int, ...] | None = None
-    ended: bool | None = None
-
-
-def read_answers(path: Path, ids: Collection[str]) -> dict[str, str]:
-    """Sample id -> text, of ``read_given_answers``."""
-    return {id: answer.text for id, answer in read_given_answers(path, ids).items()}
 
 
 def read_given_answers(path: Path, ids: Collection[str]) -> dict[str, GivenAnswer]:

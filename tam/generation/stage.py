@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tam.cache import VERSION
 from tam.errors import InputError
 from tam.families import family_of
 from tam.generation.files import cache_files
-from tam.generation.given_answers import read_answers
+from tam.generation.given_answers import read_given_answers
 from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, read
 from tam.model.checkpoint import (
@@ -28,6 +29,7 @@ from tam.model.checkpoint import (
     locate,
 )
 from tam.model.recording import check_layer
+from tam.records import GivenAnswer
 from tam.shard.runner import run_shard
 from tam.shard.store import Store
 
@@ -53,7 +55,7 @@ def generate(
     _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size)
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
-    texts = None if answers is None else read_answers(answers, [sample.id for sample in rows])
+    texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
     folder = locate(model, revision, trust_remote_code)
     config, compute = config_of(folder, trust_remote_code), device_of(device)
     run = _described(model, folder, config, trust_remote_code) | {
@@ -94,7 +96,7 @@ def _check_numbers(**numbers: int | None) -> None:
 
 
 def fingerprint_of(
-    run: Mapping[str, object], samples: dict[int, Sample], folder: Path, texts: Mapping[str, str] | None = None
+    run: Mapping[str, object], samples: dict[int, Sample], folder: Path, texts: Mapping[str, GivenAnswer] | None = None
 ) -> str:
     """What determines a shard's file: weights and processor, the samples' media and prompts, dtype, limit, version; and
     the answers of its samples, where they are given.
@@ -115,5 +117,6 @@ def fingerprint_of(
     content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens", "layer")}
     content |= {"cache": VERSION, "rows": rows}
     if texts is not None:
-        content["answers"] = [texts.get(sample.id) for sample in samples.values()]
+        given = [texts.get(sample.id) for sample in samples.values()]
+        content["answers"] = [one and astuple(one) for one in given]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -16,7 +16,7 @@ from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
 from tam.model.question import Question, answers_to, question
 from tam.model.samples import PrepareSample
-from tam.records import Generation
+from tam.records import Generation, GivenAnswer
 from tam.shard.task import Failed
 
 
@@ -25,7 +25,7 @@ class GenerationTask:
     """Answers of a loaded model to samples, whose media lie in ``folder``; see ``tam.shard.task``.
 
     Attributes:
-        texts: sample id -> the text to explain instead of the model's own answer.
+        texts: sample id -> the answer to explain instead of the model's own answer.
         layer: of the decoder, from 1, that maps are read from; None: the last.
         words: a tokenizer for the thread behind; two threads must not use one at once.
     """
@@ -34,7 +34,7 @@ class GenerationTask:
     samples: Mapping[int, Sample]
     folder: Path
     max_new_tokens: int
-    texts: Mapping[str, str] | None = None
+    texts: Mapping[str, GivenAnswer] | None = None
     layer: int | None = None
     words: Any = field(init=False)
 

@@ -21,7 +21,18 @@ from tam.model.loaded import Loaded
 from tam.model.probe import believe
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+POINTER = b"version https://git-lfs"
 CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
+
+LOADED_AS = "AutoModelForImageTextToText"  # the class that a checkpoint's own code must offer
+
+# Kinds that only their checkpoints' own code knows -> where the same models are, as transformers has them.
+CONVERTED = {
+    "internvl_chat": "one whose name ends in -hf, such as OpenGVLab/InternVL3-1B-hf",
+    "llava_llama": "one of llava-hf, such as llava-hf/llava-1.5-7b-hf",
+    "llava_mistral": "one of llava-hf, such as llava-hf/llava-v1.6-mistral-7b-hf",
+    "llava_qwen": "one of llava-hf, such as llava-hf/llava-onevision-qwen2-7b-ov-hf",
+}
 
 # What transformers raises when a checkpoint's files are not what they should be.
 LOAD_ERRORS = (
@@ -57,7 +68,17 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
             cure="pickles can run any code and are refused; convert them with save_pretrained",
         )  # fmt: skip
     _check_index(folder)
+    for path in sorted(folder.iterdir()):
+        _check_pointer(path)
     return folder
+
+
+def _check_pointer(path: Path) -> None:
+    """Git leaves a few lines in place of a large file that was not fetched."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise ModelError("a Git LFS pointer in place of the file", where=path, cure="run git lfs pull there")
 
 
 def _wanted(trust_remote_code: bool) -> list[str]:
@@ -117,15 +138,30 @@ def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code:
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
         model, report = found
+        model = model.to(device).eval()
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
+    _check_patches(config, processor, folder)
     if not processor.tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one
         raise ModelError("no tokenizer", where=folder, expected="tokenizer.json, or what it is made of")
     if absent := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError("weights are missing", where=folder, got=f"none for {len(absent)}: {', '.join(absent[:3])}")
-    loaded = Loaded(model.to(device).eval(), processor, family)
+    loaded = Loaded(model, processor, family)
     believe(loaded)
     return loaded
+
+
+def _check_patches(config: Any, processor: Any, folder: Path) -> None:
+    """The processor cuts patches as large as the model takes them, where both say how large that is."""
+    wanted = getattr(getattr(config, "vision_config", None), "patch_size", None)
+    for part in (processor, getattr(processor, "image_processor", None), getattr(processor, "video_processor", None)):
+        found = getattr(part, "patch_size", None)
+        if isinstance(found, int) and isinstance(wanted, int) and found != wanted:
+            raise ModelError(
+                "the processor's patches are not the model's", where=folder,
+                got=f"{found} pixels ({type(part).__name__})", expected=f"{wanted} pixels (config.json)",
+                cure="take the processor's files of the model's own checkpoint",
+            )  # fmt: skip
 
 
 def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
@@ -141,21 +177,37 @@ def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except LOAD_ERRORS as error:
         if code and not trust_remote_code:
-            raise ModelError(
-                "the checkpoint wants to run its own code", where=folder, got=code,
-                cure="read that code; if you trust it, say trust_remote_code: true for this model in the config",
-            ) from error  # fmt: skip
+            raise _own_code(folder, kind, code) from error
         if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
             raise unsupported(kind) from error
         raise ModelError("a broken config", where=path, got=error) from error
 
 
+def _own_code(folder: Path, kind: object, code: object) -> ModelError:
+    """Of a kind that only the checkpoint's own code knows: whether trusting it would help, or what to take instead."""
+    if kind in CONVERTED:
+        cure = f"take a converted checkpoint, which needs no code of its own: {CONVERTED[str(kind)]}"
+        return ModelError("only the checkpoint's own code knows this kind of model", where=folder, got=kind, cure=cure)
+    if not (isinstance(code, dict) and LOADED_AS in code):
+        return ModelError(
+            "the checkpoint's own code could not be used if it were trusted", where=folder, got=f"{kind}: {code}",
+            expected=f"code for {LOADED_AS}", cure="take a checkpoint that was converted for transformers",
+        )  # fmt: skip
+    return ModelError(
+        "the checkpoint wants to run its own code", where=folder, got=code,
+        cure="read that code; if you trust it, say trust_remote_code: true for this model in the config",
+    )  # fmt: skip
+
+
 def device_of(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU if there is one."""
+    """The device of a name; "auto" is a GPU if there is one. InputError: no such device."""
     try:
-        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     except RuntimeError as error:
         raise InputError("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise InputError("no such GPU here", got=repr(name), expected=f"one of {count}", cure="say auto, or cpu")
+    return device
 
 
 def dtype_of(config: Any, device: torch.device, name: str) -> torch.dtype:

@@ -1,13 +1,13 @@
 """Batched greedy decoding: several prompts answered at once, with the states that the answers were read from."""
 
 import contextlib
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import GenerationConfig
 
 from tam.errors import ModelError
 from tam.model.collate import collate
@@ -17,6 +17,14 @@ from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
 from tam.model.recording import recording, states_of
 from tam.records import Candidates
+
+# Of a generation config: which tokens end an answer, and what forbids or disfavours tokens. All else is off.
+HONOURED = (
+    "eos_token_id", "pad_token_id", "bos_token_id", "repetition_penalty", "encoder_repetition_penalty",
+    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "sequence_bias", "suppress_tokens",
+    "begin_suppress_tokens", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id",
+    "exponential_decay_length_penalty",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,8 @@ def answer_batch(
 ) -> list[Answer]:
     """Greedy answers to several prompts at once, padded on the left.
 
-    Only sampling is switched off, and what runs the model otherwise than once over the prompt and once a token: what
-    else the checkpoint's generation config says (end tokens, a repetition penalty) holds, as in the published code.
+    Of the checkpoint's generation config, ``HONOURED`` holds (end tokens, a repetition penalty), as in the published
+    code. All else would sample, or run the model otherwise than once over the prompt and once a token, or say nothing.
 
     Args:
         layer: of the decoder, from 1, whose states ``Answer.read`` holds; None: the last.
@@ -86,14 +94,12 @@ def answer_batch(
     return answers
 
 
-def _greedy(loaded: Loaded, max_new_tokens: int) -> Any:
-    config = copy.deepcopy(loaded.model.generation_config)
-    config.update(
-        do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, return_dict_in_generate=False,
-        max_new_tokens=max_new_tokens, use_cache=True, num_return_sequences=1, prompt_lookup_num_tokens=None,
-        prefill_chunk_size=None, penalty_alpha=None, guidance_scale=None,
-    )  # fmt: skip
-    return config
+def _greedy(loaded: Loaded, max_new_tokens: int) -> GenerationConfig:
+    own = loaded.model.generation_config
+    honoured = {name: getattr(own, name, None) for name in HONOURED}
+    if own.eos_token_id is None:  # which it makes likelier
+        honoured["exponential_decay_length_penalty"] = None
+    return GenerationConfig(**honoured, do_sample=False, use_cache=True, max_new_tokens=max_new_tokens)
 
 
 @contextlib.contextmanager

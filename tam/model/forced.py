@@ -13,6 +13,7 @@ from tam.model.head import best_rows
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
 from tam.model.recording import recording, states_of
+from tam.records import GivenAnswer
 
 
 @torch.inference_mode()
@@ -36,19 +37,24 @@ def forced_batch(
     return made
 
 
-def text_ids(loaded: Loaded, text: str) -> tuple[np.ndarray, bool]:
-    """int32, the tokens of a text, with an end token behind them, as a whole answer has it; whether it was added.
+def given_ids(loaded: Loaded, given: GivenAnswer) -> tuple[np.ndarray, bool, bool]:
+    """int32, the tokens of an answer; whether they end; and whether an end token, as a whole answer has it, was added.
 
     Raises:
-        InputError: the text is empty, or holds a token that stands for vision.
+        InputError: the answer is empty, or holds a token that stands for vision.
     """
-    ids, ends = loaded.tokenizer(text, add_special_tokens=False)["input_ids"], loaded.ends
+    if given.ids is None:
+        ids = loaded.tokenizer(given.text, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+    else:
+        ids = list(given.ids)
     if loaded.vision_ids.intersection(ids):
-        raise InputError("the answer holds a vision token", got=repr(text), cure="take it out of the answer")
-    if not ids and len(ends) == 0:
+        raise InputError("the answer holds a vision token", got=repr(given.text), cure="take it out of the answer")
+    closed = len(loaded.ends) == 0 or (len(ids) > 0 and ids[-1] in loaded.ends)
+    ended = (given.ids is None or closed) if given.ended is None else given.ended
+    added = ended and not closed
+    if not ids and not added:
         raise InputError("the answer is empty")
-    added = len(ends) > 0 and not (ids and ids[-1] in ends)
-    return np.array([*ids, ends[0]] if added else ids, np.int32), added
+    return np.array([*ids, loaded.ends[0]] if added else ids, np.int32), ended, added
 
 
 @torch.inference_mode()

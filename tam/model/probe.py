@@ -20,6 +20,8 @@ from tam.model.prompt import Prepared, prepare
 INSET = 0.2  # of a cell's side that is left unpainted, so that resizing carries little to its neighbours
 CELLS, ENOUGH = 12, 0.75  # cells that are painted, and the part of them whose own token must move most
 
+WORD = "Describe"  # templates of some kinds trim, or leave out, an empty question
+
 _believed: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()  # models are asked once
 
 
@@ -74,14 +76,14 @@ def probe(loaded: Loaded, media: Media, cells: int = 4) -> Iterator[tuple[bool, 
         whether the token of the painted cell, of all tokens of its grid, moved most and those of grids that do not
         see it moved less; and what was seen.
     """
-    plain = prepare(loaded.prompter, media, "")
+    plain = prepare(loaded.prompter, media, WORD)
     before = vision_embeddings(loaded, plain)
     for index, grid in enumerate(plain.layout.grids):
         boxes = {number: cell_box(grid, number) for number in range(grid.cells)}
         visible = [number for number, box in boxes.items() if inside(box, media.sizes[grid.medium])]
         for number in np.unique(np.linspace(0, len(visible) - 1, cells).round().astype(int)):
             number, box = visible[number], boxes[visible[number]]
-            painted = prepare(loaded.prompter, paint(media, grid, box), "")
+            painted = prepare(loaded.prompter, paint(media, grid, box), WORD)
             moved = np.linalg.norm(vision_embeddings(loaded, painted) - before, axis=1)
             parts = [part.ravel() for part in plain.layout.split(moved)]
             found = int(parts[index].argmax())

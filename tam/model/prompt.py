@@ -12,6 +12,7 @@ from tam.errors import InputError, LayoutError, ModelError
 from tam.families.interface import Block, Family, Processed
 from tam.layout import Layout
 from tam.media import Media
+from tam.model.foreign import foreign
 from tam.model.video import video_options
 
 # Stands for the person's words in the chat template: a private-use character, so that no template holds it.
@@ -52,6 +53,7 @@ class Prepared:
         return replace(self, inputs={name: value.pin_memory() for name, value in self.inputs.items()})
 
 
+@foreign("the processor cannot take this")
 def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> Prepared:
     """Ask about ``media`` with ``words``, in the processor's own chat template.
 
@@ -59,7 +61,8 @@ def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequen
         turns: (the user's words, the answer) of each earlier turn of the conversation.
 
     Raises:
-        InputError: the words hold a token that stands for vision; a video for a model that takes none.
+        InputError: the words hold a token that stands for vision; a video for a model that takes none; whatever the
+            processor raises.
         LayoutError: the family does not account for all the vision tokens.
         ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
@@ -82,6 +85,8 @@ def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequen
         options["videos_kwargs"] = options.get("videos_kwargs", {}) | video_options(media)
     outputs = processor(
         text=[text],
+        truncation=False,  # whatever a fine-tune was saved with
+        padding=False,
         images=None if media.video else [list(media.pictures)],
         videos=[np.stack([np.asarray(picture) for picture in media.pictures])] if media.video else None,
         return_tensors="pt",
@@ -122,8 +127,7 @@ def render(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequenc
         if turns:
             raise InputError("the model takes no conversation", got=family.name, cure="ask one question")
         return family.template(processor, len(media.pictures), words)
-    if processor.chat_template is None:
-        raise ModelError("the checkpoint has no chat template", got=type(processor).__name__, cure="take a chat model")
+    template = template_of(processor)
     shown = [{"type": "video"}] if media.video else [{"type": "image"}] * len(media.pictures)
     if any(isinstance(turn, str) or len(turn) != 2 for turn in turns):
         raise InputError("a turn is not the user's words and the answer", got=turns, expected="pairs of texts")
@@ -133,10 +137,30 @@ def render(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequenc
         for role, text in zip(itertools.cycle(("user", "assistant")), said, strict=False)
     ]
     conversation[0]["content"] = [*shown, *conversation[0]["content"]]
-    text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    text = processor.apply_chat_template(
+        conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+    )
     if words == PLACE and text.count(PLACE) != 1:
         raise ModelError("the chat template does not show the words once", got=f"{text.count(PLACE)} times")
     return text
+
+
+def template_of(processor: Any) -> str:
+    """The chat template: the processor's, or else its tokenizer's; of several by name, the default one.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for part in (processor, processor.tokenizer):
+        found = getattr(part, "chat_template", None)
+        if isinstance(found, dict):
+            found = found.get("default")
+        if found is not None:
+            return found
+    raise ModelError(
+        "the checkpoint has no chat template", got=type(processor).__name__,
+        cure="take a chat model, or copy chat_template.jinja of the checkpoint that it was tuned from",
+    )  # fmt: skip
 
 
 def showing(blocks: Sequence[Block], count: int) -> np.ndarray:

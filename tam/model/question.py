@@ -1,14 +1,15 @@
 """A question that is ready for the model: to be answered by it, or with a text that somebody else wrote."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tam.model.decoding import Answer, answer_batch
-from tam.model.forced import forced_batch, text_ids, with_likeliest_end
+from tam.model.forced import forced_batch, given_ids, with_likeliest_end
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
+from tam.records import GivenAnswer
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,14 @@ class Question:
     """What the model is asked.
 
     Attributes:
-        text: int32, the ids of a text to explain instead of an answer of the model's own, with an end token.
+        text: int32, the ids of a text to explain instead of an answer of the model's own.
+        ended: whether the text came to its end.
         any_end: whether that end token stands for whichever one the model would say; the text itself had none.
     """
 
     prepared: Prepared
     text: np.ndarray | None = None
+    ended: bool = True
     any_end: bool = False
 
     @property
@@ -36,18 +39,18 @@ class Question:
         return f"{sizes} pixels, {self.length} tokens"
 
 
-def question(loaded: Loaded, prepared: Prepared, text: str | None = None) -> Question:
-    """A question that the model can take, with the text to explain, if there is one.
+def question(loaded: Loaded, prepared: Prepared, given: GivenAnswer | None = None) -> Question:
+    """A question that the model can take, with the answer to explain, if one is given.
 
     Raises:
-        InputError: it cannot: too long, a token that it does not know; the text is empty or holds a vision token.
+        InputError: it cannot: too long, a token that it does not know; the answer is empty or holds a vision token.
     """
-    if text is None:
+    if given is None:
         loaded.check(prepared.tokens, more=1)
         return Question(prepared)
-    ids, any_end = text_ids(loaded, text)
+    ids, ended, any_end = given_ids(loaded, given)
     loaded.check(np.concatenate([prepared.tokens, ids]))
-    return Question(prepared, ids, any_end)
+    return Question(prepared, ids, ended, any_end)
 
 
 def answers_to(
@@ -60,5 +63,6 @@ def answers_to(
         return answer_batch(loaded, prepared, max_new_tokens, layer)
     made = forced_batch(loaded, prepared, texts, layer)
     return [
-        with_likeliest_end(loaded, one) if asked.any_end else one for asked, one in zip(questions, made, strict=True)
+        replace(with_likeliest_end(loaded, one) if asked.any_end else one, ended=asked.ended)
+        for asked, one in zip(questions, made, strict=True)
     ]

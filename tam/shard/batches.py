@@ -6,19 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tam.errors import InputError
 from tam.manifest import Sample
 from tam.media import picture_size
-from tam.shard.memory import Budget, out_of_memory
+from tam.model.foreign import NO_SAMPLES, out_of_memory, told
+from tam.shard.memory import Budget
 from tam.shard.prefetch import prefetched
 from tam.shard.task import Failed, Ready, Record, Sized, Task
 
 logger = logging.getLogger(__name__)
-
-# What a model raises at a batch. Anything else is no sample's fault.
-BROKEN = (RuntimeError, ValueError, IndexError, MemoryError)
 
 
 def batches(
@@ -76,8 +72,6 @@ def _through_model(
         error = _attempt(task, part, budget, made)
         if error is None:
             continue
-        if isinstance(error, torch.AcceleratorError) and not out_of_memory(error):
-            raise error  # the device is of no use any more, to any sample
         if out_of_memory(error):
             budget.too_small(_lengths(part))
         if len(part) == 1:
@@ -94,11 +88,13 @@ def _through_model(
 def _attempt(
     task: Task[Ready, Record, Any], part: Mapping[int, Ready], budget: Budget, made: dict[int, Record | Failed]
 ) -> Exception | None:
-    """Add to ``made`` what the model makes of a part, or give what it raised."""
+    """Add to ``made`` what the model makes of a part, or give what it raised; what is no sample's is raised."""
     try:
         with budget.measured(_lengths(part)):
             made |= task.run(part)
-    except BROKEN as error:
+    except Exception as error:  # a model may raise anything
+        if isinstance(found := told(error), NO_SAMPLES):
+            raise found from error
         return error.with_traceback(None)  # a traceback would keep its tensors
     return None
 
@@ -106,9 +102,7 @@ def _attempt(
 def _recorded(alone: Mapping[int, Ready], error: Exception) -> dict[int, Record | Failed]:
     """The record of a sample that the model cannot take."""
     ((row, ready),) = alone.items()
-    if out_of_memory(error):
-        error = InputError("out of memory", got=ready.size, cure="smaller pictures, or more memory")
-    return {row: Failed.of(error)}
+    return {row: Failed.of(error, ready.size)}
 
 
 def _halved(part: Mapping[int, Ready]) -> list[dict[int, Ready]]:

@@ -13,8 +13,6 @@ SHARE = 0.8
 # A CPU gains little from more, and a killed shard loses less.
 ON_CPU = 16
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-
 
 class Budget:
     """Decides what goes into a batch. A padded token is what a batch's memory grows with: count times longest prompt.
@@ -57,9 +55,3 @@ class Budget:
 
 def padded(lengths: Sequence[int]) -> int:
     return len(lengths) * max(lengths)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether a device or the host had too little memory."""
-    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return known or any(sign in str(error) for sign in OUT_OF_MEMORY)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tam.errors import ModelError
+from tam.model.foreign import NO_SAMPLES, told
 
 MOST_WORKERS = 16
 # Samples that wait for the device, for each worker. One of 640 x 480 pixels is 7 MB for Qwen2-VL.
@@ -48,15 +48,15 @@ def prefetched(
         pinned: in memory that a GPU copies from while it computes, where what is made has a ``pin_memory``.
 
     Raises:
-        ModelError, ImportError: what every other sample would meet too.
+        ModelError, DiskError, OSError: what every other sample would meet too.
     """
     loader = DataLoader(
         _Prepared(prepare), batch_size=None, sampler=rows, num_workers=workers,
         prefetch_factor=WAITING if workers else None, collate_fn=_as_it_is, pin_memory=pinned, worker_init_fn=_deaf,
     )  # fmt: skip
     for row, made in loader:
-        if isinstance(made, ModelError | ImportError):
-            raise made
+        if isinstance(made, Exception) and isinstance(found := told(made), NO_SAMPLES):
+            raise found
         yield row, made
 
 

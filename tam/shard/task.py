@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from tam.errors import TamError
+from tam.model.foreign import NO_SAMPLES, told
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,14 @@ class Failed:
     why: str
 
     @classmethod
-    def of(cls, error: Exception) -> "Failed":
-        return cls(str(error) if isinstance(error, TamError) else f"{type(error).__name__}: {error}")
+    def of(cls, error: Exception, size: str | None = None) -> "Failed":
+        """Raises:
+        ModelError, DiskError, OSError: it is no sample's: of the checkpoint, the device, the disk.
+        """
+        found = told(error, size=size)
+        if isinstance(found, NO_SAMPLES):
+            raise found from error
+        return cls(str(found))
 
 
 class Sized(Protocol):

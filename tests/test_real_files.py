@@ -1,0 +1,131 @@
+"""What people's checkpoints hold besides weights: truncations, templates in other places, pointers, patch sizes."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import AutoConfig, AutoProcessor
+
+from tam.errors import ModelError
+from tam.families import family_of
+from tam.media import Media
+from tam.model.checkpoint import config_of, load, locate
+from tam.model.prompt import Prompter, prepare
+from tests import tiny
+from tests.shared import shared
+
+
+def pictures(*sizes: tuple[int, int]) -> Media:
+    rng = np.random.default_rng(0)
+    made = [Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)) for width, height in sizes]
+    return Media(False, tuple(made), (0,) * len(made))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return tiny.checkpoint(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def checkpoint(sound, tmp_path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "checkpoint"))
+
+
+# ---- truncation
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "llava", "paligemma"])
+def test_a_truncation_of_the_tokenizer_cuts_no_prompt(kind):
+    prompter = tiny.loaded(kind).prompter
+    whole = prepare(prompter, pictures((56, 56)), "two dogs run past")
+    tokenizer = prompter.processor.tokenizer
+    tokenizer.init_kwargs |= {"max_length": 20, "truncation": True}
+    tokenizer.model_max_length = 20
+    tokenizer.backend_tokenizer.enable_truncation(20)
+    tokenizer.backend_tokenizer.enable_padding(length=99)
+    assert prepare(prompter, pictures((56, 56)), "two dogs run past").tokens.tolist() == whole.tokens.tolist()
+
+
+def test_a_real_tokenizer_that_truncates_cuts_no_prompt():
+    """LLaVA-1.5's was saved with a truncation at 1024 tokens, and two pictures have 1152."""
+    folder = shared("data", "skeletons", "llava-1.5-7b")
+    config = AutoConfig.from_pretrained(folder)
+    prompter = Prompter(family_of(config), config, AutoProcessor.from_pretrained(folder))
+    made = prepare(prompter, pictures((336, 336), (500, 400)), "What is in the pictures?")
+    assert [grid.cells for grid in made.layout.grids] == [576, 576] and len(made.layout.vision) == 1152
+    words = prompter.processor.tokenizer.decode(made.tokens[made.layout.prompt])
+    assert words.strip() == "What is in the pictures?"
+
+
+# ---- templates
+
+
+def move_template(folder: Path, place: str) -> None:
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    if place == "chat_template.json":
+        (folder / place).write_text(json.dumps({"chat_template": template}))
+        return
+    path = folder / "tokenizer_config.json"
+    named = [{"name": "other", "template": "{{ 1 }}"}, {"name": "default", "template": template}]
+    found = named if place == "several by name" else template
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": found}))
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "several by name", "chat_template.json"])
+def test_a_chat_template_is_taken_from_wherever_it_is(checkpoint, place):
+    asked = pictures((56, 56)), "a cat"
+    expected = prepare(load(str(checkpoint), device="cpu").prompter, *asked)
+    move_template(checkpoint, place)
+    found = prepare(load(str(checkpoint), device="cpu").prompter, *asked)
+    assert found.tokens.tolist() == expected.tokens.tolist()
+
+
+# ---- files that are not what they seem
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json"])
+def test_a_git_lfs_pointer_in_place_of_a_file_is_named(checkpoint, name):
+    (checkpoint / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(ModelError, match=rf"{name}: a Git LFS pointer.*cure: run git lfs pull"):
+        locate(str(checkpoint))
+
+
+def test_a_processor_whose_patches_are_not_the_models_is_named(checkpoint):
+    path = checkpoint / "processor_config.json"
+    config = json.loads(path.read_text())
+    config["image_processor"]["patch_size"] = 16
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"patches are not the model's; got 16 pixels \(.*\); expected 14 pixels"):
+        load(str(checkpoint), device="cpu")
+
+
+# ---- kinds that only run code of their own
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        ("internvl_chat", {"AutoConfig": "a.A", "AutoModel": "a.B"}, "take a converted checkpoint.*InternVL3-1B-hf"),
+        ("molmo", {"AutoModelForCausalLM": "a.B"}, "could not be used if it were trusted.*AutoModelForImageTextToText"),
+        ("own", {"AutoModelForImageTextToText": "a.B"}, "wants to run its own code.*trust_remote_code: true"),
+    ],
+)
+def test_trust_is_asked_for_only_where_it_would_help(checkpoint, kind, code, said):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": kind, "auto_map": code}))
+    with pytest.raises(ModelError, match=said):
+        config_of(checkpoint)
+
+
+def test_a_model_that_sees_is_not_said_to_see_nothing():
+    for name in ("vision_config", "mm_vision_tower", "visual", "image_size"):
+        config = SimpleNamespace(model_type="strange", **{name: 1})
+        with pytest.raises(ModelError, match="unsupported kind of model; got 'strange'"):
+            family_of(config)
+    with pytest.raises(ModelError, match="has no vision tower"):
+        family_of(SimpleNamespace(model_type="llama", hidden_size=1))
