@@ -285,6 +285,7 @@ def explain(
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
+        UnicodeEncodeError: half a pair of surrogates in a text.
         LayoutError: vision tokens are not where the family says. NotFiniteError: logits are NaN or infinite.
     """
     methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
@@ -293,6 +294,8 @@ def explain(
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
         raise InputError("wrong number", where="max_new_tokens", got=max_new_tokens, expected="1 or more")
+    for text in (prompt, answer or "", *(part for turn in turns for part in turn)):
+        text.encode("utf-8")  # tokenizers say of a half pair of surrogates only that it is no text
     # with torch and the families, which somebody who only looks for a name here does without
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
