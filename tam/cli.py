@@ -435,6 +435,7 @@ def explain(
     from tam.protocol import FIXED
     from tam.render.names import safe_word
     from tam.selection import check_pooling, wanted_of
+    from tam.system.atomic import atomic
 
     # all that can be wrong without the model, before it is loaded
     (prompt + (answer or "")).encode("utf-8")
@@ -462,7 +463,8 @@ def explain(
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
-        explained.overlay(wanted, known_pooling).save(path)
+        with atomic(path) as temporary:
+            explained.overlay(wanted, known_pooling).save(temporary, "PNG")
         print(f"{text}: {path}")
 
 

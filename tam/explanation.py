@@ -22,7 +22,6 @@ from tam.methods.registry import find_all
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
-from tam.system.atomic import atomic
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
 
@@ -208,9 +207,7 @@ class Explanation:
         said = {"answer": self.generation.answer_ids.tolist(), "methods": [self.method, *self.by_method]}
         mark = {"kind": KIND, **self.asked, **said}
         drawn = free_name(Path(folder), safe_id(self.generation.id), mark)
-        draw(self.generation, self.by_method[self.method], self.media, drawn, mark)
-        with atomic(drawn / "index.html") as temporary:
-            temporary.write_text(self.to_html(), encoding="utf-8")
+        draw(self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html())
         return drawn
 
     def to_html(self) -> str:
