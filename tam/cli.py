@@ -1,6 +1,8 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import io
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -433,8 +435,10 @@ def explain(
     from tam.protocol import FIXED
     from tam.render.names import safe_word
     from tam.selection import check_pooling, wanted_of
+    from tam.system.atomic import atomic
 
     # all that can be wrong without the model, before it is loaded
+    (prompt + (answer or "")).encode("utf-8")
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
@@ -459,7 +463,8 @@ def explain(
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
-        explained.overlay(wanted, known_pooling).save(path)
+        with atomic(path) as temporary:
+            explained.overlay(wanted, known_pooling).save(temporary, "PNG")
         print(f"{text}: {path}")
 
 
@@ -502,13 +507,20 @@ def _report(counts: dict[str, int], out: Path, strict: bool) -> None:
 
 def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
+    os.environ["MPLBACKEND"] = "agg"  # nobody looks on, and what Jupyter sets is only there in Jupyter
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # answers have letters that not every terminal has
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     stop.listen()
     try:
         app()
     except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")
+    except UnicodeEncodeError as error:  # a text or a file's name in a locale without its letters
+        letters = ascii(error.object[error.start : error.end])
+        sys.exit(f"tam: error: letters that the locale lacks; got {letters}; cure: export PYTHONUTF8=1")
     except stop.Stopped as stopped:
         print(f"tam: stopped ({stopped.why}); nothing half is left, run it again to go on", file=sys.stderr)
         raise

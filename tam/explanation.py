@@ -22,7 +22,6 @@ from tam.methods.registry import find_all
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
-from tam.system.atomic import atomic
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
 
@@ -208,9 +207,7 @@ class Explanation:
         said = {"answer": self.generation.answer_ids.tolist(), "methods": [self.method, *self.by_method]}
         mark = {"kind": KIND, **self.asked, **said}
         drawn = free_name(Path(folder), safe_id(self.generation.id), mark)
-        draw(self.generation, self.by_method[self.method], self.media, drawn, mark)
-        with atomic(drawn / "index.html") as temporary:
-            temporary.write_text(self.to_html(), encoding="utf-8")
+        draw(self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html())
         return drawn
 
     def to_html(self) -> str:
@@ -285,6 +282,7 @@ def explain(
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
+        UnicodeEncodeError: half a pair of surrogates in a text.
         LayoutError: vision tokens are not where the family says. NotFiniteError: logits are NaN or infinite.
     """
     methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
@@ -293,6 +291,8 @@ def explain(
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
         raise InputError("wrong number", where="max_new_tokens", got=max_new_tokens, expected="1 or more")
+    for text in (prompt, answer or "", *(part for turn in turns for part in turn)):
+        text.encode("utf-8")  # tokenizers say of a half pair of surrogates only that it is no text
     # with torch and the families, which somebody who only looks for a name here does without
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded

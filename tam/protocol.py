@@ -33,6 +33,7 @@ class Protocol:
     merge_across_absent_labels: bool
     undefined_precision_in_means: bool
     unequal_lengths_dropped_silently: bool
+    blank_texts_are_scored: bool
     words_tagged_alone: bool
 
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,9 @@ import cv2
 import pytest
 from PIL import Image
 
+from tam import manifest
 from tam.datasets.emoji import scenes as emoji
+from tam.manifest import Sample
 
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
@@ -19,8 +22,9 @@ FILES = ["--generation", "d/m/generate/0.h5", "--maps", "d/m/maps/0.h5", "--metr
 MANIFEST = ["--manifest", "d/manifest.jsonl", "--out", "x"]
 
 
-def tam(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tam", *arguments], capture_output=True, text=True)
+def tam(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tam", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -103,6 +107,41 @@ def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
     assert all(Image.open(path).size == (500, 500) for path in paths)
     assert lines[1].startswith("look at ") and '"+ ECI","TAM"' in (tmp_path / "scene" / "index.html").read_text()
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_environments_of_other_people_do_not_matter(folder, tmp_path):
+    """A locale of ASCII alone, Jupyter's matplotlib, a proxy that is not needed, no home, no folder for what passes."""
+    jupyter = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    nowhere = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"}
+    done = tam("explain", str(folder / "scene.png"), "--answer", "A bear.", "--select", "bear", "--device", "cpu",
+               "--out", str(tmp_path / "bär"), **ASCII, **jupyter, **nowhere)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\\xe4" in done.stdout or "\\udcc3" in done.stdout
+    assert (tmp_path / "bär/scene/select1_bear.png").is_file()
+
+
+def test_letters_that_the_locale_lacks_are_one_line_before_the_model_is_loaded(folder):
+    done = tam("explain", str(folder / "scene.png"), "--prompt", "Ein Bär?", "--model", "no/such", **ASCII)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.endswith("cure: export PYTHONUTF8=1\n")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said", "arguments"),
+    [
+        ("socks5://127.0.0.1:9", "socksio", ["dataset", "coco", "--hub", "a/b", "--out", "x"]),
+        ("http://127.0.0.1:none", "Invalid port: 'none'", ["generate", "--model", "no/such", "--out", "x.h5"]),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_one_line(tmp_path, monkeypatch, proxy, said, arguments):
+    monkeypatch.chdir(tmp_path)
+    manifest.write([Sample("a", ["a.png"], "What?")], tmp_path / "m.jsonl")
+    given = ["--manifest", "m.jsonl"] if arguments[0] == "generate" else []
+    done = tam(*arguments, *given, HTTPS_PROXY=proxy, ALL_PROXY=proxy, HF_HUB_OFFLINE="0")
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):

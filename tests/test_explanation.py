@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -17,7 +18,7 @@ from PIL import Image
 import tam
 from tam.datasets.emoji import scenes as emoji
 from tam.embedded import CHECKPOINT
-from tam.errors import InputError, ModelError
+from tam.errors import DiskError, InputError, ModelError
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.media import Media
@@ -372,6 +373,13 @@ def test_a_folder_holds_pictures_sheet_and_page(said, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert {"sheet.png", "index.html"} <= names and sum(name.endswith(".png") for name in names) == len(said.tokens) + 1
     assert said.save(str(tmp_path)) == folder
+
+
+def test_a_full_disk_leaves_no_half_explanation(said, small_disk):
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 50_000))
+    with pytest.raises(DiskError, match="explanation: disk full; cure: make room"):
+        said.save(small_disk)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
 def test_two_explanations_never_share_a_folder_and_the_same_one_keeps_its_own(model, processor, tmp_path):

@@ -378,7 +378,7 @@ def test_the_two_kinds_of_rouge_differ():
         ("police killed the gunman", "police kill the gunman", 3 / 4),  # Lin 2004, section 3.1: S2
         ("the gunman kill police", "police kill the gunman", 2 / 4),  # S3
         ("It's 2-fold", "it s 2 fold", 1),
-        ("\u732b", "\u732b", 0),  # no word of a-z and 0-9
+        ("\u732b", "\u732b", "no Latin letters"),  # no word of a-z and 0-9
     ],
 )
 def test_standard_rouge_by_hand(answer, reference, value):
@@ -426,6 +426,35 @@ def _judge_or_skip():
 )
 def test_what_the_published_code_raises_on_is_a_status(answer, references, status):
     assert {found for found, _ in _language(answer, references).values()} == {status}
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "status"),
+    [
+        (" \n", ["A cat."], "empty answer"),
+        (". .", ["A cat."], "empty answer"),
+        ("A cat.", ["A cat.", "\t"], "empty reference"),
+    ],
+)
+def test_white_space_is_not_scored_but_where_the_published_code_does_so(answer, references, status):
+    assert {found for found, _ in _language(answer, references).values()} == {status}
+    rows = {row.metric: row for row in language(answer, references, None, blank_scored=True)}
+    assert rows["rouge_l"].status == "ok"
+    assert rows["rouge_l"].value == (0 if status == "empty answer" else pytest.approx(1, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "found"),
+    [
+        ("一只猫", ["A cat."], ("no Latin letters", None)),
+        ("A cat.", ["一只猫", "кошка"], ("no Latin letters", None)),
+        ("A cat.", ["一只猫", "a dog"], ("ok", 0.5)),
+        ("A cat.", ["no dog"], ("ok", 0)),
+    ],
+)
+def test_texts_in_other_scripts_have_a_status_where_only_latin_letters_are_compared(answer, references, found):
+    status, value = _language(answer, references)["rouge_l_standard"]
+    assert (status, None if np.isnan(value) else value) == found
 
 
 def test_a_long_answer_does_not_end_the_run():

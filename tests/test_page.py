@@ -255,6 +255,14 @@ def test_a_folder_named_page_that_is_not_ours_is_not_touched(run, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["notes.txt"]
 
 
+def test_an_index_that_is_not_ours_is_not_touched(run, tmp_path):
+    (tmp_path / "index.html").write_text("<p>my page</p>")
+    with pytest.raises(DiskError, match=r"index\.html: only a page of ours is replaced; cure: move it away"):
+        write_page([run], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "<p>my page</p>"
+
+
 def test_a_full_disk_is_said_and_leaves_no_half_page(run, small_disk):
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000))
     with pytest.raises(DiskError, match="page: disk full; cure: make room"):

@@ -225,6 +225,15 @@ def test_plain_ids_stay_as_they_are():
     assert safe_id("COCO_val2014_000000000042.jpg") == "COCO_val2014_000000000042.jpg"
 
 
+def test_letters_that_no_file_may_have_here_are_named(monkeypatch):
+    monkeypatch.setattr("os.fsencode", lambda name: name.encode("latin-1"))  # as in such a locale
+    assert [safe_word(text) for text in (" Bär", "中文", "a中")] == [
+        "Bär",
+        "cjk_unified_ideograph_4e2d",
+        "latin_small_letter_a",
+    ]
+
+
 def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
     files = run(tmp_path, [generation("one", PROMPT, ANSWER)])
     rendered(tmp_path, files)

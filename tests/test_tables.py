@@ -1,8 +1,12 @@
 """Tables: pooled means, intervals over images, counts of everything that was not scored."""
 
+import csv
+import io
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +20,11 @@ from tam.rows import RowsHeader, missing, whole, written
 from tam.run import RunFiles
 from tam.tables import statistics, totals
 from tam.tables.ablation import write_tables
+from tam.tables.numbers import to_csv
 from tam.tables.summary import difference, summarise
 from tam.words import Word
 
+ROOT = Path(__file__).parents[1]
 TITLES = {"activation": "CAM (raw activation)", "eci": "+ ECI", "random": "Random map", "tam": "TAM"}
 
 
@@ -375,3 +381,14 @@ def test_the_harmonic_mean_is_the_papers_f1():
     assert round(100 * float(statistics.harmonic_mean(0.2737, 0.6844)), 2) == 39.10
     assert statistics.harmonic_mean(0.0, 0.0) == 0
     assert np.isnan(statistics.harmonic_mean(np.nan, 0.5))
+
+
+@given(st.text(alphabet="'=+-@\t\r\n,\"a1", max_size=6))
+def test_no_text_of_a_csv_file_is_a_formula_and_each_can_be_had_back(text):
+    """By the expression of docs/evaluation.md; numbers stay numbers."""
+    ((cell, number),) = list(csv.reader(io.StringIO(to_csv(["text", "number"], [[text, -0.5]]), newline="")))[1:]
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) and number == "-0.5"
+    (expression,) = re.findall(
+        r're\.sub\(r"(.*?)", "", text\)', (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    )
+    assert re.sub(expression, "", cell) == text

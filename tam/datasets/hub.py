@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from httpx2 import InvalidURL
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.file_download import http_get
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = 30.0  # seconds without an answer to a question; of transfers, HF_HUB_DOWNLOAD_TIMEOUT (10) decides
 TRANSFERS = 8  # at a time
+PROXY_ERRORS = (ImportError, InvalidURL)  # a SOCKS proxy without its package, an address of a proxy that is none
 CHUNK = 1 << 20
 LARGE = 16 << 20  # bytes from which a file has a progress bar of its own
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -93,7 +95,7 @@ def fetch(repo: str, revision: str | None, downloads: Path, wanted: Wanted, endp
         commit = api.dataset_info(repo, revision=revision, timeout=TIMEOUT).sha or ""
         if not COMMIT.fullmatch(commit):
             raise ValueError(f"not a commit: {commit!r}")
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError, *PROXY_ERRORS) as error:
         raise _network(error, f"{repo} at {revision or 'its newest revision'}") from error
     logger.info("%s: commit %s%s", repo, commit, "" if revision == commit else ": set it as the revision to pin it")
     folder = downloads / repo.replace("/", "--") / commit

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from string import whitespace
 from types import SimpleNamespace
 
 from rouge import Rouge
@@ -17,18 +18,27 @@ from tam.tagging import CACHED_WORDS
 from tam.wordnet import WordNet
 
 LANGUAGE_METRICS = ("rouge_l", "rouge_l_standard", "meteor")
+NO_LATIN = "no Latin letters"
 NO_WORDNET = "unavailable: no WordNet"
 _ROUGE = Rouge(metrics=["rouge-l"], stats=["f"])
 
 
-def language(answer: str, references: Sequence[str], wordnet: WordNet | None) -> list[Row]:
-    """Three rows about an answer without special tokens; a status where the published code raises."""
+def language(
+    answer: str, references: Sequence[str], wordnet: WordNet | None, *, blank_scored: bool = False
+) -> list[Row]:
+    """Three rows about an answer without special tokens; a status where there is nothing to compare.
+
+    Args:
+        blank_scored: texts of full stops and white space have scores; only those of full stops alone, for which the
+            published code raises, have a status.
+    """
+    blank = "." if blank_scored else f".{whitespace}"
     problem = ""
     if not references:
         problem = "no reference"
-    elif not answer.strip("."):
+    elif not answer.strip(blank):
         problem = "empty answer"
-    elif not all(reference.strip(".") for reference in references):
+    elif not all(reference.strip(blank) for reference in references):
         problem = "empty reference"
     if problem:
         return [whole(metric, problem) for metric in LANGUAGE_METRICS]
@@ -47,18 +57,18 @@ def rouge_l(answer: str, references: Sequence[str]) -> float | str:
         return "too long for ROUGE-L"
 
 
-def rouge_l_standard(answer: str, references: Sequence[str]) -> float:
+def rouge_l_standard(answer: str, references: Sequence[str]) -> float | str:
     """F1 of the longest common subsequence of words, the best of the references.
 
     Lin: ROUGE, ACL Workshop 2004, as Google's ``rouge-score`` computes ``rougeL`` without stemming: words are runs of
-    a-z and 0-9 in lower case. 0 where either has no such word.
+    a-z and 0-9 in lower case. A status where the answer, or every reference, has no such word: texts in other scripts
+    cannot be compared so.
     """
-    said = words(answer)
-    scores = [0.0]
-    for reference in map(words, references):
-        common = longest_common_subsequence(said, reference)
-        scores.append(2 * common / max(len(said) + len(reference), 1))  # = 2PR / (P + R)
-    return max(scores)
+    said, expected = words(answer), [*filter(None, map(words, references))]
+    if not said or not expected:
+        return NO_LATIN
+    # = 2PR / (P + R)
+    return max(2 * longest_common_subsequence(said, one) / (len(said) + len(one)) for one in expected)
 
 
 def words(text: str) -> list[str]:

@@ -93,6 +93,7 @@ def score_sample(
     if generation.failed:
         return generation.status, {ANSWER: [Row(-1, "", 0, "answer", np.nan, generation.status)]}
     about = [Row(-1, generation.answer, 0, "answer", count, generation.status)]
+    spoken = language(generation.answer, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
     ids = generation.retokenised_answer if protocol.retokenised_pieces else generation.answer_ids
     if len(ids) != count:
         problem = f"pieces differ: {len(ids)} after decoding and tokenising again, {count} maps"
@@ -100,7 +101,7 @@ def score_sample(
         if protocol.unequal_lengths_dropped_silently:
             about += [whole(metric, problem) for metric in LANGUAGE_METRICS]
         else:
-            about += language(generation.answer, sample.references, judge.wordnet)
+            about += spoken
         return problem, {ANSWER: about} | {method: _unscored(problem) for method in maps}
 
     words = answer_words(generation, ids, sample.categories, judge, protocol)
@@ -112,7 +113,7 @@ def score_sample(
     else:
         problem = "not a single image"
     about += names(words, label_map, sample.categories.values(), problem)
-    about += language(generation.answer, sample.references, judge.wordnet)
+    about += spoken
     scored = {ANSWER: about}
     for method, one in maps.items():
         if one.failed or picture is None:

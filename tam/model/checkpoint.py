@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from httpx2 import InvalidURL
 from huggingface_hub import get_session, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
@@ -39,6 +40,7 @@ LOAD_ERRORS = (
     ImportError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, SafetensorError,
     StrictDataclassError,
 )  # fmt: skip
+PROXY_ERRORS = (ImportError, InvalidURL)  # a SOCKS proxy without its package, an address of a proxy that is none
 PATIENCE = 60.0  # seconds without an answer of the hub
 
 
@@ -50,11 +52,11 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
     """
     folder = Path(model)
     if not folder.is_dir():
-        if _be_patient not in (hooks := get_session().event_hooks["request"]):
-            hooks.append(_be_patient)
         try:
+            if _be_patient not in (hooks := get_session().event_hooks["request"]):
+                hooks.append(_be_patient)
             folder = Path(snapshot_download(model, revision=revision, allow_patterns=_wanted(trust_remote_code)))
-        except (OSError, ValueError, HfHubHTTPError) as error:
+        except (OSError, ValueError, HfHubHTTPError, *PROXY_ERRORS) as error:
             raise ModelError(
                 "no such model", got=repr(model), expected="a folder, or the name of a model on the Hugging Face hub",
                 cure=f"check the name and the network ({' '.join(str(error).split())})",

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tam import manifest
-from tam.errors import InputError
+from tam.errors import DiskError, InputError
 from tam.manifest import Sample
 from tam.media import open_shown
 from tam.metrics.catalogue import CATALOGUE
@@ -28,6 +28,7 @@ from tam.page.scripts import assets, color_maps, write_script
 from tam.records import Generation, SampleMaps
 from tam.run import RunFiles, main_method, read_pairs, sample_of, titles
 from tam.system.atomic import atomic, atomic_folder
+from tam.system.mark import CURE
 
 FOLDER = "page"
 
@@ -47,10 +48,11 @@ def write_page(
     Raises:
         InputError: no runs, a run whose files are not complete, or a manifest that lacks a sample.
         SchemaError: files that are damaged or do not belong together.
-        DiskError: the disk is full, or ``out/page`` is not ours.
+        DiskError: the disk is full, or ``out/page`` or ``out/index.html`` is not ours.
     """
     if not runs:
         raise InputError("no runs to show")
+    _check_index(out / "index.html")
     with atomic_folder(out / FOLDER, {"kind": "page"}) as part:
         described, samples = [], []
         for number, run in enumerate(runs):
@@ -64,6 +66,12 @@ def write_page(
     with atomic(out / "index.html") as temporary:
         temporary.write_text(index, encoding="utf-8")
     return dict(Counter(line["kind"] for line in samples))
+
+
+def _check_index(path: Path) -> None:
+    """Whether ``path`` may be replaced: it is absent, or links to a page of ours."""
+    if path.exists() and f"{FOLDER}/gallery.js" not in path.read_text(encoding="utf-8", errors="replace"):
+        raise DiskError("only a page of ours is replaced", where=path, cure=CURE)
 
 
 def _write_run(

@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 WITHOUT_TEX = "no xelatex on PATH: token text is drawn by Pillow, and there is no tokens.pdf"
 
 
-def draw(generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark) -> None:
-    """Draw one sample that is in memory into a folder of its own.
+def draw(
+    generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark, page: str | None = None
+) -> None:
+    """Draw one sample that is in memory into a folder of its own, with its page, if there is one.
 
     Raises:
         RenderError: it cannot be drawn. DiskError: the disk is full, or what lies there has not this mark.
@@ -32,7 +34,7 @@ def draw(generation: Generation, maps: HasMaps, media: Media, folder: Path, mark
     say_if_without_tex()
     prepared = prepare(generation, maps, media, Look())
     (text,) = typeset([prepared.pages])
-    write(prepared, text, folder, mark)
+    write(prepared, text, folder, mark, page)
 
 
 def say_if_without_tex() -> None:
@@ -40,10 +42,12 @@ def say_if_without_tex() -> None:
         log.warning(WITHOUT_TEX)
 
 
-def write(sample: Drawable, text: Text, folder: Path, mark: Mark) -> None:
+def write(sample: Drawable, text: Text, folder: Path, mark: Mark, page: str | None = None) -> None:
     """Write a sample's folder; it appears as a whole, in place of an earlier one with the same mark."""
     layout, several = sample.pages[0].layout, len(sample.overlays.panels) > 1
     with atomic_folder(folder, mark) as part:
+        if page is not None:
+            (part / "index.html").write_text(page, encoding="utf-8")
         if pdf := text.pdf():
             (part / "tokens.pdf").write_bytes(pdf)
         shown = small(sample.overlays.media(), several)

@@ -1,6 +1,7 @@
 """Names of files and folders for any word and any sample id."""
 
 import hashlib
+import os
 import re
 import unicodedata
 
@@ -8,9 +9,14 @@ import regex
 
 
 def safe_word(text: str) -> str:
-    """Letters and digits of a word, at most 40 bytes; for a sign its name; else "token"."""
+    """Letters and digits of a word, at most 40 bytes; for a sign its name, and for letters that names of files cannot
+    have here; else "token"."""
     letters = "".join(regex.findall(r"[\p{L}\p{N}]\p{M}*", unicodedata.normalize("NFKC", text)))
     name = unicodedata.name(text.strip()[0], "token") if text.strip() else "NEWLINE" if "\n" in text else "SPACE"
+    try:
+        os.fsencode(letters)
+    except UnicodeEncodeError:
+        letters = ""
     return (letters or re.sub("[^a-z0-9]+", "_", name.lower())).encode("utf-8")[:40].decode("utf-8", "ignore")
 
 

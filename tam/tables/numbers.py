@@ -3,10 +3,12 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from tam.tables.summary import Limits
 
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NO_VALUE = "–"
 
 
@@ -37,10 +39,21 @@ def rounded(value: float) -> float:
     return round(100 * value, 2)
 
 
+def _harmless(cell: str | float | None) -> str | float | None:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
 def to_csv(columns: Sequence[str], rows: Iterable[Iterable[str | float | None]]) -> str:
-    """Lines under a head; NaN and None are empty cells."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([None if cell != cell else cell for cell in row] for row in rows)
-    return text.getvalue()
+    """Lines under a head; NaN and None are empty cells.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it, as has one that looks so changed
+    already: taking one away gives every text back (docs/evaluation.md).
+    """
+    cells = ([None if cell != cell else _harmless(cell) for cell in row] for row in rows)
+    return "".join(map(_line, [columns, *cells]))
+
+
+def _line(row: Iterable[str | float | None]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(row)  # with "\n" alone it leaves "\r" in texts without quotes
+    return text.getvalue().removesuffix("\r\n") + "\n"
