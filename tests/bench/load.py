@@ -83,13 +83,13 @@ def measured(command: list[object]) -> tuple[float, float]:
 
 
 def stages(folder: Path, count: int) -> dict[str, list[object]]:
-    cache, maps = folder / "generate/0-of-1.h5", folder / "maps/tam/0-of-1.h5"
-    rows = folder / "d/m/metrics/tam/0-of-1.parquet"
+    cache, maps = folder / "generate/0-of-1.h5", folder / "maps/0-of-1.h5"
+    rows = folder / "d/m/metrics/0-of-1.parquet"
     known = ["--generation", cache, "--manifest", folder / "manifest.jsonl"]
     return {name: ["tests.bench.load", name, folder, count] for name in STAGES} | {
         "maps": ["tam", "maps", "--generation", cache, "--out", maps],
         "metrics": ["tam", "metrics", *known, "--maps", maps, "--out", rows],
-        "tables": ["tam", "tables", "--metrics", folder / "d/m/metrics", "--out", folder / "tables"],
+        "tables": ["tam", "tables", "--metrics", rows, "--out", folder / "tables"],
     }
 
 

@@ -110,10 +110,10 @@ class _Samples:
 def stage(name: str, folder: Path) -> None:
     """Run one stage here; the measuring process calls this in a process of its own."""
     if name == "maps":
-        from tam.maps import write_maps
+        from tam.methods.stage import write_maps
         from tam.protocol import FIXED
 
-        write_maps(folder / "generation.h5", folder / "maps.h5", "tam", FIXED)
+        write_maps(folder / "generation.h5", folder / "maps.h5", ["tam"], FIXED)
     elif name == "metrics":
         from tam.metrics.stage import write_metrics
         from tam.protocol import FIXED
