@@ -20,6 +20,7 @@ from tam.generation.given_answers import read_given_answers
 from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, read
 from tam.model.checkpoint import (
+    Checkpoint,
     config_of,
     device_of,
     dtype_of,
@@ -56,9 +57,9 @@ def generate(
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
-    folder = locate(model, revision, trust_remote_code)
-    config, compute = config_of(folder, trust_remote_code), device_of(device)
-    run = _described(model, folder, config, trust_remote_code) | {
+    checkpoint = locate(model, revision, trust_remote_code)
+    config, compute = config_of(checkpoint.folder, trust_remote_code), device_of(device)
+    run = _described(model, checkpoint, config, trust_remote_code) | {
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "layer": layer,
@@ -67,7 +68,7 @@ def generate(
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
-        loaded = load_from(folder, compute, dtype, trust_remote_code)
+        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
         check_layer(loaded, layer)
         return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
@@ -76,12 +77,12 @@ def generate(
     return Counter(status.split(":")[0] for status in statuses.values())
 
 
-def _described(model: str, folder: Path, config: Any, trust_remote_code: bool) -> dict[str, Any]:
+def _described(model: str, checkpoint: Checkpoint, config: Any, trust_remote_code: bool) -> dict[str, Any]:
     """The checkpoint and the versions, for the header of the file."""
     return {
         "model": model,
-        "revision": None if Path(model).is_dir() else folder.name,
-        "weights": fingerprint_of_model(folder, trust_remote_code),
+        "revision": None if Path(model).is_dir() else checkpoint.asked.name,
+        "weights": fingerprint_of_model(checkpoint, trust_remote_code),
         "family": family_of(config).name,
         "tam": tam.__version__,
         "torch": torch.__version__,
