@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from tam.shard.store import Store
 def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
-    layer: int | None = None, trust_remote_code: bool = False,
+    layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -47,13 +47,14 @@ def generate(
 
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
+        max_pixels: of a picture or frame; a larger one is shown smaller.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
         InputError: a wrong manifest, file of answers or option.
         ModelError: a checkpoint that cannot be used.
     """
-    _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size, max_pixels=max_pixels)
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
@@ -63,12 +64,13 @@ def generate(
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "layer": layer,
+        "max_pixels": max_pixels,
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
-        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
+        loaded = replace(load_from(checkpoint, compute, dtype, trust_remote_code), max_pixels=max_pixels)
         check_layer(loaded, layer)
         return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
@@ -117,6 +119,8 @@ def fingerprint_of(
     ]
     content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens", "layer")}
     content |= {"cache": VERSION, "rows": rows}
+    if run.get("max_pixels") is not None:
+        content["max_pixels"] = run["max_pixels"]
     if texts is not None:
         given = [texts.get(sample.id) for sample in samples.values()]
         content["answers"] = [one and astuple(one) for one in given]
