@@ -62,6 +62,9 @@ MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in token
 Layer = Annotated[
     int | None, typer.Option(min=1, help="Decoder layer, from 1, whose states are mapped; the last without it.")
 ]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=1, help="Of a picture or frame; a larger one is shown smaller. No limit without it.")
+]
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
 ]
@@ -186,6 +189,7 @@ def generate(
         bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
     ] = False,
     layer: Layer = None,
+    max_pixels: MaxPixels = None,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -208,6 +212,7 @@ def generate(
             dtype=dtype,
             layer=layer,
             trust_remote_code=trust_remote_code,
+            max_pixels=max_pixels,
         )
     _report(counts, out, strict)
 
@@ -425,6 +430,7 @@ def explain(
     pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
     layer: Layer = None,
     eci_cap: EciCap = None,
+    max_pixels: MaxPixels = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
@@ -457,6 +463,7 @@ def explain(
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
+        max_pixels=max_pixels,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
     folder = explained.save(out)

@@ -259,7 +259,7 @@ def explain(
     model: Any, processor: Any, images: Sequence[Picture] | Picture = (), prompt: str = "", *,
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
-    max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (),
+    max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
@@ -279,6 +279,7 @@ def explain(
             the paper.
         max_new_tokens: the longest answer; a longer one is "truncated".
         turns: (the person's words, the answer) of each earlier turn of the conversation.
+        max_pixels: of a picture or frame; a larger one is shown smaller.
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
@@ -297,7 +298,7 @@ def explain(
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
 
-    loaded = Loaded.of(model, processor)
+    loaded = Loaded.of(model, processor, max_pixels)
     images = [images] if isinstance(images, Picture) else list(images)
     media, sample = (
         _media(images, video, processor),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,9 @@ from transformers import AutoConfig, AutoProcessor
 
 from tam.errors import ModelError
 from tam.families import family_of
+from tam.generation.stage import fingerprint_of
 from tam.media import Media
+from tam.model import question as question_room
 from tam.model.checkpoint import config_of, load, locate
 from tam.model.prompt import Prompter, prepare
 from tests import tiny
@@ -129,3 +132,31 @@ def test_a_model_that_sees_is_not_said_to_see_nothing():
             family_of(config)
     with pytest.raises(ModelError, match="has no vision tower"):
         family_of(SimpleNamespace(model_type="llama", hidden_size=1))
+
+
+# ---- large pictures
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_a_bound_on_pixels_shows_less_and_lays_it_on_the_whole_picture(kind):
+    prompter, media = tiny.loaded(kind).prompter, pictures((224, 168))
+    free = prepare(replace(prompter, max_pixels=224 * 168), media, "a cat").layout
+    assert free.grids == prepare(prompter, media, "a cat").layout.grids
+    made = prepare(replace(prompter, max_pixels=112 * 84), media, "a cat").layout
+    small = prepare(prompter, pictures((112, 84)), "a cat").layout
+    assert made.sizes == ((224, 168),) and len(made.vision) == len(small.vision)
+    assert [grid.box for grid in made.grids] == [tuple(2 * side for side in grid.box) for grid in small.grids]
+
+
+def test_a_bound_on_pixels_determines_the_answers():
+    run = {"weights": "w", "dtype": "float32", "max_new_tokens": 2, "layer": None}
+    made = {fingerprint_of(run | {"max_pixels": most}, {}, Path()) for most in (None, 100, 200)}
+    assert len(made) == 3
+
+
+def test_a_picture_of_very_many_tokens_is_said_with_its_number_and_the_option(caplog, monkeypatch):
+    monkeypatch.setattr(question_room, "MANY", 5)
+    loaded = tiny.loaded()
+    prepared = prepare(loaded.prompter, pictures((112, 168)), "a cat")
+    question_room.question(loaded, prepared)
+    assert caplog.messages == ["112 x 168 pixels become 24 vision tokens; max_pixels bounds them"]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tam.generation.given_answers import read_given_answers
 from tam.generation.task import GenerationTask
 from tam.manifest import Sample, Shard, read
 from tam.model.checkpoint import (
+    Checkpoint,
     config_of,
     device_of,
     dtype_of,
@@ -37,7 +38,7 @@ from tam.shard.store import Store
 def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
-    layer: int | None = None, trust_remote_code: bool = False,
+    layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -46,28 +47,30 @@ def generate(
 
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
+        max_pixels: of a picture or frame; a larger one is shown smaller.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
         InputError: a wrong manifest, file of answers or option.
         ModelError: a checkpoint that cannot be used.
     """
-    _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size, max_pixels=max_pixels)
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
-    folder = locate(model, revision, trust_remote_code)
-    config, compute = config_of(folder, trust_remote_code), device_of(device)
-    run = _described(model, folder, config, trust_remote_code) | {
+    checkpoint = locate(model, revision, trust_remote_code)
+    config, compute = config_of(checkpoint.folder, trust_remote_code), device_of(device)
+    run = _described(model, checkpoint, config, trust_remote_code) | {
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "layer": layer,
+        "max_pixels": max_pixels,
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
-        loaded = load_from(folder, compute, dtype, trust_remote_code)
+        loaded = replace(load_from(checkpoint, compute, dtype, trust_remote_code), max_pixels=max_pixels)
         check_layer(loaded, layer)
         return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
@@ -76,12 +79,12 @@ def generate(
     return Counter(status.split(":")[0] for status in statuses.values())
 
 
-def _described(model: str, folder: Path, config: Any, trust_remote_code: bool) -> dict[str, Any]:
+def _described(model: str, checkpoint: Checkpoint, config: Any, trust_remote_code: bool) -> dict[str, Any]:
     """The checkpoint and the versions, for the header of the file."""
     return {
         "model": model,
-        "revision": None if Path(model).is_dir() else folder.name,
-        "weights": fingerprint_of_model(folder, trust_remote_code),
+        "revision": None if Path(model).is_dir() else checkpoint.asked.name,
+        "weights": fingerprint_of_model(checkpoint, trust_remote_code),
         "family": family_of(config).name,
         "tam": tam.__version__,
         "torch": torch.__version__,
@@ -116,6 +119,8 @@ def fingerprint_of(
     ]
     content = {key: run[key] for key in ("weights", "dtype", "max_new_tokens", "layer")}
     content |= {"cache": VERSION, "rows": rows}
+    if run.get("max_pixels") is not None:
+        content["max_pixels"] = run["max_pixels"]
     if texts is not None:
         given = [texts.get(sample.id) for sample in samples.values()]
         content["answers"] = [one and astuple(one) for one in given]

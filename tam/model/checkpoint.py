@@ -6,6 +6,8 @@ Weights are read from safetensors alone: a pickle can run any code. Code that co
 
 import hashlib
 import json
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tam.model.loaded import Loaded
 from tam.model.probe import believe
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+ADAPTER = "adapter_config.json"
 POINTER = b"version https://git-lfs"
 CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
 
@@ -44,12 +47,66 @@ PROXY_ERRORS = (ImportError, InvalidURL)  # a SOCKS proxy without its package, a
 PATIENCE = 60.0  # seconds without an answer of the hub
 
 
-def locate(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Path:
-    """The folder of a checkpoint: ``model`` itself, or where the hub's files are after downloading what is missing.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The folder of a model, and that of an adapter on top of it, which may be the same."""
+
+    folder: Path
+    adapter: Path | None = None
+
+    @property
+    def asked(self) -> Path:
+        """The folder that was asked for."""
+        return self.adapter or self.folder
+
+
+def locate(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Checkpoint:
+    """A checkpoint: ``model`` itself, or where the hub's files are after downloading what is missing.
+
+    A folder that holds an adapter alone stands on the model that its config names.
 
     Raises:
-        ModelError: neither a folder nor a model of the hub, or one without safetensors weights.
+        ModelError: neither a folder nor a model of the hub, or one without safetensors weights; an adapter without
+            PEFT, or without its model.
     """
+    folder = _fetched(model, revision, trust_remote_code)
+    _check_pointers(folder)
+    if not (folder / ADAPTER).is_file():
+        _check_weights(folder)
+        return Checkpoint(folder)
+    if find_spec("peft") is None:
+        raise ModelError(
+            "the checkpoint holds an adapter", where=folder / ADAPTER,
+            cure='install PEFT (pip install "tam[peft]"), or merge the adapter (merge_and_unload) and save the model',
+        )  # fmt: skip
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError("the adapter has no safetensors weights", where=folder, expected="adapter_model.safetensors")
+    if any(not path.name.startswith("adapter_") for path in folder.glob("*.safetensors")):
+        _check_weights(folder)
+        return Checkpoint(folder, folder)
+    try:
+        base = _fetched(*_base(folder), trust_remote_code)
+        _check_pointers(base)
+        _check_weights(base)
+    except ModelError as error:
+        raise ModelError("the model below an adapter cannot be found", where=folder / ADAPTER, got=error) from error
+    return Checkpoint(base, folder)
+
+
+def _base(folder: Path) -> tuple[str, str | None]:
+    """The model that an adapter is for, and its revision."""
+    try:
+        found = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        base, revision = found.get("base_model_name_or_path"), found.get("revision")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ModelError("a broken config of an adapter", got=error) from error
+    if not isinstance(base, str) or not base:
+        raise ModelError("no base_model_name_or_path", got=base, expected="a folder, or a name on the hub")
+    return base, None if Path(base).is_dir() else revision
+
+
+def _fetched(model: str, revision: str | None, trust_remote_code: bool) -> Path:
+    """``model`` as a folder, or the folder of the hub's files."""
     folder = Path(model)
     if not folder.is_dir():
         try:
@@ -63,6 +120,10 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
             ) from error  # fmt: skip
     elif revision is not None:
         raise ModelError("a folder has no revision", where=model, got=repr(revision), cure="leave the revision out")
+    return folder
+
+
+def _check_weights(folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
         pickles = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "none"
         raise ModelError(
@@ -70,14 +131,11 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
             cure="pickles can run any code and are refused; convert them with save_pretrained",
         )  # fmt: skip
     _check_index(folder)
-    for path in sorted(folder.iterdir()):
-        _check_pointer(path)
-    return folder
 
 
-def _check_pointer(path: Path) -> None:
+def _check_pointers(folder: Path) -> None:
     """Git leaves a few lines in place of a large file that was not fetched."""
-    if path.is_file():
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         with path.open("rb") as file:
             if file.read(len(POINTER)) == POINTER:
                 raise ModelError("a Git LFS pointer in place of the file", where=path, cure="run git lfs pull there")
@@ -125,21 +183,25 @@ def load(
     Raises:
         ModelError: no such model, an unsupported family, weights that are not safetensors.
     """
-    folder = locate(model, revision, trust_remote_code)
-    return load_from(folder, device_of(device), dtype, trust_remote_code)
+    checkpoint = locate(model, revision, trust_remote_code)
+    return load_from(checkpoint, device_of(device), dtype, trust_remote_code)
 
 
-def load_from(folder: Path, device: torch.device, dtype: str, trust_remote_code: bool = False) -> Loaded:
+def load_from(checkpoint: Checkpoint, device: torch.device, dtype: str, trust_remote_code: bool = False) -> Loaded:
     """``load`` for a checkpoint that was located."""
+    folder, adapter = checkpoint.folder, checkpoint.adapter
     config = config_of(folder, trust_remote_code)
     family = family_of(config)
     try:
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        own = adapter is not None and any(adapter.glob("*processor_config.json"))
+        processor = AutoProcessor.from_pretrained(adapter if own else folder, trust_remote_code=trust_remote_code)
         found: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, output_loading_info=True,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
         model, report = found
+        if adapter is not None and not getattr(model, "_hf_peft_config_loaded", False):
+            model.load_adapter(str(adapter))
         model = model.to(device).eval()
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
@@ -224,9 +286,11 @@ def dtype_of(config: Any, device: torch.device, name: str) -> torch.dtype:
     return torch.float32 if saved == torch.float16 and device.type == "cpu" else saved
 
 
-def fingerprint_of_model(folder: Path, trust_remote_code: bool = False) -> str:
+def fingerprint_of_model(checkpoint: Checkpoint, trust_remote_code: bool = False) -> str:
     """Of all the files that loading reads: config, processor, tokenizer, chat template, weights and trusted code."""
-    files = sorted({path for pattern in _wanted(trust_remote_code) for path in folder.glob(pattern)})
+    folders = sorted({checkpoint.folder, checkpoint.asked})
+    patterns = _wanted(trust_remote_code)
+    files = sorted({path for folder in folders for pattern in patterns for path in folder.glob(pattern)})
     content = [[path.name, fingerprint_of_file(path)] for path in files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

@@ -22,7 +22,7 @@ from tam.records import Candidates
 HONOURED = (
     "eos_token_id", "pad_token_id", "bos_token_id", "repetition_penalty", "encoder_repetition_penalty",
     "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "sequence_bias", "suppress_tokens",
-    "begin_suppress_tokens", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id",
+    "begin_suppress_tokens", "min_length", "min_new_tokens",
     "exponential_decay_length_penalty",
 )  # fmt: skip
 

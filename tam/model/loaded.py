@@ -23,9 +23,10 @@ class Loaded:
     model: Any
     processor: Any
     family: Family
+    max_pixels: int | None = None
 
     @classmethod
-    def of(cls, model: Any, processor: Any) -> "Loaded":
+    def of(cls, model: Any, processor: Any, max_pixels: int | None = None) -> "Loaded":
         """What a person has loaded; the model may be compiled, or hold the adapters of PEFT.
 
         Raises:
@@ -39,7 +40,7 @@ class Loaded:
                 got=type(processor).__name__,
                 expected="what AutoProcessor gives",
             )
-        return cls(model, processor, family)
+        return cls(model, processor, family, max_pixels)
 
     @property
     def config(self) -> Any:
@@ -52,7 +53,7 @@ class Loaded:
     @property
     def prompter(self) -> Prompter:
         """What makes prompts; it does not hold the weights."""
-        return Prompter(self.family, self.config, self.processor)
+        return Prompter(self.family, self.config, self.processor, self.max_pixels)
 
     @property
     def head(self) -> Any:
@@ -131,7 +132,7 @@ class Loaded:
             raise InputError(
                 "the context overflows the model", got=f"{len(tokens) + more} tokens",
                 expected=f"at most {self.most_tokens:g}",
-                cure="show fewer, or smaller, pictures or frames, or give a shorter text",
+                cure="show fewer, or smaller, pictures or frames (max_pixels), or give a shorter text",
             )  # fmt: skip
         embedding = self.model.get_input_embeddings()
         rows = getattr(embedding, "num_embeddings", len(embedding.weight))

@@ -1,16 +1,18 @@
 """From media and a person's words to a model's inputs, and to where the tokens of both lie. No family's own."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families.interface import Block, Family, Processed
-from tam.layout import Layout
+from tam.layout import Grid, Layout
 from tam.media import Media
 from tam.model.foreign import foreign
 from tam.model.video import video_options
@@ -24,11 +26,16 @@ UNREAD = {"labels", "num_crops", "num_patches", "video_metadata"}
 
 @dataclass(frozen=True)
 class Prompter:
-    """What makes prompts for a checkpoint. It has no weights, so that other processes can be given it."""
+    """What makes prompts for a checkpoint. It has no weights, so that other processes can be given it.
+
+    Attributes:
+        max_pixels: of a picture or frame; a larger one is made smaller before the processor sees it.
+    """
 
     family: Family
     config: Any
     processor: Any
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequen
         ModelError: there is no chat template, or tokenizer or template do not show where the words are.
     """
     family, processor = prompter.family, prompter.processor
+    whole, media = media, bounded(media, prompter.max_pixels)
     if PLACE in words:
         raise InputError("the prompt holds a private-use character", got=f"U+{ord(PLACE):X}", cure="take it out")
     if media.video and not family.video:
@@ -114,8 +122,8 @@ def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequen
         vision=vision[showing(blocks, len(vision))].astype(np.int32),
         prompt=prompt,
         answer=len(tokens),
-        grids=tuple(block.grid for block in blocks),
-        sizes=media.sizes,
+        grids=tuple(_scaled(block.grid, media, whole) for block in blocks),
+        sizes=whole.sizes,
     )
     return Prepared({name: _tensor(value) for name, value in outputs.items()}, tokens, layout)
 
@@ -143,6 +151,30 @@ def render(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequenc
     if words == PLACE and text.count(PLACE) != 1:
         raise ModelError("the chat template does not show the words once", got=f"{text.count(PLACE)} times")
     return text
+
+
+def bounded(media: Media, most: int | None) -> Media:
+    """The media in their shapes, with at most so many pixels a picture or frame."""
+    if most is None:
+        return media
+    return replace(media, pictures=tuple(_shrunk(picture, most) for picture in media.pictures))
+
+
+def _shrunk(picture: Image.Image, most: int) -> Image.Image:
+    width, height = picture.size
+    if width * height <= most:
+        return picture
+    part = math.sqrt(most / (width * height))
+    return picture.resize((max(1, int(width * part)), max(1, int(height * part))), Image.Resampling.BICUBIC)
+
+
+def _scaled(grid: Grid, shown: Media, whole: Media) -> Grid:
+    """A grid on the pixels of the medium itself, of one on those that were shown."""
+    if shown is whole:
+        return grid
+    x, y = (one / other for one, other in zip(whole.sizes[grid.medium], shown.sizes[grid.medium], strict=True))
+    left, top, right, bottom = grid.box
+    return replace(grid, box=(left * x, top * y, right * x, bottom * y))
 
 
 def template_of(processor: Any) -> str:

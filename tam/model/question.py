@@ -1,5 +1,6 @@
 """A question that is ready for the model: to be answered by it, or with a text that somebody else wrote."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,10 @@ from tam.model.forced import forced_batch, given_ids, with_likeliest_end
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
 from tam.records import GivenAnswer
+
+logger = logging.getLogger(__name__)
+
+MANY = 4096  # vision tokens of a picture
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,10 @@ def question(loaded: Loaded, prepared: Prepared, given: GivenAnswer | None = Non
     Raises:
         InputError: it cannot: too long, a token that it does not know; the answer is empty or holds a vision token.
     """
+    seen = len(prepared.layout.vision)
+    if seen > MANY * len(prepared.layout.sizes):
+        sizes = " + ".join(f"{width} x {height}" for width, height in prepared.layout.sizes)
+        logger.warning("%s pixels become %d vision tokens; max_pixels bounds them", sizes, seen)
     if given is None:
         loaded.check(prepared.tokens, more=1)
         return Question(prepared)
