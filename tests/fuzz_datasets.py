@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -110,9 +111,9 @@ def read_answers(path: Path) -> None:
     read_given_answers(path, ["a", "b"])
 
 
-def read_archive(path: Path) -> None:
+def read_archive(path: Path, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        archives.unpack(path, Path(folder, "out"))
+        archives.unpack(Path(shutil.copy(path, Path(folder, name))), Path(folder, "out"))
 
 
 def packed(ending: str) -> bytes:
@@ -142,19 +143,15 @@ def videos(folder: Path) -> list[bytes]:
     return made
 
 
-VALUES: dict[str, tuple[Callable[[Path], None], object]] = {
-    "anno": (read_anno, ANNO),
-    "instances": (read_coco, INSTANCES),
-    "captions": (read_captions, CAPTIONS),
-}
+VALUES: list[tuple[Callable[[Path], None], object]] = [
+    (read_anno, ANNO), (read_coco, INSTANCES), (read_captions, CAPTIONS),
+]  # fmt: skip
 """What reads JSON, and JSON that it reads."""
 
-BYTES: dict[str, tuple[Callable[[Path], None], str, bytes]] = {
-    "csv": (read_csv, ".csv", CSV.encode()),
-    "captions.txt": (read_lines, ".txt", LINES.encode()),
-    "answers": (read_answers, ".jsonl", ANSWERS.encode()),
-    "zip": (read_archive, ".zip", packed(".zip")),
-    "tar": (read_archive, ".tar", packed(".tar")),
-    "tgz": (read_archive, ".tgz", packed(".tgz")),
-}
-"""What reads other files: reader, ending, a file that it reads."""
+BYTES: list[tuple[Callable[[Path], None], bytes]] = [
+    (read_csv, CSV.encode()),
+    (read_lines, LINES.encode()),
+    (read_answers, ANSWERS.encode()),
+    *((partial(read_archive, name=f"a{ending}"), packed(ending)) for ending in (".zip", ".tar", ".tgz")),
+]
+"""What reads other files, and one that it reads."""
