@@ -26,7 +26,7 @@ rule render:
     params:
         files=files("generation", "maps"),
         method=config["render"]["method"],
-        samples=[f"--sample={name}" for name in config["render"]["samples"]],
+        samples=lambda wildcards: [f"--sample={name}" for name in config["render"]["samples"]],  # no wildcards in them
         colormap=config["render"]["colormap"],
         outline=["--outline"] if config["render"]["outline"] else [],
     shell:
