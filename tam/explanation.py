@@ -14,7 +14,7 @@ from PIL import Image
 from tam.errors import InputError
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.media import Media, film_of, open_picture, read_video, upright
+from tam.media import Media, film_of, open_pictures, read_video
 from tam.methods.cached import Cached
 from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
@@ -332,18 +332,14 @@ def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | No
         got = "both" if images else "neither"
         raise InputError("a question needs pictures or a video", got=got, expected="images=[...] or video=...")
     if video is None:
-        return Media(False, tuple(map(_opened, images)), (0,) * len(images))
+        return Media(False, open_pictures(images), (0,) * len(images))
     if isinstance(video, str | Path):
         from tam.model.video import sampling_of
 
         return read_video(Path(video), sampling_of(processor))
     if not video:
         raise InputError("a video without frames")
-    return film_of([_opened(frame) for frame in video])
-
-
-def _opened(picture: Picture) -> Image.Image:
-    return upright(picture) if isinstance(picture, Image.Image) else open_picture(Path(picture))
+    return film_of(open_pictures(video))
 
 
 def _digest(picture: Image.Image) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import struct
 import zlib
@@ -157,10 +158,12 @@ def is_video(path: Path) -> bool:
         return False
 
 
-def open_pictures(paths: Sequence[Path], where: object = None) -> tuple[Image.Image, ...]:
-    """``open_picture`` for all that is shown together, whose pixels are counted before any takes memory."""
-    _check_size(where, sum(width * height for width, height in map(picture_size, paths)), MOST_PIXELS_OF_SAMPLE)
-    return tuple(map(open_picture, paths))
+def open_pictures(pictures: Sequence[Path | str | Image.Image], where: object = None) -> tuple[Image.Image, ...]:
+    """All that is shown together, as ``open_picture`` gives it. The pixels are counted before any take memory."""
+    opened = [picture if isinstance(picture, Image.Image) else Path(picture) for picture in pictures]
+    sizes = (picture.size if isinstance(picture, Image.Image) else picture_size(picture) for picture in opened)
+    _check_size(where, sum(width * height for width, height in sizes), MOST_PIXELS_OF_SAMPLE)
+    return tuple(upright(picture) if isinstance(picture, Image.Image) else open_picture(picture) for picture in opened)
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -256,12 +259,12 @@ def read_video(path: Path, sampling: Sampling = two_a_second) -> Media:
     with _capture(path, decoder) as video:
         width, height = (int(video.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         _check_size(path, width * height, MOST_PIXELS)
-        rate, total = max(video.get(cv2.CAP_PROP_FPS), 0.0), 0
+        said, total = video.get(cv2.CAP_PROP_FPS), 0
         while video.grab():  # counted, because what a file says of its own length can be wrong
             total += 1
     if not total:
         raise InputError("not a video that can be read", where=path)
-    film = Film(total, rate)
+    film = Film(total, said if 0 < said < math.inf else 0.0)
     frames = tuple(int(number) for number in sampling(film))
     if not frames or not 0 <= min(frames) <= max(frames) < total:
         raise InputError("no such frames in the video", where=path, got=frames, expected=f"some of 0 to {total - 1}")

@@ -115,6 +115,24 @@ def test_a_film_without_a_rate_is_sampled_by_number():
     assert sampling_of(ruled("smolvlm"))(Film(4, 0.0)) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0, 0.0])
+def test_a_rate_that_is_none_is_0(clip, monkeypatch, rate):
+    opened = cv2.VideoCapture
+
+    class Lying:
+        def __init__(self, *where):
+            self.video = opened(*where)
+
+        def __getattr__(self, name):
+            return getattr(self.video, name)
+
+        def get(self, key):
+            return rate if key == cv2.CAP_PROP_FPS else self.video.get(key)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Lying)
+    assert read_video(clip).film == Film(TOTAL, 0.0)
+
+
 def test_a_frame_that_is_sampled_twice_is_named_once(tmp_path):
     """GLM-4V doubles the last of an odd number of frames, so that they make whole pairs."""
     write(tmp_path / "short.avi", [picture(number) for number in range(15)])

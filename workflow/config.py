@@ -45,6 +45,11 @@ def check(config: dict) -> None:
     if config["render"]["samples"] and drawn not in config["methods"]:
         expected = " or ".join(config["methods"])
         raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
+    for name, model in config["models"].items():
+        answers = model.get("answers")
+        named = answers if isinstance(answers, dict) else ()
+        if unknown := [dataset for dataset in named if dataset not in config["datasets"]]:
+            raise _unknown("no such dataset:", unknown[0], config["datasets"], f"config: models.{name}.answers")
 
 
 def _fill(config: dict, rules: dict) -> None:

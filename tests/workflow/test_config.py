@@ -45,6 +45,18 @@ def dataset(**entry) -> dict:
         (dataset(kind="coco-original", images="x"), "config: datasets.d: a key is missing; expected instances"),
         ({"models": {"tiny": {}}}, "config: models.tiny: a key is missing; expected model"),
         ({"models": {"tiny": None}}, "config: models.tiny: wrong type; got None; expected keys with values"),
+        (
+            {"models": {"tiny": {"model": "m", "answers": 7}}},
+            "models.tiny.answers: wrong value 7; expected a file, or {DATASET: file}",
+        ),
+        (
+            {"models": {"tiny": {"model": "m", "answers": {"emoji": 7}}}},
+            "models.tiny.answers: wrong value {'emoji': 7}; expected a file",
+        ),
+        (
+            {"models": {"tiny": {"model": "m", "answers": {"emojis": "a"}}}},
+            "no such dataset: 'emojis', did you mean emoji?",
+        ),
         ({"methods": ["tam", "tma"]}, "config: methods.1: wrong value 'tma', did you mean tam?"),
         ({"methods": ["tam", "x.py"]}, "config: methods.1: wrong value 'x.py'; expected a method of ours, FILE.py:"),
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),

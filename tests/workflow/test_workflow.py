@@ -108,6 +108,18 @@ def test_texts_of_a_model_are_an_input_of_its_answers(finished, tmp_path):
     assert jobs(done)["generate"] == 2 and "--answers=texts.jsonl" in done.stdout
 
 
+def test_texts_of_a_model_may_be_a_file_a_dataset(finished, tmp_path):
+    """COCO, GranDf and OpenPSG share ids. Where a dataset has no file, the model answers itself."""
+    (tmp_path / "a.jsonl").write_text("")
+    config = CONFIG | {"datasets": {name: {"kind": "emoji"} for name in ("a", "b")}}
+    config["models"] = {"tiny": {"model": "embedded", "answers": {"a": "a.jsonl"}}}
+    commands = [
+        line for line in snakemake(tmp_path, "-n", "-p", config=config).stdout.splitlines() if "tam generate" in line
+    ]
+    assert len(commands) == 4 and sum("--answers=a.jsonl" in line for line in commands) == 2
+    assert all(("data/a/" in line) == ("--answers" in line) for line in commands)
+
+
 def test_a_changed_config_gives_its_own_shards_and_methods_only_and_says_what_the_old_one_left(finished, tmp_path):
     """Other shards, fewer methods and one of one's own, shorter answers."""
     folder = tmp_path / "copy"

@@ -41,7 +41,7 @@ def dataset_options(wildcards):
 
 def model_options(wildcards):
     """The model's entry in the config as options of `tam generate`."""
-    entry = config["models"][wildcards.model]
+    entry = config["models"][wildcards.model] | {"answers": given_answers(wildcards) or None}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
@@ -51,8 +51,9 @@ def model_options(wildcards):
 
 
 def given_answers(wildcards):
-    """The file of texts to explain, where the model has one."""
-    return config["models"][wildcards.model].get("answers") or []
+    """The file of texts to explain, where the model has one for the dataset."""
+    answers = config["models"][wildcards.model].get("answers") or []
+    return answers.get(wildcards.dataset, []) if isinstance(answers, dict) else answers
 
 
 def files(*kinds):
