@@ -21,7 +21,6 @@ from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.model import question as answering
 from tam.model import samples as preparing
-from tam.model.foreign import out_of_memory
 from tam.model.prompt import Prepared
 from tam.model.samples import PrepareSample
 from tam.records import Generation, GivenAnswer
@@ -30,6 +29,7 @@ from tam.shard.background import in_background
 from tam.shard.batches import batches
 from tam.shard.memory import FIRST, MOST, ON_CPU, SHARE, Budget
 from tam.shard.prefetch import prefetched
+from tam.system.foreign import out_of_memory
 from tests import tiny
 from tests.test_cache import assert_same
 

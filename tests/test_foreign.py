@@ -20,7 +20,7 @@ from tam.manifest import Sample, Shard, write
 from tam.model import question as answering
 from tam.model import samples as preparing
 from tam.model.checkpoint import device_of, load
-from tam.model.foreign import NO_SAMPLES, foreign, told
+from tam.system.foreign import NO_SAMPLES, foreign, told
 from tests import tiny
 
 RAISED = [

@@ -6,7 +6,6 @@ import torch
 from tam.generation.kept import generation_of
 from tam.manifest import Sample
 from tam.media import Media
-from tam.model.foreign import foreign
 from tam.model.head import chances_of
 from tam.model.loaded import Loaded
 from tam.model.probe import believe
@@ -14,6 +13,7 @@ from tam.model.prompt import prepare
 from tam.model.question import answers_to, question
 from tam.model.recording import check_layer
 from tam.records import Generation, GivenAnswer
+from tam.system.foreign import foreign
 
 
 def ask(

@@ -14,8 +14,8 @@ from tam.errors import InputError, LayoutError, ModelError
 from tam.families.interface import Block, Family, Processed
 from tam.layout import Grid, Layout
 from tam.media import Media
-from tam.model.foreign import foreign
 from tam.model.video import video_options
+from tam.system.foreign import foreign
 
 # Stands for the person's words in the chat template: a private-use character, so that no template holds it.
 PLACE = "\ue000"

@@ -9,10 +9,10 @@ from typing import Any
 from tam.errors import InputError
 from tam.manifest import Sample
 from tam.media import picture_size
-from tam.model.foreign import NO_SAMPLES, out_of_memory, told
 from tam.shard.memory import Budget
 from tam.shard.prefetch import prefetched
 from tam.shard.task import Failed, Ready, Record, Sized, Task
+from tam.system.foreign import NO_SAMPLES, out_of_memory, told
 
 logger = logging.getLogger(__name__)
 

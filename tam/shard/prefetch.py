@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tam.model.foreign import NO_SAMPLES, told
+from tam.system.foreign import NO_SAMPLES, told
 
 MOST_WORKERS = 16
 # Samples that wait for the device, for each worker. One of 640 x 480 pixels is 7 MB for Qwen2-VL.

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from tam.model.foreign import NO_SAMPLES, told
+from tam.system.foreign import NO_SAMPLES, told
 
 
 @dataclass(frozen=True)
