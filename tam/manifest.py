@@ -75,6 +75,8 @@ def read(path: Path) -> list[Sample]:
     known: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+            if not line.strip():
+                continue
             sample = _parse(line, f"{path}, line {number}")
             if sample.id in seen:
                 raise InputError("sample id occurs twice", where=f"{path}, line {number}", got=repr(sample.id))
@@ -89,7 +91,7 @@ def _parse(line: bytes, where: str) -> Sample:
     if len(line) > LONGEST_LINE:
         raise InputError("a line too long", where=where, expected=f"at most {LONGEST_LINE} bytes")
     try:
-        fields = json.loads(line.decode("utf-8"))
+        fields = json.loads(line.decode("utf-8-sig"))
         sample = Sample(**fields)
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError("not a manifest line", where=where, got=_short(error)) from error
@@ -154,8 +156,13 @@ def is_path(text: str) -> bool:
 
 
 def relative(path: Path, manifest: Path) -> str:
-    """``path`` as a manifest stores it; InputError where a name in it is no UTF-8."""
+    """``path`` as a manifest stores it; InputError where a name in it is no UTF-8.
+
+    Folders above a manifest may be links, whose ``..`` is another: the way up begins where it really lies.
+    """
     text = os.path.relpath(path, manifest.parent)
+    if text.startswith(os.pardir):
+        text = os.path.relpath(path, manifest.parent.resolve())
     if not _encodable(text):
         raise InputError("a name that is no UTF-8", got=repr(text), cure="rename it")
     return text

@@ -140,6 +140,15 @@ def test_category_names_that_no_noun_can_have_are_told_once(tmp_path, caplog):
     assert line.endswith("no noun names 2 of 3 categories: '17', '-'")
 
 
+def test_which_of_several_files_is_read_is_said(tmp_path, caplog):
+    for name in ("instances_val10.json", "instances_val9.json", "captions_val9.json"):
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        content = {"images": [image(1)], "categories": CATEGORIES, "annotations": []}
+        (tmp_path / "annotations" / name).write_text(json.dumps(content))
+    coco.write(tmp_path, tmp_path / "manifest.jsonl")
+    assert "instances_val9.json is read, and not instances_val10.json" in caplog.text
+
+
 def test_images_come_by_id_and_no_more_than_the_limit(tmp_path):
     samples = write(tmp_path, images=[image(3), image(2)], limit=2, prompt="Other words:")
     assert list(samples) == ["000000000001", "000000000002"]

@@ -21,6 +21,25 @@ def test_what_is_written_is_read(tmp_path):
     assert manifest.read(tmp_path / "manifest.jsonl") == samples
 
 
+def test_what_an_editor_leaves_in_a_file_is_read_over(tmp_path):
+    manifest.write([_sample("a"), _sample("b")], tmp_path / "m.jsonl")
+    lines = (tmp_path / "m.jsonl").read_bytes().splitlines()
+    (tmp_path / "m.jsonl").write_bytes(b"\xef\xbb\xbf" + lines[0] + b"\r\n  \r\n" + lines[1] + b"\r\n\r\n")
+    assert [sample.id for sample in manifest.read(tmp_path / "m.jsonl")] == ["a", "b"]
+
+
+def test_paths_hold_where_a_folder_above_the_manifest_is_a_link(tmp_path):
+    """As of a cluster: ``data`` is a link to a disk that is deeper, or less deep."""
+    (tmp_path / "disk/much/deeper").mkdir(parents=True)
+    (tmp_path / "home/me").mkdir(parents=True)
+    (tmp_path / "home/me/data").symlink_to(tmp_path / "disk/much/deeper")
+    (tmp_path / "a.png").touch()
+    out = tmp_path / "home/me/data/d/manifest.jsonl"
+    (out.parent / "seg_label").mkdir(parents=True)
+    assert manifest.relative(out.parent / "seg_label/a.png", out) == "seg_label/a.png"
+    assert manifest.resolve(manifest.relative(tmp_path / "a.png", out), out).is_file()
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"id": "x"}', '{"id": "x", "media": [], "prompt": "", "other": 1}'])
 def test_a_broken_line_is_named(tmp_path, line):
     path = tmp_path / "manifest.jsonl"

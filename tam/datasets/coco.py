@@ -164,6 +164,8 @@ def _find(root: Path, kind: str) -> Path:
             expected=f"annotations/{kind}_*.json, image/, seg_label/",
             got=", ".join(sorted(path.name for path in root.iterdir())[:8]) if root.is_dir() else "no such folder",
         )
+    if files[1:]:
+        logger.warning("%s is read, and not %s", files[0], ", ".join(path.name for path in files[1:]))
     return files[0]
 
 
