@@ -188,7 +188,7 @@ def _joined(word: str) -> str:
 
 def _singular(word: str, lemmatise: Lemmatiser) -> str:
     """Without hyphens; of a compound the last part has the ending of the plural."""
-    *before, last = filter(None, HYPHENS.split(word)) or [""]
+    *before, last = [part for part in HYPHENS.split(word) if part] or [""]
     lemma = lemmatise(last)
     return "".join([*before, PLURALS.get(lemma, lemma)])
 

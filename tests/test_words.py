@@ -5,7 +5,7 @@ import shutil
 
 import nltk
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tam import tagging
@@ -162,6 +162,7 @@ def test_a_noun_is_the_category_that_it_is_called_else_the_last_whose_name_has_i
 
 
 @given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=3), st.booleans())
+@example(["-", "-\u2010a-"], False)
 def test_any_name_of_one_word_is_found_by_itself(names, last_category):
     """Whatever the signs: both sides go the same way."""
     categories = {name: number for number, name in enumerate(names, 1)}
