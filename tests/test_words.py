@@ -167,8 +167,8 @@ def test_any_name_of_one_word_is_found_by_itself(names, last_category):
     """Whatever the signs: both sides go the same way."""
     categories = {name: number for number, name in enumerate(names, 1)}
     for name in names:
-        if len(name.split()) == 1 and "".join(name.split()) == name:
-            assert label(name, "NN", categories, tagging.rule_lemma, last_category=last_category) > 0
+        found = label(name, "NN", categories, tagging.rule_lemma, last_category=last_category)
+        assert found > 0 or [name] != name.split() or not is_nameable(name)
 
 
 def test_names_that_no_noun_can_have_are_known():
