@@ -34,7 +34,6 @@ def write_generations(
         _write_header(file, run, fingerprint)
         for row, generation in generations.items():
             _write(file.create_group(f"{row:08d}"), generation)
-        file.attrs["digest"] = _header_digest(file)
 
 
 def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint: str, rows: Set[int]) -> None:
@@ -53,13 +52,11 @@ def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint:
             file.check()
         if missing := sorted(rows - set(map(int, file))):
             raise DiskError("samples are in no part", where=path.parent, got=f"rows {missing[:5]}", cure="run it again")
-        file.attrs["digest"] = _header_digest(file)
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """``run``, ``fingerprint`` and number of ``samples``; SchemaError: foreign, of another version or damaged."""
     with hdf5.opened(path, KIND, VERSION, "generate") as file, hdf5.damage_in(path, CURE):
-        _check_header(file)
         return {
             "run": json.loads(hdf5.attribute(file, "run", str)),
             "fingerprint": hdf5.attribute(file, "fingerprint", str),
@@ -78,7 +75,6 @@ def read_generations(path: Path, rows: Container[int] | None = None) -> Iterator
     """
     with hdf5.opened(path, KIND, VERSION, "generate") as file:
         with hdf5.damage_in(path, CURE):
-            _check_header(file)
             names = [name for name in file if rows is None or int(name) in rows]
         for name in names:
             with hdf5.damage_in(f"{path}, sample {name}", CURE):
@@ -89,17 +85,6 @@ def read_generations(path: Path, rows: Container[int] | None = None) -> Iterator
 def _write_header(file: h5py.File, run: Mapping[str, object], fingerprint: str) -> None:
     about = {"run": json.dumps(run, sort_keys=True), "fingerprint": fingerprint}
     file.attrs.update({"format": f"tam-{KIND}", "version": VERSION} | about)
-
-
-def _check_header(file: h5py.File) -> None:
-    if "digest" in file.attrs and hdf5.attribute(file, "digest", str) != _header_digest(file):  # older files have none
-        raise ValueError("checksum of the header differs")
-
-
-def _header_digest(file: h5py.File) -> str:
-    """Of what is said of all samples, and which there are."""
-    said = [hdf5.attribute(file, name, str) for name in ("run", "fingerprint")]
-    return hashlib.sha256("\n".join([*said, *file]).encode()).hexdigest()
 
 
 def _write(group: h5py.Group, generation: Generation) -> None:
