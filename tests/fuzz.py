@@ -429,7 +429,7 @@ def fuzz(cases: int, start: int) -> tuple[list[dict], list[str]]:
                 tried = int((folder / "count").read_text()) if (folder / "count").exists() else 0
                 row["cases"] += max(tried, 1)
                 row["died"] += 1
-                said = (folder / "said").read_text(errors="replace").strip()[-300:]
+                said = (folder / "said").read_text(errors="replace").split("\nExtension modules")[0][-300:]
                 failed.append(f"{name}: the worker died ({worker.exitcode}), {folder}: {said}")
                 continue
             found = json.loads((folder / "found.json").read_text())
