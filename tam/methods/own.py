@@ -32,6 +32,7 @@ def _module(place: str) -> ModuleType:
     try:
         if path.suffix != ".py":
             return importlib.import_module(place)
+        # Not by importlib: it leaves bytecode beside somebody's file, and takes an edit within a second for none.
         module = ModuleType(f"tam_methods_{path.stem}")
         sys.modules[module.__name__] = module  # dataclasses and pickle look for it there
         module.__file__ = str(path)
