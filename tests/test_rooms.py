@@ -12,8 +12,8 @@ TAM = Path(__file__).parents[1] / "tam"
 DOCS = TAM.parent / "docs" / "architecture.md"
 
 NOUNS = (
-    "layout", "manifest", "media", "label_map", "protocol", "records", "wordnet", "tagging", "words", "cache", "maps",
-    "rows", "run",
+    "layout", "manifest", "media", "label_map", "protocol", "records", "wordnet", "tagging", "words", "cache", "scores",
+    "maps", "rows", "run",
 )  # fmt: skip
 """Each may know those before it."""
 
@@ -51,7 +51,7 @@ LIBRARIES: dict[str, set[str]] = {
     "snakemake": set(),
     "transformers": {"embedded", "families", "model"},
     "torch": {"embedded", "generation", "methods", "model", "shard", "system"},
-    "h5py": {"cache", "maps", "system"},
+    "h5py": {"cache", "maps", "scores", "system"},
     "nltk": {"datasets", "embedded", "metrics", "tagging"},
     "matplotlib": {"figures", "render"},
     "pandas": {"figures"},
