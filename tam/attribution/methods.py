@@ -154,13 +154,18 @@ def _by_gradients(
     tokens = torch.from_numpy(np.flatnonzero(explained)).to(made.places.own.device)
     backward = Backward(made, course, settings.chunk or (ON_GPU if made.states.is_cuda else 1))
     scores: dict[str, Scores | str] = {}
-    for names in _together(rules):
+    waiting = _together(rules)
+    while waiting:
+        names = waiting.pop(0)
         try:
             rows = backward.rows(names, tokens)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            scores |= {name: NO_MEMORY.format(name) for name in names}
+            if len(names) == 1:
+                scores[names[0]] = NO_MEMORY.format(names[0])
+            else:
+                waiting = [*([name] for name in names), *waiting]
             continue
         for name, found in rows.items():
             whole = found.new_zeros(len(explained), found.shape[1]).index_copy(0, tokens, found)
