@@ -26,6 +26,7 @@ class Protocol:
     # the evaluation
     end_token_joined_to_last_word: bool
     words_from_decoded_pieces: bool
+    one_grid_a_picture: bool
     map_stretched_over_picture: bool
     mask_of_any_size: bool
     missing_mask_has_map_size: bool
