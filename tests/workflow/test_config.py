@@ -7,10 +7,10 @@ import json
 import pytest
 import yaml
 
+from tam.config import check, method_files, record, schema
 from tam.errors import InputError
 from tam.methods.registry import METHODS
 from tests.workflow.test_workflow import CONFIG, ROOT, snakemake
-from workflow.config import check, method_files, record, schema
 from workflow.table import README, table
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
+import tam
+
 # Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
 NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
 
@@ -21,13 +23,13 @@ wildcard_constraints:
 
 
 # `python -m tam` works in any directory, with the packages of the environment that runs Snakemake unless a rule brings
-# its own (--sdm conda). Idle OpenMP threads sleep: spinning, two jobs on two cores slow each other down many times.
-own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
-shell.prefix(
-    f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
-    f" PYTHONPATH={shlex.quote(str(workflow.basedir))} OMP_WAIT_POLICY=passive"
-    f"{f' NLTK_DATA={shlex.quote(NLTK_DATA)}' if NLTK_DATA else ''}; "
-)
+# its own (--sdm conda). A workflow that imports this one keeps its own shell, and runs where `tam` is installed.
+if workflow.modifier.is_main_snakefile():
+    own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
+    shell.prefix(
+        f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
+        f" PYTHONPATH={shlex.quote(str(Path(tam.__file__).parents[1]))}; "
+    )
 
 
 def dataset_options(wildcards):

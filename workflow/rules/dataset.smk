@@ -2,11 +2,8 @@
 # Where Snakemake itself runs: a cluster's nodes may have no network.
 
 
-localrules:
-    dataset,
-
-
 rule dataset:
+    localrule: True
     output:
         "data/{dataset}/manifest.jsonl",
     log:
@@ -25,10 +22,8 @@ rule dataset:
 if config["nltk_data"] == "download":
 
     # The tagger and WordNet, for the metrics.
-    localrules:
-        nltk_data,
-
     rule nltk_data:
+        localrule: True
         output:
             directory(NLTK_DATA),
         log:
