@@ -25,6 +25,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
+include: "workflow/rules/ask.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/metrics.smk"

@@ -22,8 +22,8 @@ dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and wri
 app.add_typer(dataset, name="dataset")
 
 EXTRAS = {
-    "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "yaml": "eval", "jsonschema": "workflow",
-    "snakemake": "workflow",
+    "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
+    "openai": "engine", "jsonschema": "workflow", "snakemake": "workflow",
 }  # fmt: skip
 """Package that not everybody installs -> the extra that brings it."""
 
@@ -219,6 +219,28 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+        )
+    _report(counts, out, strict)
+
+
+@app.command()
+def ask(
+    manifest: ManifestFile,
+    url: Annotated[str, typer.Option(help="Of a server that speaks OpenAI's protocol: http://localhost:8000/v1")],
+    model: Annotated[str, typer.Option(help="Its name for the model.")],
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`.")],
+    shard: Annotated[str, typer.Option(help="Which slice of the manifest: INDEX-of-COUNT.")] = "0-of-1",
+    max_new_tokens: MaxNewTokens = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at a time.")] = 8,
+    strict: Strict = False,
+) -> None:
+    """Let a server (vLLM, SGLang, transformers serve) answer every sample of a shard. Resumes where it was stopped."""
+    from tam.ask import ask
+    from tam.manifest import Shard
+
+    with stop.put_off():
+        counts = ask(
+            manifest, Shard.parse(shard), url, model, out, max_new_tokens=max_new_tokens, concurrency=concurrency
         )
     _report(counts, out, strict)
 

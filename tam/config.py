@@ -48,6 +48,10 @@ def check(config: dict[str, Any]) -> None:
         expected = " or ".join(config["methods"])
         raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
     for name, model in config["models"].items():
+        if model.get("engine") and model.get("answers"):
+            raise InputError(
+                "two who answer", where=f"config: models.{name}", got="engine and answers", cure="leave one"
+            )
         answers = model.get("answers")
         named = answers if isinstance(answers, dict) else ()
         if unknown := [dataset for dataset in named if dataset not in config["datasets"]]:

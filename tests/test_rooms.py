@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "shard": BASE,
     "generation": BASE | {"families", "model", "shard"},
     # without it
+    "ask": BASE,
     "datasets": BASE,
     "methods": BASE,
     "metrics": BASE,

@@ -41,20 +41,23 @@ def dataset_options(wildcards):
     ]
 
 
-def model_options(wildcards):
+def model_options(wildcards, input):
     """The model's entry in the config as options of `tam generate`."""
-    entry = config["models"][wildcards.model] | {"answers": given_answers(wildcards) or None}
+    entry = config["models"][wildcards.model] | {"answers": input.answers or None}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
-        if value is not None and value is not False
+        if key != "engine" and value is not None and value is not False
     }
     return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
 
 
 def given_answers(wildcards):
-    """The file of texts to explain, where the model has one for the dataset."""
-    answers = config["models"][wildcards.model].get("answers") or []
+    """The file of texts to explain, where somebody else answers for the model."""
+    entry = config["models"][wildcards.model]
+    if entry.get("engine"):
+        return "results/{dataset}/{model}/ask/{shard}.jsonl"
+    answers = entry.get("answers") or []
     return answers.get(wildcards.dataset, []) if isinstance(answers, dict) else answers
 
 
