@@ -3,13 +3,13 @@
 
 
 rule dataset:
-    localrule: True
     output:
         "data/{dataset}/manifest.jsonl",
     log:
         "logs/{dataset}/dataset.log",
     benchmark:
         "benchmarks/{dataset}/dataset.tsv"
+    localrule: True
     conda:
         "../../envs/tam.yaml"
     params:
@@ -23,13 +23,13 @@ if config["nltk_data"] == "download":
 
     # The tagger and WordNet, for the metrics.
     rule nltk_data:
-        localrule: True
         output:
             directory(NLTK_DATA),
         log:
             "logs/nltk_data.log",
         benchmark:
             "benchmarks/nltk_data.tsv"
+        localrule: True
         conda:
             "../../envs/tam.yaml"
         shell:
