@@ -21,6 +21,12 @@ app = typer.Typer(
 dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 app.add_typer(dataset, name="dataset")
 
+EXTRAS = {
+    "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
+    "openai": "engine", "jsonschema": "workflow", "snakemake": "workflow",
+}  # fmt: skip
+"""Package that not everybody installs -> the extra that brings it."""
+
 DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")]
 DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples.")]
@@ -218,6 +224,28 @@ def generate(
 
 
 @app.command()
+def ask(
+    manifest: ManifestFile,
+    url: Annotated[str, typer.Option(help="Of a server that speaks OpenAI's protocol: http://localhost:8000/v1")],
+    model: Annotated[str, typer.Option(help="Its name for the model.")],
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`.")],
+    shard: Annotated[str, typer.Option(help="Which slice of the manifest: INDEX-of-COUNT.")] = "0-of-1",
+    max_new_tokens: MaxNewTokens = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at a time.")] = 8,
+    strict: Strict = False,
+) -> None:
+    """Let a server (vLLM, SGLang, transformers serve) answer every sample of a shard. Resumes where it was stopped."""
+    from tam.ask import ask
+    from tam.manifest import Shard
+
+    with stop.put_off():
+        counts = ask(
+            manifest, Shard.parse(shard), url, model, out, max_new_tokens=max_new_tokens, concurrency=concurrency
+        )
+    _report(counts, out, strict)
+
+
+@app.command()
 def maps(
     generation: GenerationFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
@@ -390,6 +418,21 @@ def page(
     _report(counts, out / "index.html", strict=False)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context) -> None:
+    """Run the workflow: Snakemake with our Snakefile, and with all the options that you add for it.
+
+    For example: tam run --configfile mine.yaml --cores 4
+    """
+    import importlib.util
+
+    from tam.snakefile import SNAKEFILE
+
+    if importlib.util.find_spec("snakemake") is None:
+        raise ModuleNotFoundError("snakemake", name="snakemake")
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), *context.args])
+
+
 @app.command()
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
@@ -515,6 +558,8 @@ def _report(counts: dict[str, int], out: Path, strict: bool) -> None:
 def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
     os.environ["MPLBACKEND"] = "agg"  # nobody looks on, and what Jupyter sets is only there in Jupyter
+    # Idle threads of OpenMP sleep: spinning, two jobs on two cores slow each other down many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # answers have letters that not every terminal has
             stream.reconfigure(errors="backslashreplace")
@@ -525,6 +570,10 @@ def main() -> None:
         app()
     except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(error.name or "")) is None:
+            raise
+        sys.exit(f'tam: error: {error.name} is not installed; cure: pip install "token-activation-maps[{extra}]"')
     except UnicodeEncodeError as error:  # a text or a file's name in a locale without its letters
         letters = ascii(error.object[error.start : error.end])
         sys.exit(f"tam: error: letters that the locale lacks; got {letters}; cure: export PYTHONUTF8=1")

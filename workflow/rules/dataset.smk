@@ -2,10 +2,6 @@
 # Where Snakemake itself runs: a cluster's nodes may have no network.
 
 
-localrules:
-    dataset,
-
-
 rule dataset:
     output:
         "data/{dataset}/manifest.jsonl",
@@ -13,6 +9,7 @@ rule dataset:
         "logs/{dataset}/dataset.log",
     benchmark:
         "benchmarks/{dataset}/dataset.tsv"
+    localrule: True
     conda:
         "../../envs/tam.yaml"
     params:
@@ -25,9 +22,6 @@ rule dataset:
 if config["nltk_data"] == "download":
 
     # The tagger and WordNet, for the metrics.
-    localrules:
-        nltk_data,
-
     rule nltk_data:
         output:
             directory(NLTK_DATA),
@@ -35,6 +29,7 @@ if config["nltk_data"] == "download":
             "logs/nltk_data.log",
         benchmark:
             "benchmarks/nltk_data.tsv"
+        localrule: True
         conda:
             "../../envs/tam.yaml"
         shell:

@@ -20,7 +20,8 @@ rule metrics:
         **queue(),
     params:
         protocol=config["protocol"],
+        nltk_data=lambda wildcards, input: [f"NLTK_DATA={path}" for path in [input.nltk_data] if path],
         tagging=["--sentences"] if config["tagging"] == "sentence" else [],
     shell:
-        "python -m tam metrics --generation {input.generation:q} --maps {input.maps:q} --manifest {input.manifest:q}"
-        " --protocol {params.protocol:q} {params.tagging:q} --out {output:q} > {log:q} 2>&1"
+        "env {params.nltk_data:q} python -m tam metrics --generation {input.generation:q} --maps {input.maps:q}"
+        " --manifest {input.manifest:q} --protocol {params.protocol:q} {params.tagging:q} --out {output:q} > {log:q} 2>&1"
