@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from tam.errors import InputError
+from tam.model.attention import fused_without_plans
 from tam.model.collate import collate, with_answer
 from tam.model.decoding import Answer
 from tam.model.head import best_rows
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
-from tam.model.recording import recording, states_of
+from tam.model.recording import read_of, recording
 from tam.records import GivenAnswer
 
 
@@ -26,9 +27,9 @@ def forced_batch(
     """
     placed = [one.to(loaded.device) for one in prepared]
     whole = [with_answer(one, ids, loaded.family.answer_type) for one, ids in zip(placed, answers, strict=True)]
-    with recording(loaded, layer) as kept:
+    with fused_without_plans(), recording(loaded, layer) as last:
         loaded.model(**collate(whole, loaded.padding, left=False), use_cache=False, logits_to_keep=1)
-    states, read = states_of(loaded, kept, layer)
+    states, read = last.states, read_of(loaded, last.states, last.inner)
     made = []
     for index, (sample, ids) in enumerate(zip(prepared, answers, strict=True)):
         length = len(sample.tokens)

@@ -54,6 +54,12 @@ def candidates_of(ids: torch.Tensor, values: torch.Tensor, logsumexp: torch.Tens
     )
 
 
+def on_host(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Copies on the host, for which it waits once: a device copies in order, so the last one is the last."""
+    *others, last = tensors
+    return [*(tensor.to("cpu", non_blocking=True) for tensor in others), last.cpu()]
+
+
 def joined(first: Candidates, second: Candidates) -> Candidates:
     pairs = ((getattr(first, name), getattr(second, name)) for name in ("ids", "logits", "logsumexp"))
     return Candidates(*map(np.concatenate, pairs))
