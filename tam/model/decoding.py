@@ -76,20 +76,14 @@ def answer_batch(
     generated, *best = on_host(made.ids, *made.best)
     length = inputs["input_ids"].shape[1]
     answers = []
-    for index, (sample, ids) in enumerate(zip(prepared, generated.numpy().astype(np.int32), strict=True)):
+    for index, (sample, ids) in enumerate(zip(prepared, generated.astype(np.int32), strict=True)):
         stops = np.flatnonzero(np.isin(ids[: most[index]], loaded.ends))
         ended = len(stops) > 0
         ids = ids[: stops[0] + 1 if ended else most[index]]
         shown = slice(length - len(sample.tokens), length + len(ids) - 1)
-        answers.append(
-            Answer(
-                ids=ids,
-                ended=ended,
-                states=made.states[index, shown],
-                read=read[index, shown],
-                candidates=candidates_of(*(part[index, : len(ids)] for part in best)),
-            )
-        )
+        its = made.states[index, shown]
+        candidates = candidates_of(*(part[index, : len(ids)] for part in best))
+        answers.append(Answer(ids, ended, its, candidates, its if layer is None else read[index, shown]))
     return answers
 
 

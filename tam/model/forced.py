@@ -10,7 +10,7 @@ from tam.errors import InputError
 from tam.model.attention import fused_without_plans
 from tam.model.collate import collate, with_answer
 from tam.model.decoding import Answer
-from tam.model.head import best_rows
+from tam.model.head import best_rows, candidates_of, on_host
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
 from tam.model.recording import read_of, recording
@@ -30,11 +30,14 @@ def forced_batch(
     with fused_without_plans(), recording(loaded, layer) as last:
         loaded.model(**collate(whole, loaded.padding, left=False), use_cache=False, logits_to_keep=1)
     states, read = last.states, read_of(loaded, last.states, last.inner)
-    made = []
-    for index, (sample, ids) in enumerate(zip(prepared, answers, strict=True)):
-        length = len(sample.tokens)
-        its, read_of_it = (each[index, : length + len(ids) - 1] for each in (states, read))
-        made.append(Answer(ids, True, its, best_rows(loaded.head, its[length - 1 :]), read_of_it))
+    spans = [(len(one.tokens), len(one.tokens) + len(ids) - 1) for one, ids in zip(prepared, answers, strict=True)]
+    rows = torch.cat([states[index, first - 1 : end] for index, (first, end) in enumerate(spans)])
+    best = on_host(*best_rows(loaded.head, rows))
+    made, start = [], 0
+    for index, (ids, (_, end)) in enumerate(zip(answers, spans, strict=True)):
+        its, candidates = states[index, :end], candidates_of(*(part[start : start + len(ids)] for part in best))
+        made.append(Answer(ids, True, its, candidates, its if layer is None else read[index, :end]))
+        start += len(ids)
     return made
 
 
