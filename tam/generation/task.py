@@ -68,13 +68,12 @@ class GenerationTask:
 
     def run(self, batch: Mapping[int, Question]) -> dict[int, KeptAnswer | Failed]:
         answers = answers_to(self.loaded, list(batch.values()), self.max_new_tokens, self.layer)
-        made: dict[int, KeptAnswer | Failed] = {}
-        for (row, asked), answer in zip(batch.items(), answers, strict=True):
-            try:
-                made[row] = keep(self.loaded, self.samples[row], asked.prepared, answer)
-            except NotFiniteError as error:
-                made[row] = Failed.of(error)
-        return made
+        asked, samples = [one.prepared for one in batch.values()], [self.samples[row] for row in batch]
+        kept = keep(self.loaded, samples, asked, answers)
+        return {
+            row: Failed.of(made) if isinstance(made, NotFiniteError) else made
+            for row, made in zip(batch, kept, strict=True)
+        }
 
     def unpack(self, row: int, meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> KeptAnswer:
         return unpack(self.samples[row], meta, arrays)
