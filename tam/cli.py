@@ -257,6 +257,9 @@ def metrics(
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
     sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
+    grounding: Annotated[
+        bool, typer.Option("--grounding", help="Also the evidence of each noun, and whether it is in the picture.")
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Score maps against label maps, and answers against captions."""
@@ -266,7 +269,9 @@ def metrics(
     from tam.system.damage import set_aside
 
     with set_aside(out, inputs(generation=[generation], maps=[maps])):
-        counts = write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences)
+        counts = write_metrics(
+            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding
+        )
     _report(counts, out, strict)
 
 

@@ -20,7 +20,10 @@ rule metrics:
         **queue(),
     params:
         protocol=config["protocol"],
-        tagging=["--sentences"] if config["tagging"] == "sentence" else [],
+        more=[
+            *(["--sentences"] if config["tagging"] == "sentence" else []),
+            *(["--grounding"] if config["grounding"] else []),
+        ],
     shell:
         "python -m tam metrics --generation {input.generation:q} --maps {input.maps:q} --manifest {input.manifest:q}"
-        " --protocol {params.protocol:q} {params.tagging:q} --out {output:q} > {log:q} 2>&1"
+        " --protocol {params.protocol:q} {params.more:q} --out {output:q} > {log:q} 2>&1"
