@@ -157,6 +157,18 @@ def dataset_csv(
     _wrote(count, out / "manifest.jsonl")
 
 
+@dataset.command("swap-nouns")
+def dataset_swap_nouns(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`, or `answers` in the config.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which noun, and what stands for it.")] = 0,
+) -> None:
+    """Write the captions with one noun exchanged for a category that is not in the picture."""
+    from tam.datasets import swapped
+
+    _report(swapped.write(manifest, out, seed), out, strict=False)
+
+
 @dataset.command("nltk")
 def dataset_nltk(
     out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.")],

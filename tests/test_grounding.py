@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tam.evidence import evidence_of
-from tam.metrics.grounding import grounding, map_grounding, named, truth
+from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.records import SampleMaps
 from tam.rows import Row, RowsHeader, written
 from tam.run import runs_of
 from tam.tables.ablation import write_tables
 from tam.tables.grounding import ADDED, BY_WORD, judge, judge_together, read_nouns
 from tam.tables.ranking import auroc, folds, held_out, logistic
-from tam.words import FUNCTION, NO_CATEGORY, Word
+from tam.words import FUNCTION, NO_CATEGORY, Word, named
 from tests.answers import generation
 
 ANSWER = [b"a", b" gir", b"affe", b" cat"]

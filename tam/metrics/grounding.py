@@ -5,7 +5,6 @@ of the maps alone; whether one tells the other is asked of all nouns of a run to
 """
 
 from collections.abc import Mapping, Sequence, Set
-from itertools import groupby
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from tam.evidence import evidence_of
 from tam.metrics.focus import ZERO, entropy
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, missing, whole
-from tam.words import Word
+from tam.words import Word, named
 
 PRESENT, CHAIR_S = "present", "chair_s"
 OF_WORD, OF_MAP = ("logprob", "peak", "margin"), ("scale", "spread")
@@ -71,17 +70,6 @@ def map_grounding(words: Sequence[Word], maps: SampleMaps, answer: int) -> list[
             for metric, (numbers, why) in found.items()
         ]
     return rows
-
-
-def named(words: Sequence[Word]) -> list[Word]:
-    """The nouns that name a category; neighbours with one label are one ("traffic light")."""
-    found = []
-    for label, group in groupby(words, lambda word: word.label):
-        if label > 0:
-            members = [*group]
-            tokens = tuple(token for word in members for token in word.tokens)
-            found.append(Word(" ".join(word.text for word in members), tokens, members[0].tag, label))
-    return found
 
 
 def truth(label_map: np.ndarray | None, categories: Mapping[str, int]) -> Set[int] | None:
