@@ -4,13 +4,18 @@ import io
 import logging
 import os
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tam.errors import InputError, TamError
 from tam.system import stop
+
+if TYPE_CHECKING:
+    from tam.explanation import Word
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -490,6 +495,18 @@ def explain(
         with atomic(path) as temporary:
             explained.overlay(wanted, known_pooling).save(temporary, "PNG")
         print(f"{text}: {path}")
+    print(_evidence(explained.words))
+
+
+def _evidence(words: "Sequence[Word]") -> str:
+    """A line on what speaks for each word of an answer."""
+    said = [
+        f"{word.text} {'' if found.probability is None else f'{found.probability:.0%}, '}{found.peak:.1f}"
+        for word in words
+        if (found := word.evidence)
+    ]
+    head = "evidence, not truth (of each word its probability; its peak, the highest logit in the picture, 0: none): "
+    return textwrap.fill(head + "; ".join(said), 120)
 
 
 def _batch_size(text: str) -> int | None:
