@@ -4,13 +4,18 @@ import io
 import logging
 import os
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tam.errors import InputError, TamError
 from tam.system import stop
+
+if TYPE_CHECKING:
+    from tam.explanation import Word
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -163,6 +168,18 @@ def dataset_csv(
     _wrote(count, out / "manifest.jsonl")
 
 
+@dataset.command("swap-nouns")
+def dataset_swap_nouns(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`, or `answers` in the config.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which noun, and what stands for it.")] = 0,
+) -> None:
+    """Write the captions with one noun exchanged for a category that is not in the picture."""
+    from tam.datasets import swapped
+
+    _report(swapped.write(manifest, out, seed), out, strict=False)
+
+
 @dataset.command("nltk")
 def dataset_nltk(
     out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.")],
@@ -285,6 +302,9 @@ def metrics(
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
     sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
+    grounding: Annotated[
+        bool, typer.Option("--grounding", help="Also the evidence of each noun, and whether it is in the picture.")
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Score maps against label maps, and answers against captions."""
@@ -294,7 +314,9 @@ def metrics(
     from tam.system.damage import set_aside
 
     with set_aside(out, inputs(generation=[generation], maps=[maps])):
-        counts = write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences)
+        counts = write_metrics(
+            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding
+        )
     _report(counts, out, strict)
 
 
@@ -516,6 +538,18 @@ def explain(
         with atomic(path) as temporary:
             explained.overlay(wanted, known_pooling).save(temporary, "PNG")
         print(f"{text}: {path}")
+    print(_evidence(explained.words))
+
+
+def _evidence(words: "Sequence[Word]") -> str:
+    """A line on what speaks for each word of an answer."""
+    said = [
+        f"{word.text} {'' if found.probability is None else f'{found.probability:.0%}, '}{found.peak:.1f}"
+        for word in words
+        if (found := word.evidence)
+    ]
+    head = "evidence, not truth (of each word its probability; its peak, the highest logit in the picture, 0: none): "
+    return textwrap.fill(head + "; ".join(said), 120)
 
 
 def _batch_size(text: str) -> int | None:

@@ -19,6 +19,25 @@ rule dataset:
         "python -m tam dataset {params.options:q} --out {params.folder:q} > {log:q} 2>&1"
 
 
+# OUTPUT data/{dataset}/swapped.jsonl: captions with a noun that is not in the picture, where a model's `answers` name it
+rule swap_nouns:
+    input:
+        manifest="data/{dataset}/manifest.jsonl",
+        nltk_data=ancient(NLTK_DATA) if NLTK_DATA else [],
+    output:
+        "data/{dataset}/swapped.jsonl",
+    log:
+        "logs/{dataset}/swap_nouns.log",
+    benchmark:
+        "benchmarks/{dataset}/swap_nouns.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    resources:
+        **queue(),
+    shell:
+        "python -m tam dataset swap-nouns --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+
+
 if config["nltk_data"] == "download":
 
     # The tagger and WordNet, for the metrics.

@@ -21,7 +21,10 @@ rule metrics:
     params:
         protocol=config["protocol"],
         nltk_data=lambda wildcards, input: [f"NLTK_DATA={path}" for path in [input.nltk_data] if path],
-        tagging=["--sentences"] if config["tagging"] == "sentence" else [],
+        more=[
+            *(["--sentences"] if config["tagging"] == "sentence" else []),
+            *(["--grounding"] if config["grounding"] else []),
+        ],
     shell:
         "env {params.nltk_data:q} python -m tam metrics --generation {input.generation:q} --maps {input.maps:q}"
-        " --manifest {input.manifest:q} --protocol {params.protocol:q} {params.tagging:q} --out {output:q} > {log:q} 2>&1"
+        " --manifest {input.manifest:q} --protocol {params.protocol:q} {params.more:q} --out {output:q} > {log:q} 2>&1"
