@@ -61,6 +61,11 @@ def given_answers(wildcards):
     return answers.get(wildcards.dataset, []) if isinstance(answers, dict) else answers
 
 
+def nltk_data(wildcards, input):
+    """Where the tagger and WordNet are, as a variable of the environment; nothing where the environment says it."""
+    return [f"NLTK_DATA={path}" for path in [input.nltk_data] if path]
+
+
 def files(*kinds):
     """The rule's inputs of these names, each file as an option: --metrics=FILE --metrics=FILE ..."""
     return lambda wildcards, input: [f"--{kind}={path}" for kind in kinds for path in input[kind]]

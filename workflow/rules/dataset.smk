@@ -34,8 +34,10 @@ rule swap_nouns:
         "../../envs/tam.yaml"
     resources:
         **queue(),
+    params:
+        nltk_data=nltk_data,
     shell:
-        "python -m tam dataset swap-nouns --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+        "env {params.nltk_data:q} python -m tam dataset swap-nouns --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
 
 
 if config["nltk_data"] == "download":

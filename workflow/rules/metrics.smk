@@ -20,7 +20,7 @@ rule metrics:
         **queue(),
     params:
         protocol=config["protocol"],
-        nltk_data=lambda wildcards, input: [f"NLTK_DATA={path}" for path in [input.nltk_data] if path],
+        nltk_data=nltk_data,
         more=[
             *(["--sentences"] if config["tagging"] == "sentence" else []),
             *(["--grounding"] if config["grounding"] else []),
