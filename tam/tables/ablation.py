@@ -58,6 +58,7 @@ def run_table(summary: Summary) -> Table:
         (group, metrics[start : start + COLUMNS])
         for group, metrics in GROUPS.items()
         for start in range(0, len(metrics), COLUMNS)
+        if any(metric in method.statuses for method in summary.methods.values() for metric in metrics)
     ]
     panels = [_panel(summary, group, metrics) for group, metrics in parts]
     if summary.differences:
@@ -73,7 +74,7 @@ def _panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:
     names = ["all methods"] if of_answer else [method.title for method in methods]
     rows = [[name, *cells] for name, cells in zip(names, zip(*columns, strict=True), strict=True)]
     head = ["" if of_answer else "Method", *(CATALOGUE[metric].title for metric in metrics)]
-    below = [*notes(summary, summary.methods, metrics), direction(metrics)]
+    below = [direction(metrics), *notes(summary, summary.methods, metrics)]
     return Panel(f"{group}, 95 % intervals", head, rows, below)
 
 
@@ -94,7 +95,7 @@ def _differences_panel(summary: Summary, group: str, metrics: Sequence[str]) -> 
         cells = [signed_cell(*of[metric], without[metric].why(metric)) for metric in metrics]
         rows.append([other.title, *cells])
     heading = f"{base.title} minus the other, percentage points, paired 95 % intervals: {group}"
-    below = [*notes(summary, summary.methods, metrics), direction(metrics)]
+    below = [direction(metrics), *notes(summary, summary.methods, metrics)]
     return Panel(heading, ["Method", *(CATALOGUE[metric].title for metric in metrics)], rows, below)
 
 

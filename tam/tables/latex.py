@@ -47,6 +47,8 @@ def _floats(table: Table, panel: Panel, caption: str) -> Iterator[list[str]]:
 
 def _float(panel: Panel, caption: str, label: str) -> list[str]:
     notes = [note if len(note) <= LETTERS else f"{note[:LETTERS]} …" for note in panel.notes[:NOTES]]
+    if (more := len(panel.notes) - NOTES) > 0:
+        notes.append(f"{more} more notes stand in the Markdown file of this table.")
     return [
         r"\begin{table}[htbp]",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\setlength{\emergencystretch}{\linewidth}",

@@ -26,7 +26,7 @@ def notes(summary: Summary, methods: Iterable[str], metrics: Iterable[str]) -> l
     for method in methods:
         alike[_numbers(summary.methods[method], wanted)].append(summary.methods[method].title)
     numbers = [text if len(alike) == 1 else f"{', '.join(titles)}: {text}" for text, titles in alike.items()]
-    return [f"{text}." for text in (*numbers, f"protocol {summary.protocol}; {summary.tagger}")]
+    return [f"{text}." for text in (f"protocol {summary.protocol}; {summary.tagger}", *numbers)]
 
 
 def _numbers(method: MethodSummary, metrics: set[str]) -> str:

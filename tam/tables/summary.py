@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 
 from tam.metrics.catalogue import ANSWER, CATALOGUE, POOLED
-from tam.records import OK
 from tam.run import RunFiles
 from tam.tables import statistics
 from tam.tables.totals import OF_ANSWER, Answer, Totals, brief, kind, read_totals
@@ -72,12 +71,10 @@ class MethodSummary:
 
     def why(self, metric: str) -> str:
         """The most frequent reason for which there is no value of a metric, in a word or a few."""
-        parts = ("obj_iou", "func_iou") if metric == "f1_iou" else (metric,)
-        for part in parts:
+        for part in ("obj_iou", "func_iou") if metric == "f1_iou" else (metric,):
             if not self.values[part]:
-                found = self.statuses.get(part) or self.statuses["answer"]
-                others = [status for status in sorted(found, key=found.__getitem__, reverse=True) if status != OK]
-                return kind(others[0]) if others else f"no {CATALOGUE[part].of}"
+                found = {kind(status): number for status, number in self.statuses.get(part, {}).items()}
+                return max(found, key=found.__getitem__, default=f"no {CATALOGUE[part].of}")
         return "not a number"
 
     @property
