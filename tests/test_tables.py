@@ -262,7 +262,15 @@ def test_which_way_is_better_and_what_chance_has_is_said_once(tables):
     text, tex = ((tables / f"ablation.{kind}").read_text() for kind in ("md", "tex"))
     assert text.count("Higher is better; lower: Entropy. Chance: the object's share of the picture (Precision, ") == 1
     assert tex.count("share of the picture (Precision).") == 2  # each float says its own: of means, of differences
-    assert tex.count("Higher is better; lower: Entropy.") == 2
+    assert "Entropy" not in tex  # of which nothing was measured
+
+
+def test_of_focus_nothing_is_the_best(tmp_path):
+    high, low = ({"a": ("ok", [("obj_iou", value), ("gini", value)])} for value in (0.5, 0.4))
+    write_tables(run(metrics_file(tmp_path / "x.parquet", {"eci": low, "tam": high})), tmp_path / "out")
+    text = (tmp_path / "out/ablation.md").read_text()
+    assert text.count("**50.00**") == 1 and "**40.00**" not in text and text.count("50.00") > 1
+    assert r"\textbf{50.00}" in (tmp_path / "out/ablation.tex").read_text()
 
 
 def test_a_file_is_read_in_parts_without_changing_the_sums(tmp_path, monkeypatch):
