@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from tam.metrics.grounding import CHAIR_S, OF_MAP, OF_WORD, PRESENT
 from tam.rows import OK, opened
 from tam.run import MAIN, RunFiles
-from tam.tables.formats import Cell, Panel, Table, latex, markdown
+from tam.tables.formats import Cell, Panel, Table, markdown
+from tam.tables.latex import latex
 from tam.tables.notes import counted
 from tam.tables.numbers import NO_VALUE, to_csv
 from tam.tables.ranking import auroc, folds, held_out

@@ -149,7 +149,7 @@ def test_a_server_answers_in_a_job_of_its_own_and_nobody_else_does(tmp_path):
     engine = {"url": "http://localhost:1/v1", "model": "m"}
     model = {"model": "embedded", "engine": engine}
     done = snakemake(tmp_path, "-n", "-p", config=CONFIG | {"models": {"tiny": model}})
-    assert "tam ask --manifest data/emoji/manifest.jsonl --shard 0-of-2 --model=m --url=http" in done.stdout, done.stdout
+    assert "tam ask --manifest data/emoji/manifest.jsonl --shard 0-of-2 --model=m --url=http" in done.stdout
     assert "--answers=results/emoji/tiny/ask/0-of-2.jsonl" in done.stdout and "--engine" not in done.stdout
     with pytest.raises(InputError, match="two who answer"):
         check(copy.deepcopy(CONFIG) | {"models": {"tiny": model | {"answers": "a.jsonl"}}})
