@@ -74,11 +74,20 @@ def test_a_capped_softmax_has_no_rule():
     loaded, question, *_ = about(capped)
     with pytest.raises(ModelError, match="no rule for the capped softmax of layer 1"):
         check_conservation(loaded, question)
-    tap = forced(loaded, question, means=True).tap  # attention itself is exact
-    with torch.no_grad():
-        whole = with_answer(question.prepared, question.text, 0).inputs
-        given = loaded.model(**whole, output_attentions=True).attentions
-    assert (tap.all_means[1] - given[1][0].mean(0)).abs().max() < 1e-5
+    # attention itself and its derivative are exact
+    whole, kept = with_answer(question.prepared, question.text, 0).inputs, []
+    handle = loaded.decoder.register_forward_pre_hook(
+        lambda part, positional, named: kept.append(named["inputs_embeds"]), with_kwargs=True
+    )
+    given = loaded.model(**whole, output_attentions=True)
+    handle.remove()
+    course = Course()
+    made = forced(loaded, question, means=True, course=course)
+    assert (made.tap.all_means[1] - given.attentions[1][0].mean(0)).abs().max() < 1e-5
+    (gradient,) = torch.autograd.grad(given.logits[0, made.places.predicting[-1], question.text[-1]], kept)
+    wanted = (kept[0] * gradient)[0].sum(-1)
+    found = Backward(made, course, 1).rows(["inputxgradient"], torch.tensor([len(made.places.own) - 1]))
+    assert (found["inputxgradient"][0] - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
 def test_conservation_counts_what_enters_later():

@@ -10,6 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tam.attribution import methods as module
 from tam.attribution.gradients import RULES, Backward
+from tam.attribution.lrp import Course
 from tam.attribution.methods import METHODS, Attributed, Settings, attention_layers, attribute, inner_layer
 from tam.attribution.occlusion import Shown
 from tam.errors import InputError, ModelError
@@ -202,6 +203,27 @@ def test_a_graph_that_does_not_fit_costs_the_methods_with_gradients(monkeypatch)
     monkeypatch.setattr(module, "forced", forced)
     found = attributed("qwen2_vl", ALL, ["attention", "cp-lrp"]).scores
     assert found["cp-lrp"] == "out of memory (cp-lrp)" and found["attention"].image.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "gemma3", "glm4v"])
+def test_the_graph_is_not_larger_than_is_said(kind, dtype):
+    loaded, question, *_ = asked(kind)
+    loaded = tiny.loaded(kind, copy.deepcopy(loaded.model).to(dtype))
+    weights = {weight.untyped_storage().data_ptr() for weight in loaded.model.parameters()}
+    held: dict[int, torch.UntypedStorage] = {}
+
+    def hold(saved: torch.Tensor) -> torch.Tensor:
+        held[saved.untyped_storage().data_ptr()] = saved.untyped_storage()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda saved: saved):
+        made = module.forced(loaded, question, course=Course())
+    text, length, size = loaded.config.get_text_config(), made.states.shape[1], made.states.element_size()
+    layers, heads = text.num_hidden_layers, text.num_attention_heads
+    said = layers * length * (18 * text.hidden_size + 4 * text.intermediate_size) * size
+    found = sum(storage.nbytes() for place, storage in held.items() if place not in weights)
+    assert said / 4 < found <= said + layers * heads * length**2 * size
 
 
 def test_attention_that_is_not_held_is_computed_anew(monkeypatch):
