@@ -12,28 +12,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tam.records import FAILED, OK, TRUNCATED
+from tam.records import FAILED, OK, TRUNCATED, Scores
 from tam.system import hdf5
 
 KIND, VERSION = "scores", 1
 CURE = "run `tam attribute` again"
 FLOAT16, FLOAT32 = [np.dtype(np.float16)], [np.dtype(np.float32)]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a method says of one answer. Tokens: those of the user's words, then of the answer.
-
-    Attributes:
-        image: float32 [token, vision], signed; 0 of a token that is not explained.
-        text: float32 [token, token], how much an earlier token (second axis) speaks for a later one; None: the method
-            says nothing of text.
-        explained: bool [token].
-    """
-
-    image: np.ndarray
-    text: np.ndarray | None
-    explained: np.ndarray
 
 
 @dataclass(frozen=True)

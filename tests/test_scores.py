@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tam.errors import DiskError, SchemaError
-from tam.scores import SampleScores, Scores, ScoresHeader, merge, read_scores, read_scores_header, write_scores
+from tam.records import Scores
+from tam.scores import SampleScores, ScoresHeader, merge, read_scores, read_scores_header, write_scores
 
 HEADER = ScoresHeader("f00d", 2, {"rollout": {}, "cp-lrp": {"prompt": False}}, {"model": "tiny", "dtype": "float32"})
 
