@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "model": BASE | {"families"},
     "shard": BASE,
     "generation": BASE | {"families", "model", "shard"},
+    "attribution": BASE | {"families", "model"},
     # without it
     "datasets": BASE,
     "methods": BASE,
@@ -49,8 +50,8 @@ ROOMS["cli"] = set(ROOMS) - {"__main__"}
 
 LIBRARIES: dict[str, set[str]] = {
     "snakemake": set(),
-    "transformers": {"embedded", "families", "model"},
-    "torch": {"embedded", "generation", "methods", "model", "shard", "system"},
+    "transformers": {"attribution", "embedded", "families", "model"},
+    "torch": {"attribution", "embedded", "generation", "methods", "model", "shard", "system"},
     "h5py": {"cache", "maps", "scores", "system"},
     "nltk": {"datasets", "embedded", "metrics", "tagging"},
     "matplotlib": {"figures", "render"},
@@ -133,7 +134,7 @@ def test_a_planted_import_is_found_with_its_file_line_and_rule(tmp_path):
         "tam/page/stage.py, line 4: imports tam.model.checkpoint",
     ]
     assert "page may know cache, errors" in broken_rules(root)[-1]
-    assert "torch is for embedded, generation" in broken_rules(root)[1]
+    assert "torch is for attribution, embedded" in broken_rules(root)[1]
 
 
 @pytest.mark.parametrize(
