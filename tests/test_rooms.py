@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "model": BASE | {"families"},
     "shard": BASE,
     "generation": BASE | {"families", "model", "shard"},
-    "attribution": BASE | {"families", "model"},
+    "attribution": BASE | {"families", "generation", "methods", "model", "shard"},
     # without it
     "datasets": BASE,
     "methods": BASE,
@@ -40,7 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "progress": BASE | {"shard"},
     # doors
     "selection": {"errors"},
-    "explanation": BASE | {"generation", "methods", "model", "page", "render", "selection"},
+    "explanation": BASE | {"attribution", "generation", "methods", "model", "page", "render", "selection"},
     "embedded": BASE | {"datasets", "explanation", "model"},
     "__init__": {"explanation", "methods"},
     "__main__": {"cli"},

@@ -15,8 +15,7 @@ from tam.attribution.surgery import surgery
 from tam.errors import InputError
 from tam.model.loaded import Loaded
 from tam.model.question import Question
-from tam.records import Generation
-from tam.scores import Scores
+from tam.records import Generation, Scores
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,11 @@ What is done here moves the numbers of a table more than most methods do, so it 
 with their numbers. The default is what TAM's own maps are normalised by.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from tam.errors import InputError
 from tam.methods.core import joint_normalisation, to_uint8
 from tam.records import Maps, Scores
 
@@ -16,6 +17,22 @@ Sign = Literal["positive", "signed"]
 
 Scope = Literal["joint", "image"]
 """What is brought to [0, 1] together: a token's scores of the image and of the earlier text, or of the image alone."""
+
+
+def sign_of(name: str) -> Sign:
+    """Raises: InputError: there is none of this name."""
+    for known in get_args(Sign):
+        if name == known:
+            return known
+    raise InputError("unknown sign", got=repr(name), expected=" or ".join(get_args(Sign)))
+
+
+def scope_of(name: str) -> Scope:
+    """Raises: InputError: there is none of this name."""
+    for known in get_args(Scope):
+        if name == known:
+            return known
+    raise InputError("unknown scope", got=repr(name), expected=" or ".join(get_args(Scope)))
 
 
 def maps_of(scores: Scores, sign: Sign = "positive", scope: Scope = "joint") -> Maps:

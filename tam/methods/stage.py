@@ -73,7 +73,7 @@ def write_maps(
         for generation in tqdm(read_generations(generation_path), total=known["samples"], desc="maps", unit="sample"):
             statuses[generation.status.partition(":")[0]] += 1
             made: dict[str, Maps | str] = {}
-            found = _scores_of(generation, scores, scored) if scores else {}
+            found = _scores_of(generation, scores) if scores else {}
             if not generation.failed:
                 there = {name: one for name, one in found.items() if isinstance(one, Scores)}
                 cached = Cached(generation, protocol, exact, eci_cap, there, sign, scope)
@@ -98,16 +98,12 @@ def _scores(path: Path | None, known: Mapping[str, Any], methods: Sequence[str])
     return read_scores(path)
 
 
-def _scores_of(
-    generation: Generation, scores: Iterator[tuple[int, SampleScores]], methods: Sequence[str]
-) -> Mapping[str, Scores | str]:
-    """The next sample's, which must be of this answer; where it failed as a whole, why, for each of ``methods``."""
+def _scores_of(generation: Generation, scores: Iterator[tuple[int, SampleScores]]) -> Mapping[str, Scores | str]:
+    """The next sample's, which must be of this answer."""
     row, sample = next(scores, (None, None))
     if sample is None or (row, sample.id) != (generation.row, generation.id):
         got = "the end" if sample is None else repr(sample.id)
         raise SchemaError("scores of another generation", got=got, expected=repr(generation.id), cure=CURE)
-    if sample.status.startswith(FAILED):
-        return dict.fromkeys(methods, sample.status)
     return sample.methods
 
 
