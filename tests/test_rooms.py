@@ -12,8 +12,8 @@ TAM = Path(__file__).parents[1] / "tam"
 DOCS = TAM.parent / "docs" / "architecture.md"
 
 NOUNS = (
-    "layout", "manifest", "media", "label_map", "protocol", "records", "wordnet", "tagging", "words", "cache", "scores",
-    "maps", "rows", "run",
+    "layout", "picture_grid", "manifest", "media", "label_map", "protocol", "records", "wordnet", "tagging", "words",
+    "cache", "scores", "maps", "rows", "run",
 )  # fmt: skip
 """Each may know those before it."""
 

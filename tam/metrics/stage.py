@@ -11,7 +11,6 @@ from tqdm import tqdm
 from tam import manifest, rows, tagging
 from tam.errors import InputError
 from tam.label_map import read_label_map
-from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps_header
 from tam.metrics.catalogue import MAP_METRICS
@@ -20,6 +19,7 @@ from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Picture, find_targets
+from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
@@ -105,13 +105,17 @@ def score_sample(
         return problem, {ANSWER: about} | {method: _unscored(problem) for method in maps}
 
     words = answer_words(generation, ids, sample.categories, judge, protocol)
-    size = generation.layout.sizes[0]
-    label_map, problem = read_label_map(sample, size, manifest_path, any_size=protocol.mask_of_any_size)
+    label_map, problem = read_label_map(
+        sample, generation.layout.sizes[0], manifest_path, any_size=protocol.mask_of_any_size
+    )
     picture = None
-    if sample.kind == "images" and len(generation.layout.grids) == 1:
-        picture = place(words, label_map, problem, generation.layout, protocol)
-    else:
+    if sample.kind == "video" or len(generation.layout.sizes) > 1:
         problem = "not a single image"
+    elif protocol.one_grid_a_picture and len(generation.layout.grids) > 1:
+        problem = f"not a single grid: the picture was shown as {len(generation.layout.grids)}"
+    else:
+        grid = picture_grid(generation.layout)
+        picture = place(words, label_map, problem, grid, protocol)
     about += names(words, label_map, sample.categories.values(), problem)
     about += spoken
     scored = {ANSWER: about}
@@ -119,9 +123,15 @@ def score_sample(
         if one.failed or picture is None:
             scored[method] = _unscored(one.status if one.failed else problem)
         else:
-            uint8, floats = (answer_maps(values, generation, protocol) for values in (one.uint8, one.maps))
-            scored[method] = localise(words, uint8, floats, picture, protocol).rows + focus(words, floats)
+            uint8, floats = (grid.read(answer_maps(values, generation, protocol)) for values in (one.uint8, one.maps))
+            found = localise(words, [uint8], [floats], [picture], protocol)
+            scored[method] = found.rows + focus(words, counting(floats, picture))
     return problem or generation.status, scored
+
+
+def counting(maps: np.ndarray, picture: Picture) -> np.ndarray:
+    """Of [answer, rows, columns], the cells of which some counts: [answer, cell]."""
+    return np.compress(picture.shown.ravel() > 0, maps.reshape(len(maps), -1), axis=1)
 
 
 def _unscored(why: str) -> list[Row]:
@@ -129,10 +139,10 @@ def _unscored(why: str) -> list[Row]:
 
 
 def place(
-    words: Sequence[Word], label_map: np.ndarray | None, missing: str, layout: Layout, protocol: Protocol
+    words: Sequence[Word], label_map: np.ndarray | None, missing: str, grid: PictureGrid, protocol: Protocol
 ) -> Picture:
-    """Where the maps of a sample with one grid lie, and what the words name there."""
-    (grid,), size = layout.grids, layout.sizes[0]
+    """Where the maps of a sample with one picture lie, and what the words name there."""
+    size = grid.layout.sizes[0]
     targets = {}
     if label_map is not None:
         size = label_map.shape[1], label_map.shape[0]
@@ -141,10 +151,10 @@ def place(
         size = grid.columns, grid.rows
     box = (0, 0, *size)
     if not protocol.map_stretched_over_picture:
-        x, y = size[0] / layout.sizes[0][0], size[1] / layout.sizes[0][1]
+        x, y = size[0] / grid.layout.sizes[0][0], size[1] / grid.layout.sizes[0][1]
         left, top, right, bottom = grid.box
         box = round(left * x), round(top * y), round(right * x), round(bottom * y)
-    return Picture(box, targets, missing)
+    return Picture(box, targets, missing, grid.shown)
 
 
 def answer_words(
@@ -169,12 +179,12 @@ def answer_words(
 
 
 def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) -> np.ndarray:
-    """[token, vision] of prompt and answer -> [answer, rows, columns] of a sample with one grid."""
+    """[token, vision] of prompt and answer -> [answer, vision]."""
     count = len(generation.answer_ids)
     answer = maps[len(maps) - count :]
     if protocol.first_answer_map_is_first_prompt_map:
         answer = np.concatenate([maps[:1], answer[1:]])
-    return generation.layout.split(answer)[0]
+    return answer
 
 
 def _check_categories(samples: Iterable[Sample], path: Path) -> None:
