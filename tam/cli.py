@@ -491,7 +491,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
-    from tam.explanation import check_folder, explain
+    from tam.explanation import check_folder, check_layer_of, explain
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -506,6 +506,7 @@ def explain(
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")

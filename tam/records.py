@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -197,7 +198,14 @@ class SampleMaps:
         return self.status.startswith(FAILED)
 
 
-def unexplained(maps: Maps | SampleMaps) -> list[int]:
+class SaysWhat(Protocol):
+    """``Maps`` or ``SampleMaps``."""
+
+    @property
+    def explained(self) -> np.ndarray | None: ...
+
+
+def unexplained(maps: SaysWhat) -> list[int]:
     """The tokens of which a method says nothing."""
     return [] if maps.explained is None else np.flatnonzero(~maps.explained).tolist()
 

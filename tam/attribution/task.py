@@ -54,12 +54,9 @@ class AttributionTask:
         return {row: self._scores(row, question) for row, question in batch.items()}
 
     def _scores(self, row: int, question: Question) -> Record:
+        shown = self._shown(row) if "occlusion" in self.methods else None
         generation = self.taken.generations[row]
-        wanted = [name for name in self.methods if name not in self.refused]
-        shown = self._shown(row) if "occlusion" in wanted else None
-        made = attribute(self.loaded, question, generation, wanted, self.settings, shown)
-        check_logits(generation, made.logits)
-        return {name: _checked(self.refused.get(name) or made.scores[name]) for name in self.methods}
+        return scores_of(self.loaded, question, generation, shown, self.methods, self.settings, self.refused)
 
     def _shown(self, row: int) -> Shown:
         sample = self.taken.samples[row]
@@ -91,6 +88,23 @@ class AttributionTask:
         if isinstance(record, Failed):
             return SampleScores(generation.id, generation.status, dict.fromkeys(self.methods, FAILED + record.why))
         return SampleScores(generation.id, generation.status, record)
+
+
+def scores_of(
+    loaded: Loaded, question: Question, generation: Generation, shown: Shown | None, methods: Sequence[str],
+    settings: Settings, refused: Mapping[str, str],
+) -> Record:  # fmt: skip
+    """One answer by all methods.
+
+    Args:
+        shown: for "occlusion". refused: method -> why it is not computed with this model.
+
+    Raises:
+        InputError: the model does not say what it said, or cannot take it.
+    """
+    made = attribute(loaded, question, generation, [name for name in methods if name not in refused], settings, shown)
+    check_logits(generation, made.logits)
+    return {name: _checked(refused.get(name) or made.scores[name]) for name in methods}
 
 
 def in_float16(methods: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from tam.errors import TamError
 from tam.media import Media
 from tam.page.scripts import packed
-from tam.records import Generation, SampleMaps
+from tam.records import Generation, SampleMaps, unexplained
 from tam.render import answer
 from tam.render.overlay import Panel, panels
 from tam.render.tokens import Shaped, TokenText, Unit, shape, units
@@ -27,7 +27,7 @@ def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[di
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
     entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
-    [token, token] from 0 to 255.
+    [token, token] from 0 to 255; ``unexplained`` are the tokens of which a method says nothing.
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
@@ -47,6 +47,7 @@ def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[di
         "methods": [
             {"status": one.status}
             | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
+            | ({"unexplained": silent} if (silent := unexplained(one)) else {})
             for one in maps
         ],
         "scores": scores,
