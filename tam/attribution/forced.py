@@ -63,7 +63,7 @@ class Leaves:
         inner: [1, sequence, width], what the MLP of the layer that was asked for reads.
     """
 
-    embeddings: torch.Tensor | None = None
+    embeddings: torch.Tensor = field(init=False)
     injected: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     inner: torch.Tensor | None = None
 

@@ -1,6 +1,5 @@
 """The methods that need the model: name -> what it needs and its function. One pass serves all of them."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,14 +9,17 @@ import torch
 
 from tam.attribution import cams, rollout
 from tam.attribution.forced import Forced, forced, layers_of
-from tam.attribution.occlusion import Shown
+from tam.attribution.gradients import ON_GPU, RULES, Backward
+from tam.attribution.lrp import Course, Rule
+from tam.attribution.occlusion import Shown, occlusion
 from tam.attribution.surgery import surgery
-from tam.errors import InputError
+from tam.errors import InputError, ModelError
 from tam.model.loaded import Loaded
 from tam.model.question import Question
 from tam.records import Generation, Scores
+from tam.system.foreign import out_of_memory
 
-logger = logging.getLogger(__name__)
+NO_MEMORY = "out of memory ({})"
 
 AttentionLayers = Literal["last", "all"] | tuple[int, ...]
 
@@ -83,24 +85,135 @@ def attribute(
 ) -> Attributed:  # fmt: skip
     """Scores of one answer by several methods, all from one pass; the model is left as it was.
 
+    Memory beside the weights, in bytes, for N positions of width D and inner width I, L layers, H heads, numbers of s
+    bytes, and V vision tokens: without gradients 4 L N² for "rollout", else little. With them, the graph, about
+    L N (20 D + 8 I) s, and the attention of all layers, L H N² s, where that is not above ``tap.KEPT_BYTES``; in the
+    backward pass, for each token of a chunk, 12 H N², of one layer at a time. What does not fit costs its methods.
+
     Args:
         question: the prompt with the cached answer as its text. media: what was shown, for "occlusion".
 
     Raises:
-        InputError: an unknown method, or layers that there are not. ModelError: of a kind that is not understood.
+        InputError: an unknown method, or layers that there are not. ModelError: of a kind that is not understood, or
+            in float16 with a method that needs gradients.
     """
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise InputError("no such method", got=", ".join(unknown), expected=", ".join(METHODS))
-    layers = len(layers_of(loaded))
-    made = forced(
-        loaded, question, means="rollout" in methods,
-        surgery=first_of_second_path(layers, settings) if "archi-surgery" in methods else None,
-    )  # fmt: skip
+    check(loaded, methods, settings)
+    rules = {name: RULES[name] for name in methods if name in RULES}
+    scores: dict[str, Scores | str] = {}
+    try:
+        made, course = _pass(loaded, question, methods, settings, Course() if rules else None)
+    except Exception as error:
+        if not rules or not out_of_memory(error):
+            raise
+        scores |= {name: NO_MEMORY.format(name) for name in rules}
+        rules = {}
+        made, course = _pass(loaded, question, methods, settings, None)
     seen = Seen(made, settings, loaded.decoder.norm, made.states[0].detach().float(), made.weights.float())
     with torch.no_grad():
-        scores: dict[str, Scores | str] = {name: FORWARD[name](seen) for name in methods if name in FORWARD}
-    notes = {"attention": attention_note(made, settings)} if "attention" in methods else {}
-    return Attributed(made.logits[made.places.words :], scores, notes)
+        scores |= {name: FORWARD[name](seen) for name in methods if name in FORWARD}
+    if course is not None:
+        scores |= _by_gradients(made, course, rules, settings)
+    answer = made.logits[made.places.words :]
+    if "occlusion" in methods:
+        scores["occlusion"] = _occlusion(loaded, question, media, settings, made.places.words)
+    return Attributed(answer, {name: scores[name] for name in methods}, _notes(made, methods, settings))
+
+
+def check(loaded: Loaded, methods: Sequence[str], settings: Settings) -> None:
+    """Whether a model can be explained so; raises as ``attribute``."""
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise InputError("no such method", got=", ".join(unknown), expected=", ".join(METHODS))
+    first_of_second_path(len(layers_of(loaded)), settings)
+    weight = loaded.head.weight
+    if weight.is_meta:
+        raise ModelError("the head's weights are not held in memory", cure="a larger device, or a smaller model")
+    if weight.dtype == torch.float16 and (found := [name for name in methods if name in RULES]):
+        raise ModelError(
+            "gradients underflow in float16", got=", ".join(found),
+            cure="answer in bfloat16 or float32, or leave them out",
+        )  # fmt: skip
+
+
+def _pass(
+    loaded: Loaded, question: Question, methods: Sequence[str], settings: Settings, course: Course | None
+) -> tuple[Forced, Course | None]:
+    layers = len(layers_of(loaded))
+    inner = inner_layer(layers, settings) if course is not None and "llava-cam" in methods else None
+    second = first_of_second_path(layers, settings) if "archi-surgery" in methods else None
+    return forced(
+        loaded, question, means="rollout" in methods, surgery=second, course=course, inner=inner
+    ), course  # fmt: skip
+
+
+def _by_gradients(
+    made: Forced, course: Course, rules: Mapping[str, Rule], settings: Settings
+) -> dict[str, Scores | str]:
+    """Scores of all methods with a gradient, a rule after the other."""
+    explained = explained_by_gradients(made, settings)
+    tokens = torch.from_numpy(np.flatnonzero(explained)).to(made.places.own.device)
+    backward = Backward(made, course, settings.chunk or (ON_GPU if made.states.is_cuda else 1))
+    scores: dict[str, Scores | str] = {}
+    for names in _together(rules):
+        try:
+            rows = backward.rows(names, tokens)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            scores |= {name: NO_MEMORY.format(name) for name in names}
+            continue
+        for name, found in rows.items():
+            whole = found.new_zeros(len(explained), found.shape[1]).index_copy(0, tokens, found)
+            image, text = whole[:, made.places.vision], whole[:, made.places.own]
+            scores[name] = Scores(image.cpu().numpy(), text.cpu().numpy(), explained)
+    return scores
+
+
+def explained_by_gradients(made: Forced, settings: Settings) -> np.ndarray:
+    """bool [token]: the answer's, and if asked for those of the user's words that are predicted without being seen."""
+    explained = np.ones(len(made.places.own), bool)
+    words = made.places.words
+    explained[:words] = settings.prompt & ~made.tap.ahead[:words]
+    return explained
+
+
+def _together(rules: Mapping[str, Rule]) -> list[list[str]]:
+    return [[name for name in rules if rules[name] == rule] for rule in dict.fromkeys(rules.values())]
+
+
+def inner_layer(layers: int, settings: Settings) -> int:
+    """The layer, from 0, that "llava-cam" reads; behind the last one's attention no vision token has a gradient.
+
+    Raises:
+        InputError: a depth that is none.
+    """
+    if not 0 < settings.answer_layer <= 1:
+        raise InputError(
+            "wrong depth", where="answer_layer", got=settings.answer_layer, expected="a share of the layers"
+        )
+    return max(1, min(layers - 1, round(settings.answer_layer * layers))) - 1
+
+
+def _occlusion(loaded: Loaded, question: Question, media: Shown | None, settings: Settings, words: int) -> Scores | str:
+    if media is None or question.text is None:
+        return "no picture was handed over"
+    try:
+        drops = occlusion(
+            loaded, question.prepared, media, question.text, settings.occlusion_cells, settings.occlusion_step
+        )  # fmt: skip
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return NO_MEMORY.format("occlusion")
+    image = np.concatenate([np.zeros((words, drops.shape[1]), np.float32), drops])
+    return Scores(image, None, np.arange(len(image)) >= words)
+
+
+def _notes(made: Forced, methods: Sequence[str], settings: Settings) -> dict[str, str]:
+    found = {"attention": attention_note(made, settings)} if "attention" in methods else {}
+    if settings.prompt and made.tap.ahead[: made.places.words].any():
+        said = "words of the prompt see what follows them, so gradients do not explain them"
+        found |= {name: said for name in methods if name in RULES}
+    return found
 
 
 def first_of_second_path(layers: int, settings: Settings) -> int:

@@ -82,6 +82,7 @@ def occlusion(
     return spread(prepared.layout, windows, drops)
 
 
+@torch.inference_mode()
 def log_chances(loaded: Loaded, prepared: Sequence[Prepared], answer: np.ndarray) -> np.ndarray:
     """float32 [sample, answer]: log p of each token of one answer to several prompts."""
     rows = []

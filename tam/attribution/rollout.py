@@ -31,3 +31,25 @@ def rolled_back(row: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """row (I + A) / rowsum, for ``row`` [..., sequence] and A [sequence, sequence]."""
     row = row / (1 + mean.sum(-1))
     return row + row @ mean
+
+
+class Rolling:
+    """Grad-RollOut and GAE of one token, layer after layer as the backward pass reaches it.
+
+    Both are of G_l = mean over heads of (∇A_l ⊙ A_l)+, ∇ of the token's logit; rectified before the mean, as Chefer et
+    al. do.
+
+    Attributes:
+        normed: Grad-RollOut: e_p Π_l (I + G_l) / rowsum, float32 [sequence].
+        plain: GAE (Chefer et al. 2021, rule 6): R <- R + G_l R from R = I, of which this is the row p.
+    """
+
+    def __init__(self, row: torch.Tensor):
+        """``row``: float32 [sequence], e_p."""
+        self.normed = self.plain = row
+
+    def watch(self, layer: int, seen: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Take a layer in: A and ∇A, [head, sequence, sequence]."""
+        mean = (gradient * seen).clamp(min=0).mean(0, dtype=torch.float32)
+        self.normed = rolled_back(self.normed, mean)
+        self.plain = self.plain + self.plain @ mean

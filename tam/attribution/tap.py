@@ -53,7 +53,7 @@ class Tap:
     second: dict[int, torch.Tensor] = field(default_factory=dict)
     windows: dict[int, int | None] = field(default_factory=dict)
     capped: list[int] = field(default_factory=list)
-    ahead: np.ndarray | None = None
+    ahead: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def __call__(
         self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
@@ -97,7 +97,7 @@ class Tap:
         of_rows = mask[..., self.rows, :]
         seen = probabilities(query[:, self.rows], key, of_rows, scale, cap)
         self.row_means[layer] = seen.mean(0, dtype=torch.float32)
-        if self.ahead is None:
+        if not len(self.ahead):
             self.ahead = (self.row_means[layer].gather(1, self.rows[:, None] + 1)[:, 0] > 0).cpu().numpy()
 
 
