@@ -134,7 +134,7 @@ def titles(run: RunFiles, methods: Sequence[str] | None = None) -> dict[str, str
             got="{} generation, {} maps and {} metrics files".format(*counts), cure="name the files of all shards",
         )  # fmt: skip
     found = {path: _about(generation, path) for generation, path in zip(run.generation, run.metrics, strict=True)}
-    ways = {path: (about.protocol, about.tagger, *about.methods.items()) for path, about in found.items()}
+    ways = {path: (about.protocol, about.tagger, about.scores, *about.methods.items()) for path, about in found.items()}
     first, way = next(iter(ways.items()))
     if other := next((path for path in ways if ways[path] != way), None):
         raise InputError(

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "tables": BASE | {"methods", "metrics"},
     "render": BASE,
     "figures": BASE | {"metrics", "render"},
-    "page": BASE | {"metrics", "render", "tables"},
+    "page": BASE | {"methods", "metrics", "render", "tables"},
     "progress": BASE | {"shard"},
     # doors
     "selection": {"errors"},

@@ -3,14 +3,13 @@
 ``tam.attribution.methods`` computes the scores of the same names; here is no torch.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NOTE = (
     "The methods that the paper compares TAM with are our reading of their papers: the authors' adaptation to "
     "multimodal LLMs is not public."
 )
-"""Stands wherever their numbers stand."""
-
 WRONG_PLACE = (
     "The embedded model is the wrong place to rank methods: it has four layers and no attention sinks, and there "
     "Grad-RollOut, GAE and both LRPs are far above TAM."
@@ -54,3 +53,8 @@ RIVALS: dict[str, Rival] = {
     )
 }
 """By name, in the order of the paper's table; then those that it does not have."""
+
+
+def notes_on(methods: Iterable[str]) -> list[str]:
+    """What a reader has to know wherever these methods stand; nothing where no rival is among them."""
+    return [NOTE, WRONG_PLACE] if any(name in RIVALS for name in methods) else []

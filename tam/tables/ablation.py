@@ -10,6 +10,7 @@ samples.csv                 a row per dataset, model, method and sample: answer,
 from collections.abc import Sequence
 from pathlib import Path
 
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, POOLED
 from tam.run import RunFiles
 from tam.system.atomic import atomic
@@ -62,7 +63,8 @@ def run_table(summary: Summary) -> Table:
             rows = [["all methods", *rows[0][1:]]]
         panels.append(Panel(f"{group}, 95 % intervals", ["" if metrics == ANSWER else "Method", *titles], rows))
     panels += _difference_panels(summary)
-    return Table(summary.name, panels, [*notes(summary, summary.methods, CATALOGUE), direction(CATALOGUE)])
+    below = [*notes(summary, summary.methods, CATALOGUE), direction(CATALOGUE), *notes_on(summary.methods)]
+    return Table(summary.name, panels, below)
 
 
 def _difference_panels(summary: Summary) -> list[Panel]:

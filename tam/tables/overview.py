@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
 from tam.tables.ablation import run_table, write
@@ -157,7 +158,8 @@ def _table(heading: str, grids: Sequence[Grid], numbers: Numbers) -> Table:
         for note in notes(numbers.ours[run], names, metrics)
     ]
     sources = _sources(cell.source for cell in cells if cell.source)
-    return Table(heading, list(map(_panel, grids)), [*below, direction(metrics), *sources])
+    compared = notes_on(cell.method for cell in cells if cell.images)
+    return Table(heading, list(map(_panel, grids)), [*below, direction(metrics), *compared, *sources])
 
 
 def _panel(grid: Grid) -> Panel:
