@@ -1,10 +1,12 @@
 """Attention as the library's own eager one computes it, differentiable by the rule of the moment."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from tam.attribution.lrp import Course
+from tam.attribution.lrp import Course, Rule
 
 
 def probabilities(
@@ -34,6 +36,34 @@ def grouped(values: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
     return values.reshape(of.shape[0], -1, values.shape[-1])
 
 
+def pulled_back(
+    rule: Rule, grad: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attended: torch.Tensor,
+    seen: torch.Tensor, scale: float, cap: float | None,
+    watch: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:  # fmt: skip
+    """Gradients of query, key and value, by a rule, from that of ``attended`` = A v.
+
+    Args:
+        grad, query, attended: [query heads, row, width]. key, value: [heads, position, width].
+        seen: A, [query heads, row, position].
+        watch: is shown A and its gradient.
+    """
+    of_value = grouped(seen, key).mT @ grouped(grad, key)
+    if rule == "cp-lrp":
+        return None, None, of_value
+    of_seen = (grouped(grad, key) @ value.mT).view_as(seen)
+    if watch is not None:
+        watch(seen, of_seen)
+    of_scores = of_seen.sub_((grad * attended).sum(-1, keepdim=True)).mul_(seen)
+    if cap is not None:
+        plain = (grouped(query, key) @ key.mT).view_as(seen) * (scale / cap)
+        of_scores = of_scores * (1 - torch.tanh(plain) ** 2)
+    share = scale * (0.25 if rule == "attnlrp" else 1)
+    of_query = (grouped(of_scores, key) @ key).view_as(query) * share
+    of_key = grouped(of_scores, key).mT @ grouped(query, key) * share
+    return of_query, of_key, of_value / 2 if rule == "attnlrp" else of_value
+
+
 class Attend(torch.autograd.Function):
     """softmax(q kᵀ scale + mask) v, one layer, one sample: [query heads, row, width].
 
@@ -44,32 +74,38 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attended: torch.Tensor,
-        known: torch.Tensor | None, mask: torch.Tensor | None, scale: float, cap: float | None, layer: int,
-        course: Course,
+        known: torch.Tensor | None, mask: torch.Tensor, scale: float, cap: float | None, course: Course,
     ) -> torch.Tensor:  # fmt: skip
         """``attended``: the result, from whichever implementation; ``known``: A, or None: it is computed anew."""
         ctx.save_for_backward(query, key, value, attended, known, mask)
-        ctx.scale, ctx.cap, ctx.layer, ctx.course = scale, cap, layer, course
+        ctx.scale, ctx.cap, ctx.course = scale, cap, course
         return attended.view_as(attended)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, attended, known, mask = ctx.saved_tensors
-        course: Course = ctx.course
         seen = probabilities(query, key, mask, ctx.scale, ctx.cap) if known is None else known
-        of_value = grouped(seen, key).mT @ grouped(grad, key)
-        if course.rule == "cp-lrp":
-            return (None, None, of_value, *[None] * 7)
-        of_seen = (grouped(grad, key) @ value.mT).view_as(seen)
-        if course.watch is not None:
-            course.watch(ctx.layer, seen, of_seen)
-        of_scores = (of_seen - (grad * attended).sum(-1, keepdim=True)) * seen
-        if ctx.cap is not None:
-            plain = (grouped(query, key) @ key.mT).view_as(seen) * (ctx.scale / ctx.cap)
-            of_scores = of_scores * (1 - torch.tanh(plain) ** 2)
-        share = ctx.scale * (0.25 if course.rule == "attnlrp" else 1)
-        of_query = (grouped(of_scores, key) @ key).view_as(query) * share
-        of_key = grouped(of_scores, key).mT @ grouped(query, key) * share
-        if course.rule == "attnlrp":
-            of_value = of_value / 2
-        return (of_query, of_key, of_value, *[None] * 7)
+        course: Course = ctx.course
+        made = pulled_back(
+            course.rule, grad, query, key, value, attended, seen, ctx.scale, ctx.cap, course.watch
+        )  # fmt: skip
+        return (*made, *[None] * 6)
+
+
+@dataclass(frozen=True)
+class LastAttention:
+    """The last layer's, behind which no position looks at another: there the gradients of all tokens fit in one pass.
+
+    Attributes:
+        query: [query heads, sequence, width]. key, value: [heads, sequence, width].
+        seen: [query heads, token, sequence].
+        attended: [1, sequence, query heads, width], a leaf of what comes after it.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    seen: torch.Tensor
+    attended: torch.Tensor
+    scale: float
+    cap: float | None

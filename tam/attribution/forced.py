@@ -6,13 +6,14 @@ vision tower needs no gradient. A tap reads attention on the way.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from tam.attribution.attention import LastAttention
 from tam.attribution.lrp import Course, ruled
 from tam.attribution.tap import Tap, tapped
 from tam.errors import ModelError
@@ -59,13 +60,18 @@ class Leaves:
 
     Attributes:
         embeddings: [1, sequence, width].
-        injected: features [position, width] that are added later, and int64 [position].
+        features: [position, width] each, what is added later. positions: int64 [position] each, where.
         inner: [1, sequence, width], what the MLP of the layer that was asked for reads.
+        last: [1, sequence, width], what the last layer reads.
+        biases: a bias of the decoder each, and zeros that are added like it, whose gradient is its own.
     """
 
     embeddings: torch.Tensor = field(init=False)
-    injected: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    features: list[torch.Tensor] = field(default_factory=list)
+    positions: list[torch.Tensor] = field(default_factory=list)
     inner: torch.Tensor | None = None
+    biases: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    last: torch.Tensor = field(init=False)
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,8 @@ class Forced:
     """What one pass gave.
 
     Attributes:
-        states: [1, sequence, width], what the head reads. entering: [1, sequence, width], what the layer of the second
-            path reads, if there is one.
+        states: [1, sequence, width], what the head reads. entering: [1, sequence, width], what the first layer of
+            the second path reads.
         weights: [token, width], the head's row of each token's class. logits: float32 [token], at the predicting
             position, as the head computes them.
     """
@@ -83,21 +89,28 @@ class Forced:
     tap: Tap
     leaves: Leaves
     states: torch.Tensor
-    entering: torch.Tensor | None
+    entering: torch.Tensor
     weights: torch.Tensor
     logits: np.ndarray
+
+    @property
+    def last(self) -> LastAttention:
+        """ValueError: the pass made no graph."""
+        if self.tap.last is None:
+            raise ValueError("the pass made no graph")
+        return self.tap.last
 
 
 def forced(
     loaded: Loaded, question: Question, *, means: bool = False, surgery: int | None = None,
-    course: Course | None = None, inner: int | None = None,
+    course: Course | None = None, inner: int | None = None, biases: bool = False,
 ) -> Forced:  # fmt: skip
     """One pass; the model is left as it was.
 
     Args:
         question: with the answer as its text.
         means, surgery: see ``Tap``. course: of the gradients to come; None: none will.
-        inner: the layer, from 0, whose MLP's input is kept.
+        inner: the layer, from 0, whose MLP's input is kept. biases: make leaves of what the decoder adds, too.
 
     Raises:
         ModelError: of a kind that is not understood.
@@ -109,7 +122,7 @@ def forced(
     places = Places.of(question.prepared.layout, whole.tokens, device)
     layers = layers_of(loaded)
     tap = Tap(places.predicting, places.vision, len(layers), means, surgery, course)
-    leaves, entering = Leaves(), list[torch.Tensor]()
+    leaves = Leaves()
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(course is not None))
@@ -119,17 +132,19 @@ def forced(
         stack.enter_context(_entrance(decoder, leaves, course is not None))
         if course is not None:
             stack.enter_context(ruled(decoder, course))
+        if biases:
+            stack.enter_context(_shifted(decoder, leaves))
+        reading = stack.enter_context(_reading({layers[-1], layers[surgery or 0]}))
         if inner is not None:
             stack.enter_context(_inner(layers[inner], leaves))
-        if surgery is not None:
-            stack.enter_context(_reading(layers[surgery], entering))
         kept = stack.enter_context(recording(loaded))
         loaded.model(**collate([whole], loaded.padding, left=False), use_cache=False, logits_to_keep=1)
         states = kept.states[0]
         with torch.no_grad():
             logits = loaded.head(states[0, places.predicting]).float().gather(1, places.ids[:, None])[:, 0]
             weights = loaded.head.weight[places.ids]
-    return Forced(places, tap, leaves, states, entering[0] if entering else None, weights, logits.cpu().numpy())
+    leaves.last, entering = reading[layers[-1]], reading[layers[surgery or 0]].detach()
+    return Forced(places, tap, leaves, states, entering, weights, logits.cpu().numpy())
 
 
 def layers_of(loaded: Loaded) -> Any:
@@ -163,7 +178,8 @@ def _entrance(decoder: torch.nn.Module, leaves: Leaves, graph: bool) -> Iterator
         for name, value in named.items():
             if isinstance(value, list | tuple) and value and all(_is_features(one, embeddings) for one in value):
                 made[name] = [one.detach().to(embeddings.dtype).requires_grad_(graph) for one in value]
-                leaves.injected += [(one, _positions(named, len(one))) for one in made[name]]
+                leaves.features += made[name]
+                leaves.positions += [_positions(named, len(one)) for one in made[name]]
         return positional, named | made
 
     handle = decoder.register_forward_pre_hook(enter, with_kwargs=True)
@@ -188,6 +204,23 @@ def _positions(named: Mapping[str, Any], count: int) -> torch.Tensor:
 
 
 @contextlib.contextmanager
+def _shifted(decoder: torch.nn.Module, leaves: Leaves) -> Iterator[None]:
+    """Each bias gets a leaf beside it."""
+    handles = []
+    for part in decoder.modules():
+        bias = getattr(part, "bias", None)
+        if isinstance(bias, torch.Tensor):
+            zeros = torch.zeros_like(bias).requires_grad_()
+            leaves.biases.append((bias.detach(), zeros))
+            handles.append(part.register_forward_hook(lambda module, inputs, output, zeros=zeros: output + zeros))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
 def _inner(layer: torch.nn.Module, leaves: Leaves) -> Iterator[None]:
     mlp = getattr(layer, "mlp", None)
     if mlp is None:
@@ -204,12 +237,16 @@ def _inner(layer: torch.nn.Module, leaves: Leaves) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reading(layer: torch.nn.Module, read: list[torch.Tensor]) -> Iterator[None]:
-    def keep(module: torch.nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
-        read.append((positional[0] if positional else named["hidden_states"]).detach())
+def _reading(layers: Iterable[torch.nn.Module]) -> Iterator[dict[torch.nn.Module, torch.Tensor]]:
+    """Layer -> [1, sequence, width], what it reads."""
+    read: dict[torch.nn.Module, torch.Tensor] = {}
 
-    handle = layer.register_forward_pre_hook(keep, with_kwargs=True)
+    def keep(module: torch.nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        read[module] = positional[0] if positional else named["hidden_states"]
+
+    handles = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]
     try:
-        yield
+        yield read
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import torch
 
 Rule = Literal["gradient", "cp-lrp", "attnlrp"]
-Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
+Watch = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 @dataclass
@@ -34,7 +34,8 @@ class Course:
 
     Attributes:
         rule: "gradient": the derivative.
-        watch: is shown the layer, and its probabilities and their gradient, [query heads, row, position].
+        watch: is shown each layer's probabilities and their gradient, [query heads, row, position], the last but one
+            first.
     """
 
     rule: Rule = "gradient"

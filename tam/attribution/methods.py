@@ -303,8 +303,6 @@ def _rollout(seen: Seen) -> Scores:
 
 def _archi_surgery(seen: Seen) -> Scores:
     made = seen.forced
-    if made.entering is None:
-        raise ValueError("the pass had no second path")
     second = surgery(
         made.entering[0, made.places.vision], [made.tap.second[layer] for layer in sorted(made.tap.second)], seen.norm
     )

@@ -48,8 +48,17 @@ class Rolling:
         """``row``: float32 [sequence], e_p."""
         self.normed = self.plain = row
 
-    def watch(self, layer: int, seen: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Take a layer in: A and ∇A, [head, sequence, sequence]."""
-        mean = (gradient * seen).clamp(min=0).mean(0, dtype=torch.float32)
+    def begin(self, seen: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Take the last layer in, of which only row p plays a part: A and ∇A, [head, 1, sequence]."""
+        self.plain = self.plain + _positive(seen, gradient)[0]
+        self.normed = self.plain / self.plain.sum()
+
+    def watch(self, seen: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Take an earlier layer in: A and ∇A, [head, sequence, sequence]."""
+        mean = _positive(seen, gradient)
         self.normed = rolled_back(self.normed, mean)
         self.plain = self.plain + self.plain @ mean
+
+
+def _positive(seen: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    return (gradient * seen).relu_().mean(0, dtype=torch.float32)

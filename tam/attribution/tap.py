@@ -14,7 +14,7 @@ import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tam.attribution.attention import Attend, probabilities
+from tam.attribution.attention import Attend, LastAttention, probabilities
 from tam.attribution.lrp import Course
 from tam.errors import ModelError
 
@@ -33,6 +33,7 @@ class Tap:
         means: whether the mean over heads is kept of all positions.
         surgery: from which layer (from 0) on a second path runs; None: there is none.
         course: the rule of the backward pass; None: there will be none.
+        last: with a course, what the backward pass begins with.
         layers: how many there are.
         row_means: float32 [row, sequence] a layer, the mean over heads.
         all_means: float32 [sequence, sequence] a layer.
@@ -53,6 +54,7 @@ class Tap:
     second: dict[int, torch.Tensor] = field(default_factory=dict)
     windows: dict[int, int | None] = field(default_factory=dict)
     capped: list[int] = field(default_factory=list)
+    last: LastAttention | None = None
     ahead: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def __call__(
@@ -74,18 +76,22 @@ class Tap:
         if softcap is not None:
             self.capped.append(layer)
         with torch.no_grad():
-            self._read_rows(layer, q, k, mask, scale, softcap)
+            of_rows = self._read_rows(layer, q, k, mask, scale, softcap)
             if self.surgery is not None and layer >= self.surgery:
                 self.second[layer] = module.o_proj(among_themselves(v[:, self.vision], q.shape[0], scale))
-            whole = self.means or softcap is not None or (self.course is not None and self._held(q))
+            last = layer == self.layers - 1
+            held = self.course is not None and not last and self._held(q)
+            whole = self.means or softcap is not None or held
             seen = probabilities(q, k, mask, scale, softcap) if whole else None
             if self.means and seen is not None:
                 self.all_means[layer] = seen.mean(0, dtype=torch.float32)
             attended = attend(q, k, v, mask, scale, seen)
-        if self.course is not None:
-            known = seen if self._held(q) else None
-            attended = Attend.apply(q, k, v, attended, known, mask, scale, softcap, layer, self.course)
-        return attended.transpose(0, 1)[None].contiguous(), None
+        if self.course is not None and not last:
+            attended = Attend.apply(q, k, v, attended, seen if held else None, mask, scale, softcap, self.course)
+        made = attended.transpose(0, 1)[None].contiguous()
+        if self.course is not None and last:
+            self.last = LastAttention(q, k, v, of_rows, made.requires_grad_(), scale, softcap)
+        return made, None
 
     def _held(self, query: torch.Tensor) -> bool:
         heads, rows, _ = query.shape
@@ -93,12 +99,13 @@ class Tap:
 
     def _read_rows(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor, scale: float, cap: float | None
-    ) -> None:
+    ) -> torch.Tensor:
         of_rows = mask[..., self.rows, :]
         seen = probabilities(query[:, self.rows], key, of_rows, scale, cap)
         self.row_means[layer] = seen.mean(0, dtype=torch.float32)
         if not len(self.ahead):
             self.ahead = (self.row_means[layer].gather(1, self.rows[:, None] + 1)[:, 0] > 0).cpu().numpy()
+        return seen
 
 
 def causal(query: torch.Tensor) -> torch.Tensor:
