@@ -12,6 +12,7 @@ from tam.attribution import task
 from tam.attribution.methods import METHODS as COMPUTED
 from tam.attribution.methods import Attributed, Settings
 from tam.attribution.stage import write_attribution
+from tam.cache import read_generations
 from tam.errors import InputError, ModelError
 from tam.generation.again import Again
 from tam.generation.stage import generate
@@ -176,3 +177,37 @@ def test_what_cannot_be_for_any_sample_is_one_line(made, tmp_path, fake):
     with pytest.raises(InputError, match=r"maps are of another layer than the last; got 1; cure: .* leave out rollout"):
         run(tmp_path / "layer")
     assert not (tmp_path / "layer/s.h5").exists()
+
+
+def test_a_model_that_does_not_conserve_has_no_lrp_and_all_the_rest(made, tmp_path, fake, monkeypatch):
+    """Tried on the first answer of a run, and said of every one."""
+    computed, tried = fake(), []
+
+    def refuse(loaded, question) -> None:
+        tried.append(question)
+        raise ModelError("LRP does not conserve the logit, because of Experts", cure="leave out cp-lrp and attnlrp")
+
+    monkeypatch.setattr(task, "check_conservation", refuse)
+    _, failures = run(made, ["cp-lrp", ROLLOUT, "attnlrp", GAE], tmp_path / "s.h5")
+    assert computed.asked == [("a", [ROLLOUT, GAE]), ("b", [ROLLOUT, GAE])] and len(tried) == 1
+    assert failures == {"cp-lrp": 2, "attnlrp": 2}
+    assert read(tmp_path / "s.h5")["b"]["attnlrp"].startswith("failed: LRP does not conserve the logit, because of Exp")
+    run(made, [ROLLOUT, GAE], tmp_path / "without.h5")
+    assert len(tried) == 1
+
+
+def test_one_pass_of_a_real_model_gives_all_rivals(made, tmp_path):
+    _, failures = run(made, list(RIVALS), tmp_path / "s.h5", occlusion_cells=1, occlusion_step=1)
+    assert not failures
+    found, generations = read(tmp_path / "s.h5"), {one.id: one for one in read_generations(made / "0.h5")}
+    for id in ("a", "b"):
+        answer, prompt = generations[id], len(generations[id].prompt_ids)
+        cam = found[id]["gradcam"]
+        columns = [answer.column(cls) for cls in (*answer.prompt_ids, *answer.answer_ids)]
+        logits = answer.logits[: len(answer.layout.vision), columns].T
+        assert np.abs(cam.image - logits).max() < 1e-2, "at the last states Grad-CAM is CAM"
+        for name, scores in found[id].items():
+            assert scores.image.shape == (answer.explained, len(answer.layout.vision))
+            silent = RIVALS[name].gradient or name == "occlusion"
+            assert scores.explained.tolist() == [not silent] * prompt + [True] * (answer.explained - prompt), name
+            assert (scores.text is None) == (name == "occlusion")

@@ -6,7 +6,7 @@ import torch
 
 from tam.attribution.methods import Settings
 from tam.attribution.occlusion import Shown
-from tam.attribution.task import in_float16, scores_of
+from tam.attribution.task import in_float16, not_conserving, scores_of
 from tam.errors import InputError
 from tam.generation.again import same_question
 from tam.manifest import Sample
@@ -25,10 +25,11 @@ def scores_for(
     Raises:
         TamError: whatever is wrong, also what a method says instead of scores.
     """
-    refused = in_float16(methods) if loaded.model.dtype == torch.float16 else {}
     question = same_question(generation, prepare(loaded.prompter, media, sample.prompt, sample.turns))
     shown = Shown(media, sample.prompt, sample.turns)
     with loaded.evaluating(), foreign("the model cannot take this", question.size):
+        refused = in_float16(methods) if loaded.model.dtype == torch.float16 else {}
+        refused |= not_conserving(loaded, question, [name for name in methods if name not in refused])
         made = scores_of(loaded, question, generation, shown, methods, Settings(), refused)
     found = {}
     for name, one in made.items():

@@ -139,7 +139,7 @@ def forced(
             stack.enter_context(_inner(layers[inner], leaves))
         kept = stack.enter_context(recording(loaded))
         loaded.model(**collate([whole], loaded.padding, left=False), use_cache=False, logits_to_keep=1)
-        states = kept.states[0]
+        states = kept.states
         with torch.no_grad():
             logits = loaded.head(states[0, places.predicting]).float().gather(1, places.ids[:, None])[:, 0]
             weights = loaded.head.weight[places.ids]

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tam.attribution.conservation import check_conservation
+from tam.attribution.gradients import RULES
 from tam.attribution.methods import Settings, attribute
 from tam.attribution.occlusion import Shown
+from tam.errors import ModelError
 from tam.generation.again import Again, PrepareAgain, check_logits, same_question
 from tam.media import open_media
 from tam.methods.rivals import RIVALS
@@ -35,6 +38,7 @@ class AttributionTask:
 
     Attributes:
         refused: method -> why it is not computed with this model.
+        tried: whether the model has been tried on a first answer.
     """
 
     loaded: Loaded
@@ -42,6 +46,7 @@ class AttributionTask:
     methods: Sequence[str]
     settings: Settings
     refused: dict[str, str] = field(default_factory=dict)
+    tried: bool = False
 
     @property
     def prepare(self) -> PrepareAgain:
@@ -54,6 +59,10 @@ class AttributionTask:
         return {row: self._scores(row, question) for row, question in batch.items()}
 
     def _scores(self, row: int, question: Question) -> Record:
+        if not self.tried:
+            wanted = [name for name in self.methods if name not in self.refused]
+            self.refused |= not_conserving(self.loaded, question, wanted)
+            self.tried = True
         shown = self._shown(row) if "occlusion" in self.methods else None
         generation = self.taken.generations[row]
         return scores_of(self.loaded, question, generation, shown, self.methods, self.settings, self.refused)
@@ -105,6 +114,17 @@ def scores_of(
     made = attribute(loaded, question, generation, [name for name in methods if name not in refused], settings, shown)
     check_logits(generation, made.logits)
     return {name: _checked(refused.get(name) or made.scores[name]) for name in methods}
+
+
+def not_conserving(loaded: Loaded, question: Question, methods: Sequence[str]) -> dict[str, str]:
+    """The kinds of LRP among the methods that a model does not have, and why; an answer is enough to tell."""
+    kinds = [name for name in methods if RULES.get(name, "gradient") != "gradient"]
+    try:
+        if kinds:
+            check_conservation(loaded, question)
+    except ModelError as error:
+        return dict.fromkeys(kinds, str(error))
+    return {}
 
 
 def in_float16(methods: Sequence[str]) -> dict[str, str]:
