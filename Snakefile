@@ -1,4 +1,4 @@
-# Token activation maps: dataset -> generate -> maps -> metrics -> tables, render, figures, page
+# Token activation maps: dataset -> generate (-> attribute) -> maps -> metrics -> tables, render, figures, page
 import sys
 
 from snakemake.utils import min_version
@@ -27,6 +27,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/ask.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/attribute.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/tables.smk"
@@ -44,6 +45,7 @@ rule all:
         every_run(
             [
                 *every("generate/{shard}.h5"),
+                *(every("attribute/{shard}.h5") if SCORED else []),
                 *every("maps/{shard}.h5"),
                 *every("metrics/{shard}.parquet"),
                 "results/{dataset}/{model}/tables",
