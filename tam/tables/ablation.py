@@ -5,6 +5,7 @@ differences.csv             how much higher TAM is than each other method, with 
 summary.csv                 a row per dataset, model, method and metric; from 0 to 1
 statuses.csv                how many rows of a metric have which status; metric "answer": how many samples
 samples.csv                 a row per dataset, model, method and sample: answer, status and its own means
+grounding*                  where the metrics have evidence: ``tables/grounding.py``
 """
 
 import math
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, POOLED
+from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
 from tam.system.atomic import atomic
 from tam.tables.formats import Cell, Panel, Table, markdown
+from tam.tables.grounding import grounding_files
 from tam.tables.latex import latex
 from tam.tables.notes import CAPTION, HOW_TO_READ, by_kind, counted, direction, notes
 from tam.tables.numbers import best, cell, rounded, signed_cell, to_csv
@@ -42,6 +45,10 @@ def write_tables(run: RunFiles, out: Path, methods: Sequence[str] | None = None)
     write(out / "summary.csv", _tidy(summary))
     write(out / "statuses.csv", _statuses(summary))
     write(out / "samples.csv", _samples(summary))
+    if any(CHAIR_S in method.statuses for method in summary.methods.values()):
+        named = {name: method.title for name, method in summary.methods.items()}
+        for name, text in grounding_files(run, named).items():
+            write(out / name, text)
 
 
 def write(path: Path, text: str) -> None:
