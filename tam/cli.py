@@ -63,6 +63,9 @@ Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Layer = Annotated[
     int | None, typer.Option(min=1, help="Decoder layer, from 1, whose states are mapped; the last without it.")
@@ -202,9 +205,7 @@ def generate(
     answers: Annotated[
         Path | None, typer.Option(help='Explain these texts instead: lines of {"id": ..., "answer": ...}.')
     ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
@@ -264,6 +265,38 @@ def maps(
     print(f"{out}: {'; '.join(said)}")
     if strict and ("failed" in statuses or failures):
         raise InputError("samples failed", where=out, got="; ".join(said))
+
+
+@app.command()
+def sanity(
+    generation: GenerationFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file; table and figure appear beside it, as sanity.*.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    method: ShownMethods = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many answers, drawn from those of the file.")] = 32,
+    order: Annotated[
+        list[str] | None, typer.Option(help="'bottom_up', 'independent', 'top_down'; all three without it.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the weights; 0, 1 and 2 without it.")] = None,
+    strict: Strict = False,
+) -> None:
+    """Draw the model's weights anew, part after part, and see how the maps of its answers change."""
+    from tam.sanity.parts import ORDERS
+    from tam.sanity.stage import sanity
+    from tam.shard.store import lease
+    from tam.system.gpus import claim
+
+    with stop.put_off(), lease(out), claim(device) as device:
+        counts = sanity(
+            generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
+            orders=order or ORDERS, seeds=seed or (0, 1, 2), revision=revision, device=device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    _report(counts, out, strict)
 
 
 @app.command()

@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "model": BASE | {"families"},
     "shard": BASE,
     "generation": BASE | {"families", "model", "shard"},
+    "sanity": BASE | {"figures", "generation", "methods", "metrics", "model", "shard", "tables"},
     # without it
     "datasets": BASE,
     "methods": BASE,
@@ -50,10 +51,10 @@ ROOMS["cli"] = set(ROOMS) - {"__main__"}
 LIBRARIES: dict[str, set[str]] = {
     "snakemake": set(),
     "transformers": {"embedded", "families", "model"},
-    "torch": {"embedded", "generation", "methods", "model", "shard", "system"},
-    "h5py": {"cache", "maps", "system"},
+    "torch": {"embedded", "generation", "methods", "model", "sanity", "shard", "system"},
+    "h5py": {"cache", "maps", "sanity", "system"},
     "nltk": {"datasets", "embedded", "metrics", "tagging"},
-    "matplotlib": {"figures", "render"},
+    "matplotlib": {"figures", "render", "sanity"},
     "pandas": {"figures"},
     "typer": {"cli", "datasets", "embedded"},
 }

@@ -50,6 +50,15 @@ def model_options(wildcards):
     return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
 
 
+def checkpoint_options(wildcards):
+    """The model's entry as options of the stages that take its answers up again: which weights, and where."""
+    entry = config["models"][wildcards.model]
+    options = [
+        f"--{key}={entry[key]}" for key in ("model", "revision", "device") if entry.get(key) is not None
+    ]
+    return options + (["--trust-remote-code"] if entry.get("trust_remote_code") else [])
+
+
 def given_answers(wildcards):
     """The file of texts to explain, where the model has one for the dataset."""
     answers = config["models"][wildcards.model].get("answers") or []
