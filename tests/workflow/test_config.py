@@ -62,7 +62,7 @@ def dataset(**entry) -> dict:
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),
         (
             {"sanity": {"orders": ["up"]}},
-            "config: sanity.orders.0: unknown value 'up'; expected bottom_up, independent or top_down",
+            "config: sanity.orders.0: unknown value 'up'; expected bottom_up or",
         ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
