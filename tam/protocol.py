@@ -20,6 +20,7 @@ class Protocol:
     first_prompt_class_is_argmax: bool
     first_answer_map_is_first_prompt_map: bool
     # the arithmetic of a map
+    scale_is_searched: bool
     later_prompt_in_normalisation: bool
     empty_context_is_an_error: bool
     constant_window_is_zero: bool

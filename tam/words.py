@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from tam.records import Piece
 from tam.tagging import Lemmatiser, SentenceTagger, Tagger
@@ -156,6 +157,17 @@ def label(
     if last_category:
         return known.get(lemmatise(_joined(word)), NO_CATEGORY)
     return known.get(_joined(word), known.get(_singular(word, lemmatise), NO_CATEGORY))
+
+
+def named(words: Sequence[Word]) -> list[Word]:
+    """The nouns that name a category; neighbours with one label are one ("traffic light")."""
+    found = []
+    for label, group in groupby(words, lambda word: word.label):
+        if label > 0:
+            members = [*group]
+            tokens = tuple(token for word in members for token in word.tokens)
+            found.append(Word(" ".join(word.text for word in members), tokens, members[0].tag, label))
+    return found
 
 
 def is_nameable(name: str) -> bool:

@@ -493,8 +493,8 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
         answer="A cat.",
         tokens=tokens,
         layout=layout,
-        classes=np.array([1], np.int32),
-        logits=np.zeros((len(layout.vision) + 2 + len(answer), 1), np.float32),
+        classes=np.unique(answer).astype(np.int32),
+        logits=np.zeros((len(layout.vision) + 2 + len(answer), len(np.unique(answer))), np.float32),
         candidates=Candidates(none.astype(np.int32) + 1, none, none[:, 0]),
         retokenised_prompt=np.array([5, 6], np.int32),
         retokenised_answer=np.array(answer if retokenised is None else retokenised, np.int32),
@@ -746,6 +746,24 @@ def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status
     assert _of(table, "a", "obj_iou") == _of(table, "a", "rouge_l") == _of(table, "a", "meteor") == expected
     counts, _ = run([generation])
     assert counts == {"ok": 1}
+
+
+@pytest.mark.parametrize("protocol", [FIXED, REFERENCE], ids=lambda protocol: protocol.name)
+def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
+    failed = Generation.failure("b", "What?", "a reason")
+    counts, plain = run([_generation("a"), failed], protocol)
+    grounded_counts, table = run.again(protocol, grounded=True)
+    assert grounded_counts == counts
+    added = table.metric.isin(["present", "chair_s", "logprob", "peak", "margin", "spread"])
+    pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
+    assert (
+        {*table[added]["sample"]} == {"a"} and _of(table, "a", "present") == [1] and _of(table, "a", "chair_s") == [0]
+    )
+    assert table[table.metric == "peak"][["method", "token", "word"]].values.tolist() == [["", 1, "cat"]]
+    assert table[table.metric == "spread"].method.tolist() == ["tam"]
+    two = dataclasses.replace(_layout(), sizes=((6, 6), (6, 6)))
+    run([_generation("a", layout=two)], protocol)
+    assert _of(run.again(protocol, grounded=True)[1], "a", "chair_s") == ["not a single image"]
 
 
 def test_the_published_protocol_tags_words_alone(run):

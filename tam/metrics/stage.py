@@ -9,19 +9,21 @@ import numpy as np
 from tqdm import tqdm
 
 from tam import manifest, rows, tagging
+from tam.cache import read_header
 from tam.errors import InputError
-from tam.label_map import read_label_maps
+from tam.label_map import read_label_map, read_label_maps
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps_header
 from tam.metrics.catalogue import MAP_METRICS
 from tam.metrics.focus import focus
+from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Box, Picture, find_targets
 from tam.picture_grid import PictureGrid, picture_grid
-from tam.protocol import Protocol
+from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
 from tam.run import read_pairs
@@ -39,10 +41,12 @@ def write_metrics(
     protocol: Protocol,
     *,
     sentences: bool = False,
+    grounded: bool = False,
 ) -> dict[str, int]:
     """Score every sample with the maps of all methods and write ``out_path`` (``tam.rows``), atomically.
 
-    With ``sentences`` words are tagged in the context of their sentence.
+    With ``sentences`` words are tagged in the context of their sentence; with ``grounded`` there are rows about each
+    noun's evidence (``grounding.py``), too.
 
     Returns:
         the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...;
@@ -64,17 +68,22 @@ def write_metrics(
     judge = tagging.choose(sentences=sentences)
     about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
     counts: Counter[str] = Counter()
+    layer = read_header(generation_path)["run"].get("layer")
     with rows.written(out_path, about) as writer:
         pairs = tqdm(read_pairs(generation_path, maps_path), total=header.samples, desc="metrics", unit="sample")
         for generation, maps in pairs:
             if generation.id not in samples:
                 raise InputError("sample is not in the manifest", where=manifest_path, got=repr(generation.id))
-            status, scored = score_sample(samples[generation.id], generation, maps, manifest_path, judge, protocol)
+            sample = samples[generation.id]
+            status, scored = score_sample(sample, generation, maps, manifest_path, judge, protocol)
             counts[status.partition(":")[0]] += 1
             if not generation.failed:
                 counts.update(f"failed {method}" for method, one in maps.items() if one.failed)
             for method, found in scored.items():
                 writer.add(generation.id, method, found)
+            if grounded and not generation.failed:
+                for method, found in ground_sample(sample, generation, maps, manifest_path, judge, layer).items():
+                    writer.add(generation.id, method, found)
     return dict(counts)
 
 
@@ -124,6 +133,23 @@ def score_sample(
             found = localise(words, uint8, floats, pictures, protocol)
             scored[method] = found.rows + focus(words, counting(floats, pictures))
     return problem or generation.status, scored
+
+
+def ground_sample(
+    sample: Sample, generation: Generation, maps: Mapping[str, SampleMaps], manifest_path: Path,
+    judge: tagging.Language, layer: int | None,
+) -> dict[str, list[Row]]:  # fmt: skip
+    """Rows about the evidence of its nouns, by method; those that need no map by ANSWER. What the model said is the
+    same by both protocols, and so are these."""
+    words = answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED)
+    label_map, problem = None, "not a single image"
+    if sample.kind == "images" and len(generation.layout.sizes) == 1:
+        label_map, problem = read_label_map(sample, generation.layout.sizes[0], manifest_path)
+    found = {ANSWER: grounding(generation, words, truth(label_map, sample.categories), problem, layer)}
+    if label_map is not None:
+        answer = len(generation.answer_ids)
+        found |= {method: map_grounding(words, one, answer) for method, one in maps.items() if not one.failed}
+    return found
 
 
 def _scored_grids(

@@ -5,19 +5,25 @@ differences.csv             how much higher TAM is than each other method, with 
 summary.csv                 a row per dataset, model, method and metric; from 0 to 1
 statuses.csv                how many rows of a metric have which status; metric "answer": how many samples
 samples.csv                 a row per dataset, model, method and sample: answer, status and its own means
+grounding*                  where the metrics have evidence: ``tables/grounding.py``
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, POOLED
+from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
 from tam.system.atomic import atomic
-from tam.tables.formats import Cell, Panel, Table, latex, markdown
-from tam.tables.notes import HOW_TO_READ, counted, direction, notes
-from tam.tables.numbers import interval, percent, rounded, signed, signed_interval, to_csv
-from tam.tables.summary import BASE, Summary, summarise
+from tam.tables.formats import Cell, Panel, Table, markdown
+from tam.tables.grounding import grounding_files
+from tam.tables.latex import latex
+from tam.tables.notes import CAPTION, HOW_TO_READ, by_kind, counted, direction, notes
+from tam.tables.numbers import best, cell, rounded, signed_cell, to_csv
+from tam.tables.summary import BASE, MethodSummary, Summary, summarise
 
+COLUMNS = 5  # of a panel: more do not fit on a line
 RUN = ["dataset", "model", "method"]
 
 
@@ -34,11 +40,15 @@ def write_tables(run: RunFiles, out: Path, methods: Sequence[str] | None = None)
     table = run_table(summary)
     write(out / "ablation.csv", _ablation(summary))
     write(out / "ablation.md", markdown([table], HOW_TO_READ))
-    write(out / "ablation.tex", latex([table], HOW_TO_READ))
+    write(out / "ablation.tex", latex([table], CAPTION, HOW_TO_READ))
     write(out / "differences.csv", _differences(summary))
     write(out / "summary.csv", _tidy(summary))
     write(out / "statuses.csv", _statuses(summary))
     write(out / "samples.csv", _samples(summary))
+    if any(CHAIR_S in method.statuses for method in summary.methods.values()):
+        named = {name: method.title for name, method in summary.methods.items()}
+        for name, text in grounding_files(run, named).items():
+            write(out / name, text)
 
 
 def write(path: Path, text: str) -> None:
@@ -51,33 +61,49 @@ def write(path: Path, text: str) -> None:
 
 def run_table(summary: Summary) -> Table:
     """All methods of a run: means, differences, and the notes under them."""
-    panels = []
-    for group, metrics in GROUPS.items():
-        titles = [CATALOGUE[metric].title for metric in metrics]
-        rows: list[list[Cell | str]] = [
-            [method.title, *(Cell(percent(method.means[m]), interval(method.intervals[m])) for m in metrics)]
-            for method in summary.methods.values()
-        ]
-        if metrics == ANSWER:
-            rows = [["all methods", *rows[0][1:]]]
-        panels.append(Panel(f"{group}, 95 % intervals", ["" if metrics == ANSWER else "Method", *titles], rows))
-    panels += _difference_panels(summary)
+    parts = [
+        (group, metrics[start : start + COLUMNS])
+        for group, metrics in GROUPS.items()
+        for start in range(0, len(metrics), COLUMNS)
+        if any(metric in method.statuses for method in summary.methods.values() for metric in metrics)
+    ]
+    panels = [_panel(summary, group, metrics) for group, metrics in parts]
+    if summary.differences:
+        panels += [_differences_panel(summary, group, metrics) for group, metrics in parts if metrics[0] not in ANSWER]
     return Table(summary.name, panels, [*notes(summary, summary.methods, CATALOGUE), direction(CATALOGUE)])
 
 
-def _difference_panels(summary: Summary) -> list[Panel]:
-    if not summary.differences:
-        return []
-    rows: list[list[Cell | str]] = [
-        [
-            CATALOGUE[metric].title,
-            *(Cell(signed(of[metric][0]), signed_interval(of[metric][1])) for of in summary.differences.values()),
-        ]
-        for metric in CATALOGUE
-        if metric not in ANSWER
+def _panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:
+    """A row a method; of what is about the answer, one for all."""
+    of_answer = metrics[0] in ANSWER
+    methods = list(summary.methods.values())[: 1 if of_answer else None]
+    columns = [_column(methods, metric) for metric in metrics]
+    names = ["all methods"] if of_answer else [method.title for method in methods]
+    rows = [[name, *cells] for name, cells in zip(names, zip(*columns, strict=True), strict=True)]
+    head = ["" if of_answer else "Method", *(CATALOGUE[metric].title for metric in metrics)]
+    below = [direction(metrics), *notes(summary, summary.methods, metrics)]
+    return Panel(f"{group}, 95 % intervals", head, rows, below)
+
+
+def _column(methods: Sequence[MethodSummary], metric: str) -> list[Cell | str]:
+    marks = best([method.means[metric] for method in methods], metric)
+    return [
+        cell(method.means[metric], method.intervals[metric], method.why(metric), mark)
+        for method, mark in zip(methods, marks, strict=True)
     ]
-    heading = f"{summary.methods[BASE].title} minus the other, percentage points, paired 95 % intervals"
-    return [Panel(heading, ["", *(summary.methods[name].title for name in summary.differences)], rows)]
+
+
+def _differences_panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:
+    base = summary.methods[BASE]
+    rows: list[list[Cell | str]] = []
+    for name, of in summary.differences.items():
+        other = summary.methods[name]
+        without = {metric: other if math.isnan(other.means[metric]) else base for metric in metrics}
+        cells = [signed_cell(*of[metric], without[metric].why(metric)) for metric in metrics]
+        rows.append([other.title, *cells])
+    heading = f"{base.title} minus the other, percentage points, paired 95 % intervals: {group}"
+    below = [direction(metrics), *notes(summary, summary.methods, metrics)]
+    return Panel(heading, ["Method", *(CATALOGUE[metric].title for metric in metrics)], rows, below)
 
 
 # ---- for programs
@@ -129,7 +155,7 @@ def _statuses(summary: Summary) -> str:
             [summary.dataset, summary.model, name, metric, status, count]
             for name, method in summary.methods.items()
             for metric, counts in method.statuses.items()
-            for status, count in counts.items()
+            for status, count in by_kind(counts).items()
         ),
     )
 

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from tam.metrics.catalogue import CATALOGUE, FOCUS
+from tam.tables.formats import Cell
 from tam.tables.summary import Limits
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -28,6 +30,29 @@ def interval(limits: Limits) -> str:
 def signed_interval(limits: Limits) -> str:
     """As ``interval``, of a difference."""
     return _brackets([signed(limit) for limit in limits])
+
+
+def cell(value: float, limits: Limits, why: str, best: bool = False) -> Cell:
+    """A number with its interval, or why there is none."""
+    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(percent(value), interval(limits), best)
+
+
+def signed_cell(value: float, limits: Limits, why: str) -> Cell:
+    """As ``cell``, of a difference."""
+    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(signed(value), signed_interval(limits))
+
+
+def best(values: Sequence[float], metric: str) -> list[bool]:
+    """Which values of a column are the best as they are printed; none where all are equal, or of a measure of focus.
+
+    >>> best([0.2, 0.30001, float("nan"), 0.3], "obj_iou")
+    [False, True, False, True]
+    """
+    known = {rounded(value) for value in values if not math.isnan(value)}
+    if len(known) < 2 or CATALOGUE[metric].group == FOCUS:
+        return [False] * len(values)
+    wanted = max(known) if CATALOGUE[metric].direction == "higher" else min(known)
+    return [rounded(value) == wanted for value in values]
 
 
 def _brackets(limits: list[str]) -> str:
