@@ -214,6 +214,9 @@ def generate(
     trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    one_tile: Annotated[
+        bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -237,6 +240,7 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            one_tile=one_tile,
         )
     _report(counts, out, strict)
 

@@ -17,11 +17,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tam.figures.canvas import SETTINGS
-from tam.figures.drawing import save
+from tam.figures.files import save
 from tam.records import FAILED
 from tam.sanity.record import ALIKE, MEASURES, ORIGINAL, Compared
 from tam.system.atomic import atomic
-from tam.tables.formats import Cell, Panel, Table, latex, markdown
+from tam.tables.formats import Cell, Panel, Table, markdown
+from tam.tables.latex import latex
 from tam.tables.notes import counted
 from tam.tables.numbers import NO_VALUE, to_csv
 from tam.tables.statistics import RESAMPLES, bootstrap_means, interval, pooled_means

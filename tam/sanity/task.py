@@ -135,15 +135,15 @@ class SanityTask:
         """Each answer with the logits of the model as it is now; None where they are not finite."""
         prepared = [asked.prepared for asked in batch.values()]
         texts = [self.again.generations[row].answer_ids.astype(np.int32) for row in batch]
+        answers = forced_batch(self.loaded, prepared, texts)
+        kept = keep(self.loaded, [self.again.samples[row] for row in batch], prepared, answers)
         found: dict[int, Generation | None] = {}
-        for row, one, answer in zip(batch, prepared, forced_batch(self.loaded, prepared, texts), strict=True):
-            try:
-                kept = keep(self.loaded, self.again.samples[row], one, answer)
-            except NotFiniteError:
+        for row, one in zip(batch, kept, strict=True):
+            if isinstance(one, NotFiniteError):
                 found[row] = None
             else:
                 found[row] = replace(
-                    self.again.generations[row], classes=kept.classes, logits=kept.logits, candidates=kept.candidates
+                    self.again.generations[row], classes=one.classes, logits=one.logits, candidates=one.candidates
                 )
         return found
 
