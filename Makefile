@@ -1,12 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-slurm bench bench-generate fuzz
+.PHONY: help setup run test test-faults test-kills test-slurm bench bench-generate fuzz
 
 SNAKEMAKE := .venv/bin/snakemake
 
 help:
 	@echo "make run     set up, then maps, tables and pictures of the embedded default"
 	@echo "make test    set up, then all tests"
-	@echo "make test-faults   twenty kills a stage, at random moments"
+	@echo "make test-faults   twenty kills a stage, at random moments, and those of test-kills"
+	@echo "make test-kills    thirty kills of whole runs, at random moments"
 	@echo "make test-slurm    the embedded default and faults on a SLURM of one node; as root, writes /etc/slurm"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
@@ -36,6 +37,9 @@ test:
 
 test-faults: setup
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m faults -s tests
+
+test-kills: setup
+	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m faults -s tests/workflow/test_kills.py
 
 test-slurm:
 	@bash envs/setup.sh slurmctld slurmd slurm-client munge
