@@ -31,6 +31,13 @@ include: "workflow/rules/attribute.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/tables.smk"
+
+
+if "sanity" in config:
+
+    include: "workflow/rules/sanity.smk"
+
+
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
@@ -52,6 +59,7 @@ rule all:
                 # without names of samples `tam render` draws all of them
                 *(["results/{dataset}/{model}/render"] if config["render"]["samples"] else []),
                 "results/{dataset}/{model}/figures",
+                *(["results/{dataset}/{model}/sanity/values.h5"] if "sanity" in config else []),
             ]
         ),
         expand("results/{dataset}/comparison", dataset=config["datasets"])

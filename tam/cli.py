@@ -214,6 +214,9 @@ def generate(
     trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    one_tile: Annotated[
+        bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -237,6 +240,7 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            one_tile=one_tile,
         )
     _report(counts, out, strict)
 
@@ -348,6 +352,38 @@ def maps(
             sign=sign_of(sign), scope=scope_of(scope),
         )  # fmt: skip
     _report_methods(statuses, failures, out, strict)
+
+
+@app.command()
+def sanity(
+    generation: GenerationFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file; table and figure appear beside it, as sanity.*.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    method: ShownMethods = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many answers, drawn from those of the file.")] = 32,
+    order: Annotated[
+        list[str] | None, typer.Option(help="'bottom_up', 'independent', 'top_down'; all three without it.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the weights; 0, 1 and 2 without it.")] = None,
+    strict: Strict = False,
+) -> None:
+    """Draw the model's weights anew, part after part, and see how the maps of its answers change."""
+    from tam.sanity.parts import ORDERS
+    from tam.sanity.stage import sanity
+    from tam.shard.store import lease
+    from tam.system.gpus import claim
+
+    with stop.put_off(), lease(out), claim(device) as device:
+        counts = sanity(
+            generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
+            orders=order or ORDERS, seeds=seed or (0, 1, 2), revision=revision, device=device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    _report(counts, out, strict)
 
 
 @app.command()

@@ -214,7 +214,7 @@ def test_scores_name_the_value_or_the_reason_of_each_method(page):
     zebra = next(row for row in rows if row["metric"] == "obj_iou" and row["token"] == 1)
     assert all(0 <= value <= 1 for value in zebra["values"]) and len(zebra["values"]) == 2
     film = said(page.parent / f"page/0/{FILM:08d}.js")["scores"]
-    assert ["not a single image"] * 2 in [row["values"] for row in film]
+    assert ["no mask"] * 2 in [row["values"] for row in film]
 
 
 def test_scores_of_the_answer_itself_stand_once(page):

@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "shard": BASE,
     "generation": BASE | {"families", "model", "shard"},
     "attribution": BASE | {"families", "generation", "methods", "model", "shard"},
+    "sanity": BASE | {"figures", "generation", "methods", "metrics", "model", "shard", "tables"},
     # without it
     "ask": BASE,
     "datasets": BASE,
@@ -54,10 +55,10 @@ ROOMS["cli"] = set(ROOMS) - {"__main__"}
 LIBRARIES: dict[str, set[str]] = {
     "snakemake": set(),
     "transformers": {"attribution", "embedded", "families", "model"},
-    "torch": {"attribution", "embedded", "generation", "methods", "model", "shard", "system"},
-    "h5py": {"cache", "maps", "scores", "system"},
+    "torch": {"attribution", "embedded", "generation", "methods", "model", "sanity", "shard", "system"},
+    "h5py": {"cache", "maps", "sanity", "scores", "system"},
     "nltk": {"datasets", "embedded", "metrics", "tagging"},
-    "matplotlib": {"figures", "render"},
+    "matplotlib": {"figures", "render", "sanity"},
     "pandas": {"figures"},
     "typer": {"cli", "datasets", "embedded"},
 }

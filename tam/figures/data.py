@@ -126,12 +126,28 @@ def compared_words(rows: pd.DataFrame) -> pd.DataFrame:
 
 def unscored_words(drawn: Drawn, count: int) -> list[int]:
     """First tokens of the words to show of an answer without scored ones: by the same rule, each once, in its order."""
+    return sorted(chosen_words(_read_words(drawn).drop_duplicates("word"), count).token)
+
+
+def named_words(drawn: Drawn, table: pd.DataFrame) -> dict[int, int]:
+    """Category that an answer names -> the first token of a word that does, a scored one first.
+
+    Args:
+        table: the sample's rows; without rows of words, as where nothing could be scored, the answer is read.
+    """
+    words = table[table.token >= 0]
+    words = words.assign(late=words.status != "ok") if len(words) else _read_words(drawn).assign(late=False)
+    named = words[words.label > 0].sort_values(["late", "token"], kind="stable").drop_duplicates("label")
+    return dict(zip(named.label.astype(int).tolist(), named.token.astype(int).tolist(), strict=True))
+
+
+def _read_words(drawn: Drawn) -> pd.DataFrame:
+    """The words of an answer: first token, text, label."""
     from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
     from tam.tagging import choose
 
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
-    rows = pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
-    return sorted(chosen_words(rows.drop_duplicates("word"), count).token)
+    return pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
 
 
 def example(table: pd.DataFrame, samples: dict[str, Sample]) -> str | None:

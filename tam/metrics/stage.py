@@ -12,7 +12,8 @@ from tqdm import tqdm
 from tam import manifest, rows, tagging
 from tam.cache import read_header
 from tam.errors import InputError
-from tam.label_map import read_label_map
+from tam.label_map import read_label_map, read_label_maps
+from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps_header
 from tam.metrics.catalogue import FOCUS_METRICS, FUNCTION_METRICS, MAP_METRICS, OBJECT_METRICS
@@ -21,7 +22,7 @@ from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
-from tam.metrics.picture import Picture, find_targets
+from tam.metrics.picture import Box, Picture, find_targets
 from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps, unexplained
@@ -122,29 +123,24 @@ def score_sample(
         return problem, {ANSWER: about} | {method: _unscored(problem) for method in maps}
 
     words = answer_words(generation, ids, sample.categories, judge, protocol)
-    label_map, problem = read_label_map(
-        sample, generation.layout.sizes[0], manifest_path, any_size=protocol.mask_of_any_size
-    )
-    picture = None
-    if sample.kind == "video" or len(generation.layout.sizes) > 1:
-        problem = "not a single image"
-    elif protocol.one_grid_a_picture and len(generation.layout.grids) > 1:
-        problem = f"not a single grid: the picture was shown as {len(generation.layout.grids)}"
-    else:
-        grid = picture_grid(generation.layout)
-        picture = place(words, label_map, problem, grid, protocol)
-    about += names(words, label_map, sample.categories.values(), problem)
+    label_maps, problem = read_label_maps(sample, generation.layout, manifest_path, any_size=protocol.mask_of_any_size)
+    grids, unscorable = _scored_grids(sample, generation.layout, list(label_maps), protocol)
+    problem = unscorable or problem
+    about += names(words, label_maps.values(), sample.categories.values(), problem)
     about += spoken
+    pictures = place(words, list(label_maps.values()), problem, grids, protocol) if grids else []
     scored = {ANSWER: about}
     for method, one in maps.items():
-        if one.failed or picture is None:
+        if one.failed or not pictures:
             scored[method] = _unscored(one.status if one.failed else problem)
         else:
             its = replace(protocol, first_answer_map_is_first_prompt_map=False) if method in from_scores else protocol
-            uint8, floats = (grid.read(answer_maps(values, generation, its)) for values in (one.uint8, one.maps))
+            uint8, floats = (
+                [grid.read(answer_maps(values, generation, its)) for grid in grids] for values in (one.uint8, one.maps)
+            )
             known, silent = _explained(words, one, len(generation.prompt_ids))
-            found = localise(known, [uint8], [floats], [picture], its)
-            scored[method] = found.rows + focus(known, counting(floats, picture)) + silent
+            found = localise(known, uint8, floats, pictures, its)
+            scored[method] = found.rows + focus(known, counting(floats, pictures)) + silent
     return problem or generation.status, scored
 
 
@@ -165,9 +161,31 @@ def ground_sample(
     return found
 
 
-def counting(maps: np.ndarray, picture: Picture) -> np.ndarray:
-    """Of [answer, rows, columns], the cells of which some counts: [answer, cell]."""
-    return np.compress(picture.shown.ravel() > 0, maps.reshape(len(maps), -1), axis=1)
+def _scored_grids(
+    sample: Sample, layout: Layout, masked: list[tuple[int, int]], protocol: Protocol
+) -> tuple[list[PictureGrid], str]:
+    """The pictures or frames that are scored, those with a mask, or a single picture without one; or why there is none.
+
+    Args:
+        masked: medium and frame of each label map.
+    """
+    several = sample.kind == "video" or len(layout.sizes) > 1
+    if protocol.one_grid_a_picture and several:
+        return [], "not a single image"
+    if protocol.one_grid_a_picture and len(layout.grids) > 1:
+        return [], f"not a single grid: the picture was shown as {len(layout.grids)}"
+    return [picture_grid(layout, *place) for place in masked or [(0, 0)] * (not several)], ""
+
+
+def counting(maps: Sequence[np.ndarray], pictures: Sequence[Picture]) -> np.ndarray:
+    """Of [answer, rows, columns] of each picture, the cells of which some counts: [answer, cell]."""
+    return np.concatenate(
+        [
+            np.compress(picture.shown.ravel() > 0, values.reshape(len(values), -1), axis=1)
+            for values, picture in zip(maps, pictures, strict=True)
+        ],
+        axis=1,
+    )
 
 
 def _explained(words: Sequence[Word], maps: SampleMaps, prompt: int) -> tuple[Sequence[Word], list[Row]]:
@@ -190,22 +208,38 @@ def _unscored(why: str) -> list[Row]:
 
 
 def place(
-    words: Sequence[Word], label_map: np.ndarray | None, missing: str, grid: PictureGrid, protocol: Protocol
-) -> Picture:
-    """Where the maps of a sample with one picture lie, and what the words name there."""
-    size = grid.layout.sizes[0]
-    targets = {}
-    if label_map is not None:
-        size = label_map.shape[1], label_map.shape[0]
-        targets = find_targets(label_map, {word.label for word in words if word.label > 0})
-    elif protocol.missing_mask_has_map_size:
-        size = grid.columns, grid.rows
-    box = (0, 0, *size)
-    if not protocol.map_stretched_over_picture:
-        x, y = size[0] / grid.layout.sizes[0][0], size[1] / grid.layout.sizes[0][1]
-        left, top, right, bottom = grid.box
-        box = round(left * x), round(top * y), round(right * x), round(bottom * y)
-    return Picture(box, targets, missing, grid.shown)
+    words: Sequence[Word],
+    label_maps: Sequence[np.ndarray],
+    missing: str,
+    grids: Sequence[PictureGrid],
+    protocol: Protocol,
+) -> list[Picture]:
+    """Where the maps lie on each picture, and what the words name there.
+
+    Args:
+        label_maps: one a grid, or none at all, and ``missing`` says why.
+    """
+    targets = find_targets(label_maps, {word.label for word in words if word.label > 0}) or [{}] * len(grids)
+    sizes = [label_map.shape[::-1] for label_map in label_maps] or [
+        _size_without_mask(grid, protocol) for grid in grids
+    ]
+    return [
+        Picture(_box(grid, size, protocol), found, missing, grid.shown)
+        for grid, size, found in zip(grids, sizes, targets, strict=True)
+    ]
+
+
+def _size_without_mask(grid: PictureGrid, protocol: Protocol) -> tuple[int, int]:
+    return (grid.columns, grid.rows) if protocol.missing_mask_has_map_size else grid.size
+
+
+def _box(grid: PictureGrid, size: tuple[int, int], protocol: Protocol) -> Box:
+    """Where the cells lie on a mask of a size (width, height)."""
+    if protocol.map_stretched_over_picture:
+        return 0, 0, *size
+    x, y = size[0] / grid.size[0], size[1] / grid.size[1]
+    left, top, right, bottom = grid.box
+    return round(left * x), round(top * y), round(right * x), round(bottom * y)
 
 
 def answer_words(
