@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
-from tam.records import Candidates, Generation, Maps, Piece
+from tam.records import Candidates, Generation, Maps, Piece, SampleMaps
 from tam.rows import RowsHeader, opened
 from tam.system import hdf5
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
@@ -594,6 +595,32 @@ def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_meth
     assert [_of(rows, "a", "entropy")[0] == "zero map" for rows in by_method.values()] == [True, False]
     _, alone = run([_generation("a")])
     pd.testing.assert_frame_equal(table[table.method != "flat"].reset_index(drop=True), alone)
+
+
+def test_a_word_that_a_method_does_not_explain_has_a_status_and_no_number(run):
+    def silent(generation):
+        made = _left(generation)
+        explained = np.arange(len(made.maps)) != len(generation.prompt_ids) + 1  # " cat"
+        return dataclasses.replace(made, explained=explained)
+
+    _, table = run([_generation("a")], methods={"silent": silent, "tam": _left})
+    rows = table[table.method == "silent"]
+    of_cat = rows[rows.word == "cat"]
+    assert set(of_cat.metric) == {*OBJECT_METRICS, *FOCUS_METRICS} and set(of_cat.status) == {"not explained"}
+    assert _of(rows, "a", "func_iou") == ["no noun"]
+    assert _of(table[table.method == "tam"], "a", "obj_iou") == [6 / 15]
+
+
+def test_no_quirk_of_published_maps_concerns_maps_of_scores():
+    generation, protocol = _generation("a"), REFERENCE
+    made = _left(generation)
+    prompt = np.zeros_like(made.uint8)
+    prompt[len(generation.prompt_ids) :] = made.uint8[len(generation.prompt_ids) :]  # maps of the answer alone
+    maps = {name: SampleMaps("a", "ok", prompt / 255, prompt, made.relevance, made.scale) for name in ("tam", "gae")}
+    sample = manifest.Sample("a", ["a.jpg"], "What?", mask=None, categories={"cat": 17})
+    _, scored = stage.score_sample(sample, generation, maps, Path("m.jsonl"), JUDGE, protocol, from_scores=["gae"])
+    focus = {name: next(row.status for row in scored[name] if row.metric == "gini") for name in maps}
+    assert focus == {"tam": "zero map", "gae": "ok"}
 
 
 def _tiled(*boxes):
