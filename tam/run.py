@@ -18,6 +18,7 @@ from tam.cache import read_generations, read_header
 from tam.errors import InputError, SchemaError
 from tam.manifest import Sample
 from tam.maps import CURE, read_maps, read_maps_header
+from tam.perturbed import read_perturbed
 from tam.records import Generation, SampleMaps
 from tam.system.damage import Reader
 
@@ -83,12 +84,19 @@ def runs_of(
 
 
 def inputs(
-    *, generation: Iterable[Path] = (), maps: Iterable[Path] = (), metrics: Iterable[Path] = ()
+    *,
+    generation: Iterable[Path] = (),
+    maps: Iterable[Path] = (),
+    metrics: Iterable[Path] = (),
+    perturbed: Iterable[Path] = (),
 ) -> dict[Path, Reader]:
     """Files of earlier stages with what reads all of one, for ``damage.set_aside``; those that have our names."""
     kinds = (
-        (generation, ".h5", _read_all_generations), (maps, ".h5", _read_all_maps), (metrics, ".parquet", _read_all_rows)
-    )  # fmt: skip
+        (generation, ".h5", _read_all_generations),
+        (maps, ".h5", _read_all_maps),
+        (metrics, ".parquet", _read_all_rows),
+        (perturbed, ".h5", _read_all_perturbed),
+    )
     return {path: read for paths, suffix, read in kinds for path in paths if path.suffix == suffix}
 
 
@@ -98,6 +106,10 @@ def _read_all_generations(path: Path) -> None:
 
 def _read_all_maps(path: Path) -> None:
     deque(read_maps(path), 0)
+
+
+def _read_all_perturbed(path: Path) -> None:
+    deque(read_perturbed(path), 0)
 
 
 def _read_all_rows(path: Path) -> None:

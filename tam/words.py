@@ -5,11 +5,14 @@ import re
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from tam.records import Piece
-from tam.tagging import Lemmatiser, SentenceTagger, Tagger
+import numpy as np
+
+from tam.protocol import Protocol
+from tam.records import Generation, Piece
+from tam.tagging import Language, Lemmatiser, SentenceTagger, Tagger
 
 NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 """Labels of words that are no category: a noun, a function word, anything else."""
@@ -17,6 +20,9 @@ NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 NOUN_TAGS = frozenset({"NN", "NNS", "NNP", "NNPS"})
 # As published: prepositions (IN) and numbers (CD) are left out on purpose.
 FUNCTION_TAGS = frozenset({"CC", "DT", "EX", "MD", "POS", "PRP", "PRP$", "UH", "WDT", "WP", "WP$", "WRB"})
+
+CONTENT_TAGS = ("NN", "VB", "JJ", "RB")
+"""Starts of the tags of nouns, verbs, adjectives and adverbs."""
 
 # Punctuation that holds together what stands on its two sides: "t-shirt", "man's".
 JOINERS = frozenset("-'\u2019\u2010\u2011")
@@ -75,6 +81,46 @@ def read_words(
         tokens = tuple(kept[member] for member in members)
         words.append(Word(text, tokens, found, label(text, found, categories, lemmatise, last_category=last_category)))
     return words
+
+
+def answer_words(
+    generation: Generation,
+    ids: np.ndarray,
+    categories: dict[str, int],
+    judge: Language,
+    protocol: Protocol,
+) -> list[Word]:
+    """Words of the answer with tags and labels; ``ids`` are the answer's tokens, one a map."""
+    ends = frozenset(index for index, id in enumerate(ids) if int(id) in generation.end_tokens)
+    return read_words(
+        [generation.vocabulary[int(id)] for id in ids],
+        categories,
+        judge.tag,
+        judge.lemmatise,
+        published_grouping=protocol.words_from_decoded_pieces,
+        left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
+        tag_sentence=judge.tag_sentence,
+        last_category=protocol.last_category_with_the_word,
+    )
+
+
+def probed(words: Sequence[Word], content: bool = False) -> list[Word]:
+    """The words of an answer whose probability is probed: nouns that name a category; or, for pictures without
+    categories, all ``content`` words.
+
+    Consecutive words of one category are one ("traffic lights"): the second follows from the first, not from the
+    picture.
+    """
+    found: list[Word] = []
+    before = OTHER
+    for word in words:
+        if word.label > 0 and word.label == before:
+            first = found.pop()
+            found.append(replace(first, text=f"{first.text} {word.text}", tokens=(*first.tokens, *word.tokens)))
+        elif word.label > 0 or (content and word.tag.startswith(CONTENT_TAGS)):
+            found.append(word)
+        before = word.label
+    return found
 
 
 def published_groups(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:

@@ -18,7 +18,7 @@ from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
 from tam.run import RunFiles, read_pairs, sample_of
-from tam.words import FUNCTION, NO_CATEGORY, OTHER
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, answer_words
 
 log = logging.getLogger(__name__)
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
@@ -100,8 +100,7 @@ def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def unscored_words(drawn: Drawn, count: int) -> list[int]:
     """First tokens of the words to show of an answer without scored ones: by the same rule, each once, in its order."""
-    from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
-    from tam.tagging import choose
+    from tam.tagging import choose  # loads NLTK, which most figures do without
 
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
     rows = pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])

@@ -1,7 +1,7 @@
 """The stage: one shard's generation, maps and manifest -> the metrics file of all methods, a sample at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -9,22 +9,25 @@ import numpy as np
 from tqdm import tqdm
 
 from tam import manifest, rows, tagging
-from tam.errors import InputError
+from tam.errors import InputError, SchemaError
 from tam.label_map import read_label_map
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.maps import read_maps_header
+from tam.maps import MapsHeader, read_maps_header
 from tam.metrics.catalogue import MAP_METRICS
+from tam.metrics.faithfulness import Memo, faithfulness, image_use
 from tam.metrics.focus import focus
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Picture, find_targets
-from tam.protocol import Protocol
+from tam.perturbed import CURE as PERTURB_AGAIN
+from tam.perturbed import Perturbed, PerturbedHeader, read_perturbed, read_perturbed_header
+from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
 from tam.run import read_pairs
-from tam.words import Word, read_words
+from tam.words import Word, answer_words, probed
 
 ANSWER = ""
 """Stands for the method in rows about the answer itself."""
@@ -38,10 +41,14 @@ def write_metrics(
     protocol: Protocol,
     *,
     sentences: bool = False,
+    perturbed: Sequence[Path] = (),
 ) -> dict[str, int]:
     """Score every sample with the maps of all methods and write ``out_path`` (``tam.rows``), atomically.
 
     With ``sentences`` words are tagged in the context of their sentence.
+
+    Args:
+        perturbed: memos of log p without parts of the pictures, one a baseline.
 
     Returns:
         the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...;
@@ -63,6 +70,7 @@ def write_metrics(
     judge = tagging.choose(sentences=sentences)
     about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
     counts: Counter[str] = Counter()
+    memos = [_memo(path, header) for path in perturbed]
     with rows.written(out_path, about) as writer:
         pairs = tqdm(read_pairs(generation_path, maps_path), total=header.samples, desc="metrics", unit="sample")
         for generation, maps in pairs:
@@ -72,9 +80,50 @@ def write_metrics(
             counts[status.partition(":")[0]] += 1
             if not generation.failed:
                 counts.update(f"failed {method}" for method, one in maps.items() if one.failed)
+            for known, reader in memos:
+                for method, found in _faithful(generation, maps, samples[generation.id], judge, known, reader).items():
+                    scored[method] += found
             for method, found in scored.items():
                 writer.add(generation.id, method, found)
     return dict(counts)
+
+
+def _memo(path: Path, header: MapsHeader) -> tuple[PerturbedHeader, Iterator[tuple[int, Perturbed]]]:
+    """A memo with its reader; SchemaError: of another generation. InputError: it wants a method that has no maps."""
+    found = read_perturbed_header(path)
+    if found.fingerprint != header.fingerprint:
+        raise SchemaError(
+            "scores of another generation", where=path, got=found.fingerprint, expected=header.fingerprint,
+            cure=PERTURB_AGAIN,
+        )  # fmt: skip
+    if unknown := [name for name in found.asked.methods if name not in header.methods]:
+        raise InputError("no maps of a method that was scored", where=path, got=unknown[0], cure=PERTURB_AGAIN)
+    return found, read_perturbed(path)
+
+
+def _faithful(
+    generation: Generation,
+    maps: Mapping[str, SampleMaps],
+    sample: Sample,
+    judge: tagging.Language,
+    header: PerturbedHeader,
+    reader: Iterator[tuple[int, Perturbed]],
+) -> dict[str, list[Row]]:
+    """Rows of the reader's next sample by method, and by ANSWER those that have no map in them.
+
+    Words and maps are the model's own whatever the protocol: the published code measures no such thing.
+    """
+    row, one = next(reader, (-1, None))
+    if one is None or (row, one.id) != (generation.row, generation.id):
+        raise SchemaError("samples are missing", where="scores without parts of the picture", cure=PERTURB_AGAIN)
+    if generation.failed:
+        return {}
+    words = answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED)
+    asked = header.asked
+    memo = Memo(generation.id, generation.layout, probed(words, asked.words == "content"), one, header.baseline, asked)
+    answer = len(generation.answer_ids)
+    of_maps = {name: maps[name].status if maps[name].failed else maps[name].maps[-answer:] for name in asked.methods}
+    return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words)}
 
 
 def score_sample(
@@ -145,27 +194,6 @@ def place(
         left, top, right, bottom = grid.box
         box = round(left * x), round(top * y), round(right * x), round(bottom * y)
     return Picture(box, targets, missing)
-
-
-def answer_words(
-    generation: Generation,
-    ids: np.ndarray,
-    categories: dict[str, int],
-    judge: tagging.Language,
-    protocol: Protocol,
-) -> list[Word]:
-    """Words of the answer with tags and labels; ``ids`` are the answer's tokens, one a map."""
-    ends = frozenset(index for index, id in enumerate(ids) if int(id) in generation.end_tokens)
-    return read_words(
-        [generation.vocabulary[int(id)] for id in ids],
-        categories,
-        judge.tag,
-        judge.lemmatise,
-        published_grouping=protocol.words_from_decoded_pieces,
-        left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
-        tag_sentence=judge.tag_sentence,
-        last_category=protocol.last_category_with_the_word,
-    )
 
 
 def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) -> np.ndarray:

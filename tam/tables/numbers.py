@@ -1,4 +1,4 @@
-"""Numbers as people read them: in percent, two decimals; and as programs do, in CSV."""
+"""Numbers as people read them: in percent, or times another number, two decimals; and as programs do, in CSV."""
 
 import csv
 import io
@@ -12,31 +12,31 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NO_VALUE = "–"
 
 
-def percent(value: float) -> str:
-    return NO_VALUE if math.isnan(value) else f"{100 * value:.2f}"
+def percent(value: float, times: float = 100) -> str:
+    return NO_VALUE if math.isnan(value) else f"{times * value:.2f}".replace("-", "−")
 
 
-def signed(value: float) -> str:
-    return NO_VALUE if math.isnan(value) else f"{100 * value:+.2f}".replace("-", "−")
+def signed(value: float, times: float = 100) -> str:
+    return NO_VALUE if math.isnan(value) else f"{times * value:+.2f}".replace("-", "−")
 
 
-def interval(limits: Limits) -> str:
+def interval(limits: Limits, times: float = 100) -> str:
     """Low and high in square brackets; "" where there is none."""
-    return _brackets([percent(limit) for limit in limits])
+    return _brackets([percent(limit, times) for limit in limits])
 
 
-def signed_interval(limits: Limits) -> str:
+def signed_interval(limits: Limits, times: float = 100) -> str:
     """As ``interval``, of a difference."""
-    return _brackets([signed(limit) for limit in limits])
+    return _brackets([signed(limit, times) for limit in limits])
 
 
 def _brackets(limits: list[str]) -> str:
     return "" if NO_VALUE in limits else f"[{', '.join(limits)}]"
 
 
-def rounded(value: float) -> float:
+def rounded(value: float, times: float = 100) -> float:
     """In percent, as ``percent`` prints it; NaN stays."""
-    return round(100 * value, 2)
+    return round(times * value, 2)
 
 
 def _harmless(cell: str | float | None) -> str | float | None:

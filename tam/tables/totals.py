@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tam.errors import InputError
-from tam.metrics.catalogue import ANSWER, POOLED
+from tam.metrics.catalogue import ANSWER, POINT, POOLED
 from tam.records import FAILED, OK
 from tam.rows import CURE, RowsHeader, opened
 from tam.run import RunFiles
@@ -175,6 +175,8 @@ def _add(totals: Totals, places: dict[str, int], batch: pa.RecordBatch) -> None:
     which = np.array([kinds.index(kind(text)) for text in status.known])[status.codes]
     numbers = _counted((len(method.known), len(metric.known), len(kinds)), method.codes, metric.codes, which)
     for a, b, c in np.argwhere(numbers).tolist():
+        if POINT in metric.known[b]:
+            continue
         totals.statuses[method.known[a], metric.known[b], kinds[c]] += int(numbers[a, b, c])
 
     of_answer = method.are(OF_ANSWER.__eq__)
