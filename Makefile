@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-faults test-slurm bench bench-generate fuzz
 
-SNAKEMAKE := .venv/bin/snakemake --workflow-profile workflow/profiles/default
+SNAKEMAKE := .venv/bin/snakemake
 
 help:
 	@echo "make run     set up, then maps, tables and pictures of the embedded default"

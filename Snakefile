@@ -4,14 +4,14 @@ import sys
 from snakemake.utils import min_version
 
 from tam.errors import InputError
-from workflow.config import check, method_files, record
+from tam.config import check, method_files, record
 
 min_version("9.27")
 
 # A config of one's own replaces the default, it does not extend it: else the embedded data would always run along.
 if not workflow.overwrite_configfiles:
 
-    configfile: f"{workflow.basedir}/config/config.yaml"
+    configfile: workflow.source_path("config/config.yaml")
 
 
 try:
@@ -25,6 +25,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
+include: "workflow/rules/ask.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/metrics.smk"
@@ -32,10 +33,6 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
-
-
-localrules:
-    all,
 
 
 rule all:
@@ -58,6 +55,7 @@ rule all:
         expand("results/{dataset}/comparison", dataset=config["datasets"])
         if len(config["models"]) > 1
         else [],
+    localrule: True
 
 
 # What this start asks for, so that `tam status` knows what an earlier one left.

@@ -1,13 +1,57 @@
 """Sets of a picture's cells that are taken away: by the order of a map, in blocks, at random. Arrays alone.
 
-A cell is a vision token's place on the pixels; cells are counted in the order of the vision tokens. A set is bool
-[cell], true where it is replaced. Who scores the sets and who looks the scores up build the same ones from here.
+A cell is a vision token's place on the pixels; where several grids lie over a picture, a cell of the finest. A set is
+bool [cell], true where it is replaced. Who scores sets and who looks the scores up build the same ones from here.
 """
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from tam.layout import Grid, Layout
+from tam.picture_grid import PictureGrid, picture_grid
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells of a sample: picture after picture, or group of frames after group, row-major in each.
+
+    Attributes:
+        grids: of each picture, and of each group of frames that the same grids show, the one reading of them.
+        frames: which medium and frames that is.
+    """
+
+    grids: tuple[PictureGrid, ...]
+    frames: tuple[tuple[int, frozenset[int]], ...]
+
+    @classmethod
+    def of(cls, layout: Layout) -> "Cells":
+        """For a sample in which each pixel has one grid these are the vision tokens, in their order."""
+        found: dict[tuple[int, tuple[int, ...]], set[int]] = {}
+        for grid in layout.grids:
+            for frame in grid.frames:
+                over = [index for index, one in enumerate(layout.grids) if _shows(one, grid.medium, frame)]
+                found.setdefault((grid.medium, tuple(over)), set()).add(frame)
+        grids = tuple(picture_grid(layout, medium, min(frames)) for (medium, _), frames in found.items())
+        return cls(grids, tuple((medium, frozenset(frames)) for (medium, _), frames in found.items()))
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        return [(grid.rows, grid.columns) for grid in self.grids]
+
+    @property
+    def count(self) -> int:
+        return sum(rows * columns for rows, columns in self.shapes)
+
+    def read(self, maps: np.ndarray) -> np.ndarray:
+        """float [..., vision] -> [..., cell]."""
+        return np.concatenate([grid.read(maps).reshape(*maps.shape[:-1], -1) for grid in self.grids], axis=-1)
+
+
+def _shows(grid: Grid, medium: int, frame: int) -> bool:
+    return grid.medium == medium and frame in grid.frames
 
 
 def descending(values: np.ndarray, id: str, token: int) -> np.ndarray:

@@ -4,13 +4,18 @@ import io
 import logging
 import os
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tam.errors import InputError, TamError
 from tam.system import stop
+
+if TYPE_CHECKING:
+    from tam.explanation import Word
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +25,12 @@ app = typer.Typer(
 )
 dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 app.add_typer(dataset, name="dataset")
+
+EXTRAS = {
+    "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
+    "openai": "engine", "jsonschema": "workflow", "snakemake": "workflow",
+}  # fmt: skip
+"""Package that not everybody installs -> the extra that brings it."""
 
 DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")]
 DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
@@ -161,6 +172,18 @@ def dataset_csv(
     _wrote(count, out / "manifest.jsonl")
 
 
+@dataset.command("swap-nouns")
+def dataset_swap_nouns(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`, or `answers` in the config.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which noun, and what stands for it.")] = 0,
+) -> None:
+    """Write the captions with one noun exchanged for a category that is not in the picture."""
+    from tam.datasets import swapped
+
+    _report(swapped.write(manifest, out, seed), out, strict=False)
+
+
 @dataset.command("nltk")
 def dataset_nltk(
     out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.")],
@@ -215,6 +238,28 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+        )
+    _report(counts, out, strict)
+
+
+@app.command()
+def ask(
+    manifest: ManifestFile,
+    url: Annotated[str, typer.Option(help="Of a server that speaks OpenAI's protocol: http://localhost:8000/v1")],
+    model: Annotated[str, typer.Option(help="Its name for the model.")],
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`.")],
+    shard: Annotated[str, typer.Option(help="Which slice of the manifest: INDEX-of-COUNT.")] = "0-of-1",
+    max_new_tokens: MaxNewTokens = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at a time.")] = 8,
+    strict: Strict = False,
+) -> None:
+    """Let a server (vLLM, SGLang, transformers serve) answer every sample of a shard. Resumes where it was stopped."""
+    from tam.ask import ask
+    from tam.manifest import Shard
+
+    with stop.put_off():
+        counts = ask(
+            manifest, Shard.parse(shard), url, model, out, max_new_tokens=max_new_tokens, concurrency=concurrency
         )
     _report(counts, out, strict)
 
@@ -331,6 +376,9 @@ def metrics(
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
     sentences: Sentences = False,
+    grounding: Annotated[
+        bool, typer.Option("--grounding", help="Also the evidence of each noun, and whether it is in the picture.")
+    ] = False,
     perturbed: Annotated[
         list[Path] | None,
         typer.Option("--perturb", help="A file that `tam perturb` wrote: faithfulness, too. Once per baseline."),
@@ -345,8 +393,9 @@ def metrics(
 
     with set_aside(out, inputs(generation=[generation], maps=[maps], perturbed=perturbed or ())):
         counts = write_metrics(
-            generation, maps, manifest, out, named(protocol), sentences=sentences, perturbed=perturbed or ()
-        )
+            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding,
+            perturbed=perturbed or (),
+        )  # fmt: skip
     _report(counts, out, strict)
 
 
@@ -470,6 +519,21 @@ def page(
     _report(counts, out / "index.html", strict=False)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context) -> None:
+    """Run the workflow: Snakemake with our Snakefile, and with all the options that you add for it.
+
+    For example: tam run --configfile mine.yaml --cores 4
+    """
+    import importlib.util
+
+    from tam.snakefile import SNAKEFILE
+
+    if importlib.util.find_spec("snakemake") is None:
+        raise ModuleNotFoundError("snakemake", name="snakemake")
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), *context.args])
+
+
 @app.command()
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
@@ -553,6 +617,18 @@ def explain(
         with atomic(path) as temporary:
             explained.overlay(wanted, known_pooling).save(temporary, "PNG")
         print(f"{text}: {path}")
+    print(_evidence(explained.words))
+
+
+def _evidence(words: "Sequence[Word]") -> str:
+    """A line on what speaks for each word of an answer."""
+    said = [
+        f"{word.text} {'' if found.probability is None else f'{found.probability:.0%}, '}{found.peak:.1f}"
+        for word in words
+        if (found := word.evidence)
+    ]
+    head = "evidence, not truth (of each word its probability; its peak, the highest logit in the picture, 0: none): "
+    return textwrap.fill(head + "; ".join(said), 120)
 
 
 def _batch_size(text: str) -> int | None:
@@ -595,6 +671,8 @@ def _report(counts: dict[str, int], out: Path, strict: bool) -> None:
 def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
     os.environ["MPLBACKEND"] = "agg"  # nobody looks on, and what Jupyter sets is only there in Jupyter
+    # Idle threads of OpenMP sleep: spinning, two jobs on two cores slow each other down many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # answers have letters that not every terminal has
             stream.reconfigure(errors="backslashreplace")
@@ -605,6 +683,10 @@ def main() -> None:
         app()
     except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(error.name or "")) is None:
+            raise
+        sys.exit(f'tam: error: {error.name} is not installed; cure: pip install "token-activation-maps[{extra}]"')
     except UnicodeEncodeError as error:  # a text or a file's name in a locale without its letters
         letters = ascii(error.object[error.start : error.end])
         sys.exit(f"tam: error: letters that the locale lacks; got {letters}; cure: export PYTHONUTF8=1")

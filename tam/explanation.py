@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image
 
 from tam.errors import InputError
+from tam.evidence import Evidence, evidence_of
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.media import Media, film_of, open_pictures, read_video
@@ -27,6 +28,7 @@ from tam.words import groups
 
 Picture: TypeAlias = Image.Image | Path | str
 Part = Literal["prompt", "answer"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Asked = str | Function | Method
 KIND = "explanation"
 
@@ -50,11 +52,20 @@ class Token(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word: its text without white space, and the indices of its tokens (in ``Explanation.tokens``)."""
+    """A word.
+
+    Attributes:
+        text: without white space.
+        tokens: indices of its tokens (in ``Explanation.tokens``).
+        part: "prompt" or "answer".
+        evidence: how likely the model found it, and how much the picture speaks for it: evidence, not truth
+            (docs/grounding.md). None in the prompt, which the model did not say.
+    """
 
     text: str
     tokens: tuple[int, ...]
     part: Part
+    evidence: Evidence | None
 
 
 class Candidate(NamedTuple):
@@ -80,6 +91,7 @@ class Explanation:
         model: the name of the model's class.
         method: whose maps are shown.
         asked: what was asked of which model, as JSON has it: tells this explanation from others.
+        layer: of the decoder, from 1, whose states are mapped; None: the last.
     """
 
     generation: Generation
@@ -90,6 +102,7 @@ class Explanation:
     model: str
     method: str
     asked: Mapping[str, object]
+    layer: int | None = None
 
     def of(self, method: str) -> "Explanation":
         """The same, shown by another of its methods; InputError: there is none of this name."""
@@ -149,7 +162,11 @@ class Explanation:
     @cached_property
     def words(self) -> tuple[Word, ...]:
         """Of the prompt, then of the answer; end tokens are in no word."""
-        return tuple(Word(text, tokens, part) for part in ("prompt", "answer") for text, tokens in self._grouped(part))
+        return tuple(
+            Word(text, tokens, part, self._evidence(tokens) if part == "answer" else None)
+            for part in PARTS
+            for text, tokens in self._grouped(part)
+        )
 
     @cached_property
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -214,7 +231,9 @@ class Explanation:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
         from tam.page.single import single_page
 
-        return single_page(self.generation, self.by_method, self.titles, self.media, self.model, self.method)
+        return single_page(
+            self.generation, self.by_method, self.titles, self.media, self.model, self.method, self.layer
+        )
 
     # ---- what a selection means
 
@@ -224,6 +243,10 @@ class Explanation:
             index for index, token in enumerate(self.tokens)
             if token.part == part and token.id not in self.generation.end_tokens
         ]  # fmt: skip
+
+    def _evidence(self, tokens: Sequence[int]) -> Evidence:
+        prompt = len(self.generation.prompt_ids)
+        return evidence_of(self.generation, [token - prompt for token in tokens], self.layer)
 
     def _grouped(self, part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:
         span = self._span(part)
@@ -313,7 +336,8 @@ def explain(
         "model": str(loaded.config.name_or_path), "weights": loaded.weights,
         "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
     }  # fmt: skip
-    return Explanation(generation, maps, titles, media, chances, type(loaded.model).__name__, methods[0].name, asked)
+    name = type(loaded.model).__name__
+    return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
 
 
 def check_folder(folder: Path, first: Path) -> None:

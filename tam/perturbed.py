@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 
 from tam import cell_sets
+from tam.cell_sets import Cells
 from tam.errors import InputError
-from tam.layout import Layout
 from tam.records import FAILED, OK
 from tam.system import hdf5
 from tam.words import Word
@@ -25,7 +25,6 @@ from tam.words import Word
 KIND, VERSION = "perturb", 1
 CURE = "run `tam perturb` again"
 NOT_DRAWN = "not drawn"
-TILED = "tiled: not yet"
 BITS = [np.dtype(np.uint8)]
 DROP, FLIP = 1 / 16, 1 / 8
 """Fractions at which single steps are read, whatever the others are."""
@@ -90,18 +89,17 @@ class Asked:
         """The rows of a manifest that are scored: the first ones of a permutation of the whole dataset."""
         return set(np.random.default_rng(self.seed).permutation(total)[: self.samples].tolist())
 
-    def shared(self, layout: Layout, id: str) -> np.ndarray:
+    def shared(self, cells: Cells, id: str) -> np.ndarray:
         """bool [set, cell]: none, all, and what every method and word shares."""
-        cells = len(layout.vision)
-        sets = [np.zeros((1, cells), bool), np.ones((1, cells), bool)]
+        sets = [np.zeros((1, cells.count), bool), np.ones((1, cells.count), bool)]
         if self.blocks:
-            block = self.block(layout)
+            block = self.block(cells)
             sets += [cell_sets.of_blocks(block), cell_sets.halves(block, self.sets, id)]
         return np.concatenate(sets)
 
-    def block(self, layout: Layout) -> np.ndarray:
+    def block(self, cells: Cells) -> np.ndarray:
         """int64 [cell], each cell's block."""
-        return cell_sets.blocks([(grid.rows, grid.columns) for grid in layout.grids], self.blocks)
+        return cell_sets.blocks(cells.shapes, self.blocks)
 
     def of_map(self, values: np.ndarray, id: str, token: int) -> np.ndarray:
         """bool [set, cell]: what is taken in the order of a word's map, float [cell], and put back."""
@@ -113,16 +111,16 @@ class Asked:
         inner = cell_sets.taken(order, steps[1:-1])
         return np.concatenate([inner, ~inner, cell_sets.taken(order, single)])
 
-    def wanted(self, layout: Layout, id: str, words: Sequence[Word], maps: Iterable[np.ndarray]) -> np.ndarray:
+    def wanted(self, cells: Cells, id: str, words: Sequence[Word], maps: Iterable[np.ndarray]) -> np.ndarray:
         """``packed`` sets of a sample: uint8 [set, bytes].
 
         Args:
             words: those that are probed. maps: of each method, float [answer, cell].
         """
         if not words:
-            return cell_sets.packed(np.stack([np.zeros(len(layout.vision), bool), np.ones(len(layout.vision), bool)]))
+            return cell_sets.packed(np.array([[False], [True]]).repeat(cells.count, 1))
         of_maps = [self.of_map(word_map(word, one), id, word.tokens[0]) for one in maps for word in words]
-        return cell_sets.packed(np.concatenate([self.shared(layout, id), *of_maps]))
+        return cell_sets.packed(np.concatenate([self.shared(cells, id), *of_maps]))
 
 
 def word_map(word: Word, maps: np.ndarray) -> np.ndarray:
@@ -135,7 +133,7 @@ class Perturbed:
     """What was scored of one sample.
 
     Attributes:
-        status: "ok", "not drawn", "tiled: ..." (a pixel has several grids), or "failed: why"; of what is not "ok" there
+        status: "ok", "not drawn" or "failed: why"; of what is not "ok" there
             may be sets that an earlier request wanted.
         media: a digest of the pictures' files.
         sets: uint8 [set, bytes], packed cells that are replaced; sorted, each once.
@@ -249,7 +247,7 @@ def _read(group: h5py.Group) -> Perturbed:
     id, status, media = (meta[key] for key in ("id", "status", "media"))
     if not all(isinstance(text, str) for text in (id, status, media)):
         raise TypeError(f"{meta!r:.200} instead of texts")
-    if not (status in (OK, NOT_DRAWN, TILED) or status.startswith(FAILED)):
+    if not (status in (OK, NOT_DRAWN) or status.startswith(FAILED)):
         raise ValueError(f"unknown status {status!r}")
     one = Perturbed.without(id, status)
     if "sets" in group:

@@ -29,11 +29,15 @@ class GivenAnswer:
         text: as it is read.
         ids: its tokens, which are taken as they are; None where the text is all that is known.
         ended: whether it came to its end; None where nobody says: a text did, and ids did if they end so.
+        prompt_tokens: how many tokens of the prompt whoever answered saw; None where nobody says.
+        failed: why there is no answer, or None.
     """
 
     text: str
     ids: tuple[int, ...] | None = None
     ended: bool | None = None
+    prompt_tokens: int | None = None
+    failed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ class Row(NamedTuple):
         token: index of the word's first token in the answer, -1 for a whole sample.
         word: the word; for the metric "answer" the whole answer; else "".
         label: category id, or a label of tam.words; 0 for a whole sample.
-        metric: one of ``metrics.catalogue.POOLED``; or word (only with a status), answer (its number of tokens, with
-            the status of the generation).
-        value: from 0 to 1, NaN where there is none.
+        metric: one of ``metrics.catalogue.POOLED`` or of ``metrics.grounding``; or word (only with a status), answer
+            (its number of tokens, with the status of the generation).
+        value: from 0 to 1 (evidence: any number), NaN where there is none.
         status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means. Where a
             method failed on a sample, that is the status of a row a metric, about the whole sample.
     """

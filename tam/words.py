@@ -5,8 +5,9 @@ import re
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 
@@ -104,25 +105,6 @@ def answer_words(
     )
 
 
-def probed(words: Sequence[Word], content: bool = False) -> list[Word]:
-    """The words of an answer whose probability is probed: nouns that name a category; or, for pictures without
-    categories, all ``content`` words.
-
-    Consecutive words of one category are one ("traffic lights"): the second follows from the first, not from the
-    picture.
-    """
-    found: list[Word] = []
-    before = OTHER
-    for word in words:
-        if word.label > 0 and word.label == before:
-            first = found.pop()
-            found.append(replace(first, text=f"{first.text} {word.text}", tokens=(*first.tokens, *word.tokens)))
-        elif word.label > 0 or (content and word.tag.startswith(CONTENT_TAGS)):
-            found.append(word)
-        before = word.label
-    return found
-
-
 def published_groups(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
     """Words as the published evaluation groups them: (text, indices), every piece in a word.
 
@@ -202,6 +184,24 @@ def label(
     if last_category:
         return known.get(lemmatise(_joined(word)), NO_CATEGORY)
     return known.get(_joined(word), known.get(_singular(word, lemmatise), NO_CATEGORY))
+
+
+def named(words: Sequence[Word]) -> list[Word]:
+    """The nouns that name a category; neighbours with one label are one ("traffic light")."""
+    found = []
+    for label, group in groupby(words, lambda word: word.label):
+        if label > 0:
+            members = [*group]
+            tokens = tuple(token for word in members for token in word.tokens)
+            found.append(Word(" ".join(word.text for word in members), tokens, members[0].tag, label))
+    return found
+
+
+def probed(words: Sequence[Word], content: bool = False) -> list[Word]:
+    """The words of an answer whose probability is probed: those that name a category; with ``content``, for pictures
+    without categories, all nouns, verbs, adjectives and adverbs."""
+    others = [word for word in words if content and word.label <= 0 and word.tag.startswith(CONTENT_TAGS)]
+    return sorted([*named(words), *others], key=lambda word: word.tokens)
 
 
 def is_nameable(name: str) -> bool:

@@ -110,6 +110,24 @@ def test_probabilities_are_the_models_own(model, processor, said):
     assert best.probability == pytest.approx(chances[answer[-1].position - 1].max().item(), rel=1e-4)
 
 
+def test_words_of_the_answer_have_evidence(model, processor, said):
+    """The probability is that of its tokens together; with the logits of another layer there is none."""
+    start = len(said.generation.prompt_ids)
+    for word in said.words:
+        if word.part == "prompt":
+            assert word.evidence is None
+            continue
+        logits = said.generation.logits[: len(said.layout.vision)]
+        seen = logits[:, [said.generation.column(said.tokens[token].id) for token in word.tokens]]
+        assert word.evidence.probability == pytest.approx(
+            np.prod([said.chances[t - start] for t in word.tokens]), rel=1e-3
+        )
+        assert word.evidence.peak == pytest.approx(seen.max(0).clip(min=0).mean())
+    inner = tam.explain(model, processor, picture(), ASKED, answer="a cat", layer=1)
+    assert [word.evidence.logprob for word in inner.words if word.part == "answer"] == [None, None]
+    assert "[null," in inner.to_html() and "[null," not in said.to_html()
+
+
 def test_an_answer_of_its_own_is_that_of_the_stage(model, processor, tmp_path):
     """Picture in memory or on disk, by the front door or by the stage: the same tokens and logits."""
     picture().save(tmp_path / "0.png")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tam import cell_sets
+from tam.cell_sets import Cells
 from tam.layout import Grid, Layout
 from tam.metrics.faithfulness import (
     NOT_FROM_PICTURE,
@@ -21,7 +22,8 @@ from tam.metrics.faithfulness import (
     faithfulness,
     image_use,
 )
-from tam.perturb.cells import baseline, mixed, owners, rows_mixed, tiled
+from tam.perturb import cells as pixels
+from tam.perturb.cells import baseline, mixed, rows_mixed
 from tam.perturbed import NOT_DRAWN, Asked, Perturbed, word_map
 from tam.records import OK
 from tam.words import FUNCTION, Word, probed
@@ -39,12 +41,16 @@ def layout(rows, columns, size=(40, 40), box=None):
 def memo(model, cells=10, maps=(), words=(CAT,), id="a", shape=None, **asked):
     """What a model, bool kept [cell] -> P of each of three tokens, says of all sets that are wanted."""
     options = Asked(("m",), **({"blocks": 0, "sets": 0} | asked))
-    where = layout(*(shape or (1, cells)))
+    where = Cells.of(layout(*(shape or (1, cells))))
     wanted = options.wanted(where, id, words, maps)
-    kept = ~cell_sets.unpacked(wanted, len(where.vision))
+    kept = ~cell_sets.unpacked(wanted, where.count)
     logprob = np.log(np.array([model(one) for one in kept], np.float64)).reshape(len(kept), -1)
     logprob = np.broadcast_to(logprob, (len(kept), 3)).copy() if logprob.shape[1] == 1 else logprob
     return Memo(id, where, words, Perturbed(id, OK, "", wanted, logprob, logprob > math.log(0.5)), "blur", options)
+
+
+def owners(where, medium, frame=0):
+    return pixels.owners(Cells.of(where), medium, frame)
 
 
 def of_order(model, order, **more):
@@ -310,16 +316,19 @@ def test_frames_of_a_temporal_patch_change_together_and_no_other():
     video = Layout(np.arange(4, dtype=np.int32), np.zeros(0, np.int32), 4, grids, ((8, 4),))
     first, second, third = (owners(video, 0, frame) for frame in (0, 5, 9))
     assert (first == second).all() and set(first.ravel()) == {0, 1} and set(third.ravel()) == {2, 3}
-    assert not tiled(video)
 
 
-def test_a_thumbnail_over_tiles_is_seen_and_tiles_side_by_side_are_not():
-    left, right, all_ = (
-        Grid(0, (0,), 1, 1, box) for box in ((0.0, 0.0, 4.0, 4.0), (4.0, 0.0, 8.0, 4.0), (0.0, 0.0, 8.0, 4.0))
-    )
-    several = [Layout(np.arange(len(some), dtype=np.int32), np.zeros(0, np.int32), len(some), some, ((8, 4), (8, 4)))
-               for some in ((left, right), (left, right, all_), (all_, replace(all_, medium=1)))]  # fmt: skip
-    assert [tiled(one) for one in several] == [False, True, False]
+def test_cells_of_tiles_with_a_thumbnail_are_those_of_the_finest_grid():
+    boxes = ((0.0, 0.0, 4.0, 4.0), (4.0, 0.0, 8.0, 4.0), (0.0, 0.0, 8.0, 4.0))
+    left, right, thumbnail = (Grid(0, (0,), 1, columns, box) for columns, box in zip((2, 2, 1), boxes, strict=True))
+    alone = Grid(1, (0,), 1, 1, (0.0, 0.0, 6.0, 6.0))
+    where = Layout(np.arange(6), np.arange(0), 6, (left, right, thumbnail, alone), ((8, 4), (6, 6)))
+    cells = Cells.of(where)
+    assert cells.shapes == [(1, 4), (1, 1)] and cells.count == 5
+    assert cells.read(np.array([0.0, 2.0, 4.0, 6.0, 8.0, 1.0])).tolist() == [4.0, 5.0, 6.0, 7.0, 1.0]
+    assert owners(where, 0)[0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and set(owners(where, 1).ravel()) == {4}
+    plain = Cells.of(layout(3, 5))
+    assert (plain.read(np.arange(15.0)) == np.arange(15)).all() and plain.shapes == [(3, 5)]
 
 
 def test_patches_of_replaced_cells_come_from_the_baseline():

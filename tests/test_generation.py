@@ -197,7 +197,7 @@ def test_the_text_of_ones_own_answer_is_explained_as_the_answer_was(media):
 
     def prefer(module, inputs, output):
         if output.shape[1] == 1:  # a step of generation
-            output[..., next(wanted)] += 1000
+            output[..., next(wanted, words[-1])] += 1000
         return output
 
     handle = loaded.model.lm_head.register_forward_hook(prefer, prepend=True)
@@ -335,9 +335,10 @@ def test_states_that_are_not_those_of_the_tokens_are_refused(media):
     """Whatever else a checkpoint's own code may do at each step."""
     loaded = tiny.loaded()
     honest = loaded.model.generate
-    loaded.model.generate = lambda **named: honest(**named | {"use_cache": False})
-    with pytest.raises(ModelError, match="does not run once over the prompt and once a token"):
-        explained(loaded, sample(0), media)
+    for other in ({"use_cache": False}, {"custom_generate": None}):
+        loaded.model.generate = lambda other=other, **named: honest(**named | other)
+        with pytest.raises(ModelError, match="does not run once over the prompt and once a token"):
+            explained(loaded, sample(0), media)
 
 
 def test_hooks_are_removed_also_after_an_error(media, monkeypatch):

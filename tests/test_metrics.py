@@ -26,7 +26,7 @@ from tam.metrics.counts import (
 )
 from tam.metrics.focus import entropy, focus, gini, top_mass
 from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
-from tam.metrics.localisation import localise, score
+from tam.metrics.localisation import func_iou, localise, score
 from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box
@@ -70,7 +70,8 @@ def _localise(words, maps, mask=None, protocol=FIXED, box=None, missing="no mask
     maps = np.stack(maps)
     targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
     box = box or (0, 0, *(maps[0] if mask is None else mask).shape[::-1])
-    return localise(words, maps, maps / 255, Picture(box, targets, missing if mask is None else ""), protocol)
+    picture = Picture(box, targets, missing if mask is None else "", np.ones(maps.shape[1:]))
+    return localise(words, [maps], [maps / 255], [picture], protocol)
 
 
 def _values(rows, metric):
@@ -196,16 +197,16 @@ def test_pointing_takes_the_centre_of_the_first_highest_cell():
     target = _target(_mask() == 17)
     map_ = np.zeros((3, 3))
     map_[1, 1] = 1
-    assert peak(map_, WHOLE) == (3, 3) and pointing((3, 3), target) == 0  # just outside
+    assert peak([map_], [WHOLE]) == (0, (3, 3)) and pointing((3, 3), target) == 0  # just outside
     map_[0, 1] = 1  # earlier
-    assert peak(map_, WHOLE) == (3, 1) and pointing((3, 1), target) == 0
+    assert peak([map_], [WHOLE]) == (0, (3, 1)) and pointing((3, 1), target) == 0
     map_[0, 0] = 1
-    assert peak(map_, WHOLE) == (1, 1) and pointing((1, 1), target) == 1
+    assert peak([map_], [WHOLE]) == (0, (1, 1)) and pointing((1, 1), target) == 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_a_constant_map_points_nowhere(value):
-    point, target = peak(np.full((3, 3), value), WHOLE), _target(np.ones((6, 6)))
+    (_, point), target = peak([np.full((3, 3), value)], [WHOLE]), _target(np.ones((6, 6)))
     assert point is None and pointing(point, target) == pointing_box(point, target) == 0
 
 
@@ -492,8 +493,8 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
         answer="A cat.",
         tokens=tokens,
         layout=layout,
-        classes=np.array([1], np.int32),
-        logits=np.zeros((len(layout.vision) + 2 + len(answer), 1), np.float32),
+        classes=np.unique(answer).astype(np.int32),
+        logits=np.zeros((len(layout.vision) + 2 + len(answer), len(np.unique(answer))), np.float32),
         candidates=Candidates(none.astype(np.int32) + 1, none, none[:, 0]),
         retokenised_prompt=np.array([5, 6], np.int32),
         retokenised_answer=np.array(answer if retokenised is None else retokenised, np.int32),
@@ -503,10 +504,16 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
 
 
 def _left(generation):
-    """Maps of every token: those of the prompt point right, those of the answer left."""
-    grids, rows = len(generation.layout.grids), generation.explained
-    uint8 = np.stack([np.tile((RIGHT if t < 2 else LEFT).ravel(), grids) for t in range(rows)])
+    """Maps of every token: those of the prompt point right, those of the answer left; each grid has its part of it."""
+    rows = generation.explained
+    uint8 = np.stack([_cut(RIGHT if t < 2 else LEFT, generation.layout) for t in range(rows)])
     return Maps(uint8 / 255, uint8, np.zeros((rows, rows)), np.full(rows, np.nan))
+
+
+def _cut(map_, layout):
+    """What each grid shows of a map of 3x3 cells of two pixels: [vision]."""
+    boxes = [[round(edge / 2) for edge in grid.box] for grid in layout.grids]
+    return np.concatenate([map_[top:bottom, left:right].ravel() for left, top, right, bottom in boxes])
 
 
 def _flat(generation):
@@ -589,6 +596,49 @@ def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_meth
     pd.testing.assert_frame_equal(table[table.method != "flat"].reset_index(drop=True), alone)
 
 
+def _tiled(*boxes):
+    """Tiles of cells of two pixels over the picture of 6x6."""
+    grids = tuple(
+        Grid(0, (0,), (bottom - top) // 2, (right - left) // 2, (left, top, right, bottom))
+        for left, top, right, bottom in boxes
+    )
+    count = sum(grid.cells for grid in grids)
+    return Layout(np.arange(count, dtype=np.int32), np.array([count, count + 1], np.int32), count + 2, grids, ((6, 6),))
+
+
+TILES = {
+    "two": _tiled((0, 0, 2, 6), (2, 0, 6, 6)),
+    "three": _tiled((0, 0, 4, 2), (4, 0, 6, 2), (0, 2, 6, 6)),
+    "three and a thumbnail": _tiled((0, 0, 4, 2), (4, 0, 6, 2), (0, 2, 6, 6), (0, 0, 6, 6)),
+    "one": _tiled((0, 0, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("tiles", TILES)
+def test_a_picture_that_is_cut_into_tiles_has_the_scores_of_the_whole(run, tiles):
+    """To the bit, whatever the tiles' boxes, with a thumbnail that shows the same over them, and where one is all."""
+    counts, whole = run([_generation("a")])
+    found, cut = run([_generation("a", layout=TILES[tiles])])
+    assert found == counts == {"ok": 1} and {"obj_iou", "func_iou", *FOCUS_METRICS} <= set(cut.metric)
+    pd.testing.assert_frame_equal(cut, whole, check_exact=True)
+
+
+def test_the_published_protocol_has_one_grid_a_picture(run):
+    counts, table = run([_generation("a", layout=TILES["two"])], REFERENCE)
+    assert counts == {"not a single grid": 1}
+    assert _of(table, "a", "obj_iou") == ["not a single grid: the picture was shown as 2"]
+    assert len(_of(table, "a", "rouge_l")) == 1
+
+
+def test_a_cell_that_is_cut_off_counts_in_part_and_what_shows_nothing_does_not():
+    """Of six cells below the threshold three are whole, two halves; one that shows nothing is not focus, either."""
+    shown = np.array([[1, 0.5, 0], [1, 0.5, 0], [1, 1, 1]])
+    below = np.array([[[True, True, True], [True, True, False], [True, False, False]]])
+    assert func_iou(_word(0), [below], [shown]) == 4 / 6
+    picture = Picture(WHOLE, {}, "", shown)
+    assert stage.counting(np.arange(9).reshape(1, 3, 3), picture).tolist() == [[0, 1, 3, 4, 6, 7, 8]]
+
+
 def test_where_a_method_failed_it_has_a_status_and_the_others_have_values(run):
     counts, table = run([_generation("a"), _generation("b")], methods={"mine": lambda _: "failed: why", "tam": _left})
     assert counts == {"ok": 2, "failed mine": 2}
@@ -605,8 +655,8 @@ def test_the_published_protocol_gives_the_first_word_the_first_prompt_map_and_jo
     assert ".<|im_end|>" in set(table.word)
     columns = table[table.metric == "func_iou"]
     assert columns.value.tolist() == [6 / 9]
-    words = stage.answer_maps(np.arange(6 * 9).reshape(6, 9), _generation("a"), REFERENCE)
-    assert words[:, 0, 0].tolist() == [0, 27, 36, 45]
+    answer = stage.answer_maps(np.arange(6 * 9).reshape(6, 9), _generation("a"), REFERENCE)
+    assert answer[:, 0].tolist() == [0, 27, 36, 45]
 
 
 def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(run):
@@ -618,7 +668,8 @@ def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(r
              "colour": "colour.png", "small": "small.png"}  # fmt: skip
     generations = [_generation(id) for id in masks]
     generations += [Generation.failure("failed", "What?", "no picture"), _generation("cut", status="truncated")]
-    generations += [_generation("two", layout=_layout(2)), _generation("video"), _generation("good")]
+    two = dataclasses.replace(_layout(2), sizes=((6, 6), (6, 6)))
+    generations += [_generation("two", layout=two), _generation("video"), _generation("good")]
     samples = {id: {"mask": mask} for id, mask in masks.items()} | {"video": {"kind": "video"}}
     counts, table = run(generations, samples=samples)
     assert counts == {"no mask": 2, "unreadable mask": 3, "mask of another size": 1, "failed": 1, "truncated": 1,
@@ -650,6 +701,24 @@ def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status
     assert _of(table, "a", "obj_iou") == _of(table, "a", "rouge_l") == _of(table, "a", "meteor") == expected
     counts, _ = run([generation])
     assert counts == {"ok": 1}
+
+
+@pytest.mark.parametrize("protocol", [FIXED, REFERENCE], ids=lambda protocol: protocol.name)
+def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
+    failed = Generation.failure("b", "What?", "a reason")
+    counts, plain = run([_generation("a"), failed], protocol)
+    grounded_counts, table = run.again(protocol, grounded=True)
+    assert grounded_counts == counts
+    added = table.metric.isin(["present", "chair_s", "logprob", "peak", "margin", "spread"])
+    pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
+    assert (
+        {*table[added]["sample"]} == {"a"} and _of(table, "a", "present") == [1] and _of(table, "a", "chair_s") == [0]
+    )
+    assert table[table.metric == "peak"][["method", "token", "word"]].values.tolist() == [["", 1, "cat"]]
+    assert table[table.metric == "spread"].method.tolist() == ["tam"]
+    two = dataclasses.replace(_layout(), sizes=((6, 6), (6, 6)))
+    run([_generation("a", layout=two)], protocol)
+    assert _of(run.again(protocol, grounded=True)[1], "a", "chair_s") == ["not a single image"]
 
 
 def test_the_published_protocol_tags_words_alone(run):

@@ -20,6 +20,7 @@ from PIL import Image
 from tam import manifest
 from tam.cache import write_generations
 from tam.errors import DiskError, InputError, SchemaError
+from tam.evidence import token_evidence
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
@@ -171,6 +172,13 @@ def test_the_maps_are_those_of_the_maps_file(page, run):
         data = said(page.parent / "page/0/00000000.js")["methods"][method]
         np.testing.assert_allclose(unpack(data["maps"]) / STEPS, picture.uint8.ravel() / 255, atol=0.5 / STEPS + 1e-6)
         np.testing.assert_allclose(unpack(data["relevance"]) / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
+
+
+def test_each_token_of_the_answer_has_its_evidence(page):
+    data = said(page.parent / "page/0/00000000.js")
+    expected = token_evidence(GENERATIONS[PICTURE])[:, :2]
+    np.testing.assert_allclose(data["evidence"], expected, atol=1e-4)
+    assert said(page.parent / f"page/0/{LOST:08d}.js")["evidence"] == []
 
 
 def test_a_picture_that_is_gone_is_said_and_its_text_is_shown(page):
@@ -436,6 +444,22 @@ def test_hovering_over_a_word_changes_map_relevance_candidates_and_scores(browse
     assert browser.run(color, span(browser, "zebra")).startswith("rgb(")
     assert not browser.run(color, span(browser, "end"))  # a later word
     assert browser.run("return document.querySelector('#said').textContent").startswith("field: most related to ")
+
+
+def test_the_evidence_of_a_word_is_said_in_words_and_marked_under_it(browser, page):
+    open_sample(browser, page, PICTURE)
+    logprob, peak, _ = token_evidence(GENERATIONS[PICTURE])[1:3].T  # " ze", "bra"
+    text = browser.run("return document.querySelector('#evidence .fact').textContent")
+    chance = np.exp(logprob.sum())
+    assert f"the model gave the word {'<1' if chance < 0.005 else round(100 * chance)} %" in text
+    assert f"its peak in the picture is {peak.mean():.1f} (the highest of this answer: " in text
+    assert "not truth" in browser.run("return document.querySelector('#evidence .note').textContent")
+    shares = browser.run(
+        "return [...document.querySelectorAll('#answer .word')].map(word => +word.style.getPropertyValue('--evidence'))"
+    )
+    assert max(shares) == 1 and 0 <= min(shares) < 1
+    browser.point(span(browser, "What"))
+    assert browser.run("return document.querySelector('#evidence').hidden")
 
 
 def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):

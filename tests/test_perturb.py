@@ -240,11 +240,6 @@ def test_another_picture_of_the_same_size_costs_its_sample(made, tmp_path):
     assert "does not say what it said" in dict(read_perturbed(tmp_path / "0.h5"))[0].status
 
 
-def test_tiles_with_a_thumbnail_are_counted_and_not_scored(made, tmp_path, monkeypatch, forwards):
-    monkeypatch.setattr(stage, "tiled", lambda layout: layout.sizes[0] == (90, 61))
-    assert run(made, tmp_path / "0.h5", replace(ASKED, blocks=0, sets=0)) == {"ok": 2, "failed": 1, "tiled": 1}
-
-
 def test_answers_of_another_layer_are_refused(made, tmp_path, monkeypatch):
     header = stage.read_header(made / "generation.h5")
     monkeypatch.setattr(stage, "read_header", lambda path: header | {"run": header["run"] | {"layer": 1}})

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -123,5 +123,5 @@ def fingerprint_of(
         content["max_pixels"] = run["max_pixels"]
     if texts is not None:
         given = [texts.get(sample.id) for sample in samples.values()]
-        content["answers"] = [one and astuple(one) for one in given]
+        content["answers"] = [one and [one.text, one.ids, one.ended, *filter(None, [one.failed])] for one in given]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tam import cell_sets
+from tam.cell_sets import Cells
 from tam.errors import SchemaError
-from tam.layout import Layout
 from tam.metrics.catalogue import POINT
 from tam.perturbed import CURE, DROP, FLIP, Asked, Baseline, Perturbed, word_map
 from tam.records import OK
@@ -34,15 +34,11 @@ class Memo:
     """
 
     id: str
-    layout: Layout
+    cells: Cells
     words: Sequence[Word]
     perturbed: Perturbed
     baseline: Baseline
     asked: Asked
-
-    @property
-    def cells(self) -> int:
-        return len(self.layout.vision)
 
     def logprob(self, word: Word, sets: np.ndarray) -> np.ndarray:
         """log P of a word without each of the sets, bool [set, cell]: float64 [set]; SchemaError: one is not there."""
@@ -60,7 +56,7 @@ class Memo:
 
     def ends(self, word: Word) -> tuple[float, float]:
         """log P of the picture, and of its baseline."""
-        picture, baseline = self.logprob(word, np.array([[False], [True]]).repeat(self.cells, 1)).tolist()
+        picture, baseline = self.logprob(word, np.array([[False], [True]]).repeat(self.cells.count, 1)).tolist()
         return picture, baseline
 
 
@@ -120,12 +116,12 @@ def _word_rows(memo: Memo, word: Word, values: np.ndarray, falls: "Mapping[Word,
 
 def by_order(memo: Memo, word: Word, order: np.ndarray) -> dict[str, float | str]:
     """What an order of the cells, int64 [cell], says of a word, by the metric's name without its baseline."""
-    steps = cell_sets.counts(memo.cells, memo.asked.fractions)
-    axis, sets = steps / memo.cells, cell_sets.taken(order, steps)
+    steps = cell_sets.counts(memo.cells.count, memo.asked.fractions)
+    axis, sets = steps / memo.cells.count, cell_sets.taken(order, steps)
     removed, restored = memo.logprob(word, sets), memo.logprob(word, ~sets)
     deletion, insertion = (area(np.exp(curve), axis) for curve in (removed, restored))
     depends = removed[0] - removed[-1]
-    drop, flip = (cell_sets.taken(order, [cell_sets.count(memo.cells, at)]) for at in (DROP, FLIP))
+    drop, flip = (cell_sets.taken(order, [cell_sets.count(memo.cells.count, at)]) for at in (DROP, FLIP))
     found: dict[str, float | str] = {
         "gain": insertion - deletion,
         "deletion": deletion,
@@ -158,14 +154,14 @@ class Falls:
 
 
 def block_falls(memo: Memo) -> dict[Word, Falls]:
-    block = memo.asked.block(memo.layout)
+    block = memo.asked.block(memo.cells)
     sets = cell_sets.of_blocks(block), cell_sets.halves(block, memo.asked.sets, memo.id)
     return {word: Falls(*(memo.ends(word)[0] - memo.logprob(word, some) for some in sets)) for word in memo.words}
 
 
 def by_blocks(memo: Memo, word: Word, values: np.ndarray, falls: Mapping[Word, Falls]) -> dict[str, float | str]:
     """What a word's map, float [cell], says of the falls of its own log P, and of other words'."""
-    block = memo.asked.block(memo.layout)
+    block = memo.asked.block(memo.cells)
     means = np.bincount(block, values) / np.bincount(block)
     own = rank_correlation(means, falls[word].blocks)
     others = [rank_correlation(means, fall.blocks) for other, fall in falls.items() if not _same(word, other)]

@@ -1,6 +1,6 @@
-"""What maps are judged on: a picture of one grid, and the objects on it. It is the same for all methods."""
+"""What maps are judged on: a picture, or a frame, and the objects on it. It is the same for all methods."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,18 +41,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Picture:
-    """Where the maps of a sample lie, and what they should find there.
+    """Where maps lie on one picture or frame, and what they should find there.
 
     Attributes:
         box: the part of the label map that the maps cover, and to which they are resized; it may reach beyond. Without
             a label map, of the picture.
-        targets: category -> its pixels, of those that are in the image.
+        targets: category -> its pixels, of those that are on any of the sample's pictures.
         missing: why there is no label map; "" where there is one.
+        shown: float64 [rows, columns], the part of each cell that counts.
     """
 
     box: Box
     targets: dict[int, Target]
-    missing: str = ""
+    missing: str
+    shown: np.ndarray
 
 
 def find_targets(label_map: np.ndarray, labels: Iterable[int]) -> dict[int, Target]:
@@ -64,3 +66,13 @@ def find_targets(label_map: np.ndarray, labels: Iterable[int]) -> dict[int, Targ
         if width:
             found[label] = Target(pixels, cv2.countNonZero(pixels), (left, top, left + width, top + height))
     return found
+
+
+def find_on_all(label_maps: Sequence[np.ndarray], labels: Iterable[int]) -> list[dict[int, Target]]:
+    """The same of several pictures: what occurs on one of them has a target, of no pixel, on the others, too."""
+    found = [find_targets(label_map, labels) for label_map in label_maps]
+    seen = {label for targets in found for label in targets}
+    return [
+        targets | {label: Target(np.zeros_like(label_map), 0, (0, 0, 0, 0)) for label in seen - targets.keys()}
+        for label_map, targets in zip(label_maps, found, strict=True)
+    ]

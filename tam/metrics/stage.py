@@ -9,20 +9,23 @@ import numpy as np
 from tqdm import tqdm
 
 from tam import manifest, rows, tagging
+from tam.cache import read_header
+from tam.cell_sets import Cells
 from tam.errors import InputError, SchemaError
 from tam.label_map import read_label_map
-from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import MapsHeader, read_maps_header
 from tam.metrics.catalogue import MAP_METRICS
 from tam.metrics.faithfulness import Memo, faithfulness, image_use
 from tam.metrics.focus import focus
+from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.metrics.language import LANGUAGE_METRICS, language
 from tam.metrics.localisation import localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Picture, find_targets
 from tam.perturbed import CURE as PERTURB_AGAIN
 from tam.perturbed import Perturbed, PerturbedHeader, read_perturbed, read_perturbed_header
+from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
@@ -41,11 +44,13 @@ def write_metrics(
     protocol: Protocol,
     *,
     sentences: bool = False,
+    grounded: bool = False,
     perturbed: Sequence[Path] = (),
 ) -> dict[str, int]:
     """Score every sample with the maps of all methods and write ``out_path`` (``tam.rows``), atomically.
 
-    With ``sentences`` words are tagged in the context of their sentence.
+    With ``sentences`` words are tagged in the context of their sentence; with ``grounded`` there are rows about each
+    noun's evidence (``grounding.py``), too.
 
     Args:
         perturbed: memos of log p without parts of the pictures, one a baseline.
@@ -71,12 +76,14 @@ def write_metrics(
     about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
     counts: Counter[str] = Counter()
     memos = [_memo(path, header) for path in perturbed]
+    layer = read_header(generation_path)["run"].get("layer")
     with rows.written(out_path, about) as writer:
         pairs = tqdm(read_pairs(generation_path, maps_path), total=header.samples, desc="metrics", unit="sample")
         for generation, maps in pairs:
             if generation.id not in samples:
                 raise InputError("sample is not in the manifest", where=manifest_path, got=repr(generation.id))
-            status, scored = score_sample(samples[generation.id], generation, maps, manifest_path, judge, protocol)
+            sample = samples[generation.id]
+            status, scored = score_sample(sample, generation, maps, manifest_path, judge, protocol)
             counts[status.partition(":")[0]] += 1
             if not generation.failed:
                 counts.update(f"failed {method}" for method, one in maps.items() if one.failed)
@@ -85,6 +92,9 @@ def write_metrics(
                     scored[method] += found
             for method, found in scored.items():
                 writer.add(generation.id, method, found)
+            if grounded and not generation.failed:
+                for method, found in ground_sample(sample, generation, maps, manifest_path, judge, layer).items():
+                    writer.add(generation.id, method, found)
     return dict(counts)
 
 
@@ -119,10 +129,11 @@ def _faithful(
     if generation.failed:
         return {}
     words = answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED)
-    asked = header.asked
-    memo = Memo(generation.id, generation.layout, probed(words, asked.words == "content"), one, header.baseline, asked)
+    asked, cells = header.asked, Cells.of(generation.layout)
+    memo = Memo(generation.id, cells, probed(words, asked.words == "content"), one, header.baseline, asked)
     answer = len(generation.answer_ids)
-    of_maps = {name: maps[name].status if maps[name].failed else maps[name].maps[-answer:] for name in asked.methods}
+    chosen = {name: maps[name] for name in asked.methods}
+    of_maps = {name: one.status if one.failed else cells.read(one.maps[-answer:]) for name, one in chosen.items()}
     return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words)}
 
 
@@ -154,13 +165,17 @@ def score_sample(
         return problem, {ANSWER: about} | {method: _unscored(problem) for method in maps}
 
     words = answer_words(generation, ids, sample.categories, judge, protocol)
-    size = generation.layout.sizes[0]
-    label_map, problem = read_label_map(sample, size, manifest_path, any_size=protocol.mask_of_any_size)
+    label_map, problem = read_label_map(
+        sample, generation.layout.sizes[0], manifest_path, any_size=protocol.mask_of_any_size
+    )
     picture = None
-    if sample.kind == "images" and len(generation.layout.grids) == 1:
-        picture = place(words, label_map, problem, generation.layout, protocol)
-    else:
+    if sample.kind == "video" or len(generation.layout.sizes) > 1:
         problem = "not a single image"
+    elif protocol.one_grid_a_picture and len(generation.layout.grids) > 1:
+        problem = f"not a single grid: the picture was shown as {len(generation.layout.grids)}"
+    else:
+        grid = picture_grid(generation.layout)
+        picture = place(words, label_map, problem, grid, protocol)
     about += names(words, label_map, sample.categories.values(), problem)
     about += spoken
     scored = {ANSWER: about}
@@ -168,9 +183,32 @@ def score_sample(
         if one.failed or picture is None:
             scored[method] = _unscored(one.status if one.failed else problem)
         else:
-            uint8, floats = (answer_maps(values, generation, protocol) for values in (one.uint8, one.maps))
-            scored[method] = localise(words, uint8, floats, picture, protocol).rows + focus(words, floats)
+            uint8, floats = (grid.read(answer_maps(values, generation, protocol)) for values in (one.uint8, one.maps))
+            found = localise(words, [uint8], [floats], [picture], protocol)
+            scored[method] = found.rows + focus(words, counting(floats, picture))
     return problem or generation.status, scored
+
+
+def ground_sample(
+    sample: Sample, generation: Generation, maps: Mapping[str, SampleMaps], manifest_path: Path,
+    judge: tagging.Language, layer: int | None,
+) -> dict[str, list[Row]]:  # fmt: skip
+    """Rows about the evidence of its nouns, by method; those that need no map by ANSWER. What the model said is the
+    same by both protocols, and so are these."""
+    words = answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED)
+    label_map, problem = None, "not a single image"
+    if sample.kind == "images" and len(generation.layout.sizes) == 1:
+        label_map, problem = read_label_map(sample, generation.layout.sizes[0], manifest_path)
+    found = {ANSWER: grounding(generation, words, truth(label_map, sample.categories), problem, layer)}
+    if label_map is not None:
+        answer = len(generation.answer_ids)
+        found |= {method: map_grounding(words, one, answer) for method, one in maps.items() if not one.failed}
+    return found
+
+
+def counting(maps: np.ndarray, picture: Picture) -> np.ndarray:
+    """Of [answer, rows, columns], the cells of which some counts: [answer, cell]."""
+    return np.compress(picture.shown.ravel() > 0, maps.reshape(len(maps), -1), axis=1)
 
 
 def _unscored(why: str) -> list[Row]:
@@ -178,10 +216,10 @@ def _unscored(why: str) -> list[Row]:
 
 
 def place(
-    words: Sequence[Word], label_map: np.ndarray | None, missing: str, layout: Layout, protocol: Protocol
+    words: Sequence[Word], label_map: np.ndarray | None, missing: str, grid: PictureGrid, protocol: Protocol
 ) -> Picture:
-    """Where the maps of a sample with one grid lie, and what the words name there."""
-    (grid,), size = layout.grids, layout.sizes[0]
+    """Where the maps of a sample with one picture lie, and what the words name there."""
+    size = grid.layout.sizes[0]
     targets = {}
     if label_map is not None:
         size = label_map.shape[1], label_map.shape[0]
@@ -190,19 +228,19 @@ def place(
         size = grid.columns, grid.rows
     box = (0, 0, *size)
     if not protocol.map_stretched_over_picture:
-        x, y = size[0] / layout.sizes[0][0], size[1] / layout.sizes[0][1]
+        x, y = size[0] / grid.layout.sizes[0][0], size[1] / grid.layout.sizes[0][1]
         left, top, right, bottom = grid.box
         box = round(left * x), round(top * y), round(right * x), round(bottom * y)
-    return Picture(box, targets, missing)
+    return Picture(box, targets, missing, grid.shown)
 
 
 def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) -> np.ndarray:
-    """[token, vision] of prompt and answer -> [answer, rows, columns] of a sample with one grid."""
+    """[token, vision] of prompt and answer -> [answer, vision]."""
     count = len(generation.answer_ids)
     answer = maps[len(maps) - count :]
     if protocol.first_answer_map_is_first_prompt_map:
         answer = np.concatenate([maps[:1], answer[1:]])
-    return generation.layout.split(answer)[0]
+    return answer
 
 
 def _check_categories(samples: Iterable[Sample], path: Path) -> None:

@@ -77,7 +77,8 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
     if find_spec("peft") is None:
         raise ModelError(
             "the checkpoint holds an adapter", where=folder / ADAPTER,
-            cure='install PEFT (pip install "tam[peft]"), or merge the adapter (merge_and_unload) and save the model',
+            cure='install PEFT (pip install "token-activation-maps[peft]"), or merge the adapter (merge_and_unload) and'
+            " save the model",
         )  # fmt: skip
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError("the adapter has no safetensors weights", where=folder, expected="adapter_model.safetensors")

@@ -12,17 +12,19 @@ from tam.records import Generation, Maps, SampleMaps
 
 
 def single_page(
-    generation: Generation, maps: Mapping[str, Maps], titles: Mapping[str, str], media: Media, model: str, main: str
-) -> str:
+    generation: Generation, maps: Mapping[str, Maps], titles: Mapping[str, str], media: Media, model: str, main: str,
+    layer: int | None = None,
+) -> str:  # fmt: skip
     """Words to hover over and methods to switch between, without scores and gallery.
 
     Args:
         maps: method -> its maps. titles: method -> title. main: the method that is shown first.
+        layer: that the logits are of; None: the last.
     """
     key = "0/0"
     described, drawn = pictures(generation, media.video, lambda: media)
     stored = [SampleMaps(generation.id, generation.status, **vars(one)) for one in maps.values()]
-    data = describe(generation, stored, []) | described
+    data = describe(generation, stored, [], layer) | described
     addresses = [f"data:image/webp;base64,{base64.b64encode(picture).decode('ascii')}" for picture in drawn]
     line = {
         "run": 0, "name": "0", "id": generation.id, "status": generation.status, "kind": kind(generation.status),

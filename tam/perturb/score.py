@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tam.cell_sets import Cells
 from tam.errors import InputError
 from tam.media import Media
+from tam.model.attention import fused_without_plans
 from tam.model.collate import collate, with_answer
 from tam.model.head import blocks
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared, Prompter, prepare
-from tam.model.recording import recording, states_of
+from tam.model.recording import recording
 from tam.perturb.cells import baseline, mixed, owners, rows_mixed
 from tam.perturbed import Baseline
 from tam.shard.memory import Budget
@@ -66,7 +68,7 @@ class Perturbations:
         places = [(0, frame) if media.video else (place, 0) for place, frame in enumerate(media.frames)]
         made = cls(
             prompter, media, words, turns, [baseline(picture, kind) for picture in pictures],
-            [owners(original.layout, *place) for place in places], sets, original,
+            [owners(Cells.of(original.layout), *place) for place in places], sets, original,
         )  # fmt: skip
         return replace(made, fast=made._fast())
 
@@ -94,7 +96,7 @@ class Perturbations:
         """Cells mixed behind the processor, if that is the same to the bit for every other cell; where it resizes or
         smooths, it is not."""
         names = [name for name in PIXELS if name in self.original.inputs]
-        cells = len(self.original.layout.vision)
+        cells = self.sets.shape[1]
         other = self.through_processor(np.ones(cells, bool)).inputs
         every_other = np.arange(cells) % 2 == 0
         expected = self.through_processor(every_other).inputs
@@ -142,11 +144,10 @@ def _through_model(loaded: Loaded, part: Sequence[Prepared], ids: np.ndarray, bu
 def forward(loaded: Loaded, prompts: Sequence[Prepared], ids: np.ndarray) -> Scores:
     """One pass over prompts of one length with the same answer. Only the answer's rows go through the head."""
     whole = [with_answer(prompt.to(loaded.device), ids, loaded.family.answer_type) for prompt in prompts]
-    with recording(loaded) as kept:
+    with fused_without_plans(), recording(loaded) as last:
         loaded.model(**collate(whole, loaded.padding, left=False), use_cache=False, logits_to_keep=1)
-    states, _ = states_of(loaded, kept, None)
     start = len(prompts[0].tokens) - 1
-    rows = states[:, start : start + len(ids)].flatten(0, 1)
+    rows = last.states[:, start : start + len(ids)].flatten(0, 1)
     wanted = torch.from_numpy(np.tile(ids.astype(np.int64), len(prompts))).to(rows.device)
     logits, logprob, best, first = [], [], [], 0
     for block in blocks(loaded.head, rows):

@@ -15,13 +15,12 @@ import tam
 from tam import manifest as manifests
 from tam import tagging
 from tam.cache import read_generations, read_header
+from tam.cell_sets import Cells
 from tam.errors import DiskError, InputError, SchemaError
 from tam.generation.again import again
-from tam.perturb.cells import tiled
 from tam.perturb.task import PerturbTask, lacking
 from tam.perturbed import (
     NOT_DRAWN,
-    TILED,
     VERSION,
     Asked,
     Baseline,
@@ -188,8 +187,9 @@ def _wanted(request: Request, generations: Mapping[int, Generation]) -> Wanted:
         its = probed(
             answer_words(generation, generation.answer_ids, categories, judge, FIXED), asked.words == "content"
         )
-        there = [one.maps[-len(generation.answer_ids) :] for one in maps.values() if not one.failed]
-        sets[generation.row] = asked.wanted(generation.layout, generation.id, its, there)
+        cells = Cells.of(generation.layout)
+        there = [cells.read(one.maps[-len(generation.answer_ids) :]) for one in maps.values() if not one.failed]
+        sets[generation.row] = asked.wanted(cells, generation.id, its, there)
         words += len(its)
     return Wanted(statuses, sets, words)
 
@@ -199,7 +199,7 @@ def _status(generation: Generation, drawn: bool) -> str:
         return NOT_DRAWN
     if generation.failed:
         return generation.status
-    return TILED if tiled(generation.layout) else OK
+    return OK
 
 
 def _versions() -> dict[str, str]:

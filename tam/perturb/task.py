@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tam.cell_sets import unpacked
+from tam.cell_sets import Cells, unpacked
 from tam.errors import NotFiniteError
 from tam.generation.again import Again, check_logits, same_question
 from tam.manifest import Sample
@@ -111,7 +111,7 @@ class PerturbTask:
             known = Perturbed.without(generation.id, OK)
         if prepared is not None:
             same_question(generation, prepared.prepared)
-        return Ready(known, unpacked(known.lacks(self.wanted[row]), len(generation.layout.vision)), prepared)
+        return Ready(known, unpacked(known.lacks(self.wanted[row]), Cells.of(generation.layout).count), prepared)
 
     def run(self, batch: Mapping[int, Ready]) -> dict[int, Perturbed | Failed]:
         return {

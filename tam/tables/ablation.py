@@ -5,20 +5,26 @@ differences.csv             how much higher TAM is than each other method, with 
 summary.csv                 a row per dataset, model, method and metric; from 0 to 1
 statuses.csv                how many rows of a metric have which status; metric "answer": how many samples
 samples.csv                 a row per dataset, model, method and sample: answer, status and its own means
+grounding*                  where the metrics have evidence: ``tables/grounding.py``
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from tam.metrics.catalogue import ANSWER, CATALOGUE, FAITHFULNESS, GROUPS, MEASURED_ON_DEMAND, POOLED
+from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, MEASURED_ON_DEMAND, POOLED
+from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
 from tam.system.atomic import atomic
 from tam.tables.agreement import agreement_panels, warnings
-from tam.tables.formats import Cell, Panel, Table, latex, markdown
-from tam.tables.notes import HOW_TO_READ, counted, direction, notes
-from tam.tables.numbers import interval, percent, rounded, signed, signed_interval, to_csv
-from tam.tables.summary import BASE, Limits, MethodSummary, Summary, summarise
+from tam.tables.formats import Cell, Panel, Table, markdown
+from tam.tables.grounding import grounding_files
+from tam.tables.latex import latex
+from tam.tables.notes import CAPTION, HOW_TO_READ, by_kind, counted, direction, notes
+from tam.tables.numbers import best, cell, rounded, signed_cell, to_csv
+from tam.tables.summary import BASE, MethodSummary, Summary, summarise
 
+COLUMNS = 5  # of a panel: more do not fit on a line
 RUN = ["dataset", "model", "method"]
 
 
@@ -35,11 +41,15 @@ def write_tables(run: RunFiles, out: Path, methods: Sequence[str] | None = None)
     table = run_table(summary)
     write(out / "ablation.csv", _ablation(summary))
     write(out / "ablation.md", markdown([table], HOW_TO_READ))
-    write(out / "ablation.tex", latex([table], HOW_TO_READ))
+    write(out / "ablation.tex", latex([table], CAPTION, HOW_TO_READ))
     write(out / "differences.csv", _differences(summary))
     write(out / "summary.csv", _tidy(summary))
     write(out / "statuses.csv", _statuses(summary))
     write(out / "samples.csv", _samples(summary))
+    if any(CHAIR_S in method.statuses for method in summary.methods.values()):
+        named = {name: method.title for name, method in summary.methods.items()}
+        for name, text in grounding_files(run, named).items():
+            write(out / name, text)
 
 
 def write(path: Path, text: str) -> None:
@@ -52,58 +62,63 @@ def write(path: Path, text: str) -> None:
 
 def run_table(summary: Summary) -> Table:
     """All methods of a run: means, differences, and the notes under them."""
-    panels = []
-    for group, members in GROUPS.items():
-        if not (metrics := [metric for metric in members if metric in summary.metrics]):
-            continue
-        titles, of_answer = [CATALOGUE[metric].title for metric in metrics], metrics[0] in ANSWER
-        rows: list[list[Cell | str]] = [
-            [method.title, *(_cell(metric, method.means[metric], method.intervals[metric]) for metric in metrics)]
-            for method in summary.methods.values()
-            if of_answer or has_any(method, metrics)
-        ]
-        if of_answer:
-            rows = [["all methods", *rows[0][1:]]]
-        unit = ", nats" if CATALOGUE[metrics[0]].unit == "nats" else ""
-        panels.append(Panel(f"{group}{unit}, 95 % intervals", ["" if of_answer else "Method", *titles], rows))
-    panels += [*_difference_panels(summary), *agreement_panels(summary)]
+    measured = {
+        group: [metric for metric in metrics if metric in summary.metrics]
+        for group, metrics in GROUPS.items()
+        if any(metric in method.statuses for method in summary.methods.values() for metric in metrics)
+    }
+    parts = [
+        (group, metrics[start : start + COLUMNS])
+        for group, metrics in measured.items()
+        for start in range(0, len(metrics), COLUMNS)
+    ]
+    panels = [_panel(summary, group, metrics) for group, metrics in parts]
+    if summary.differences:
+        panels += [_differences_panel(summary, group, metrics) for group, metrics in parts if metrics[0] not in ANSWER]
+    panels += agreement_panels(summary)
     below = [*notes(summary, summary.methods, summary.metrics), direction(summary.metrics), *warnings(summary)]
     return Table(summary.name, panels, below)
 
 
-def _cell(metric: str, value: float, limits: Limits) -> Cell:
-    times = CATALOGUE[metric].times
-    return Cell(percent(value, times), interval(limits, times))
+def has_any(method: MethodSummary, metrics: Sequence[str]) -> bool:
+    """Whether a method is among those that a group of metrics was measured of."""
+    on_demand = CATALOGUE[metrics[0]].group in MEASURED_ON_DEMAND
+    return not on_demand or any(metric in method.statuses for metric in metrics)
 
 
-def has_any(method: MethodSummary, metrics: Iterable[str]) -> bool:
-    """Whether a method was measured so at all, with a value or without."""
-    return any(metric in method.statuses for metric in metrics)
+def _panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:
+    """A row a method; of what is about the answer, one for all."""
+    of_answer = metrics[0] in ANSWER
+    methods = [method for method in summary.methods.values() if has_any(method, metrics)][: 1 if of_answer else None]
+    columns = [_column(methods, metric) for metric in metrics]
+    names = ["all methods"] if of_answer else [method.title for method in methods]
+    rows = [[name, *cells] for name, cells in zip(names, zip(*columns, strict=True), strict=True)]
+    head = ["" if of_answer else "Method", *(CATALOGUE[metric].title for metric in metrics)]
+    below = [direction(metrics), *notes(summary, summary.methods, metrics)]
+    unit = ", nats" if CATALOGUE[metrics[0]].unit == "nats" else ""
+    return Panel(f"{group}{unit}, 95 % intervals", head, rows, below)
 
 
-def _difference_panels(summary: Summary) -> list[Panel]:
-    """One of all metrics, and one for each group of faithfulness, which not every method has."""
-    always = [metric for metric in summary.metrics if CATALOGUE[metric].group not in MEASURED_ON_DEMAND]
-    groups = [("", always), *((f"{group}: ", GROUPS[group]) for group in FAITHFULNESS.values())]
-    return [panel for heading, metrics in groups for panel in _differences_of(summary, heading, metrics)]
-
-
-def _differences_of(summary: Summary, heading: str, metrics: Iterable[str]) -> list[Panel]:
-    kept = [metric for metric in metrics if metric in summary.metrics and metric not in ANSWER]
-    others = {name: of for name, of in summary.differences.items() if has_any(summary.methods[name], kept)}
-    if not others or not kept:
-        return []
-    lower = heading and [CATALOGUE[metric].title for metric in kept if CATALOGUE[metric].direction == "lower"]
-    rows: list[list[Cell | str]] = [
-        [
-            CATALOGUE[metric].title,
-            *(Cell(signed(of[metric][0]), signed_interval(of[metric][1])) for of in others.values()),
-        ]
-        for metric in kept
+def _column(methods: Sequence[MethodSummary], metric: str) -> list[Cell | str]:
+    marks = best([method.means[metric] for method in methods], metric)
+    return [
+        cell(metric, method.means[metric], method.intervals[metric], method.why(metric), mark)
+        for method, mark in zip(methods, marks, strict=True)
     ]
-    heading += f"{summary.methods[BASE].title} minus the other, percentage points, paired 95 % intervals"
-    heading += f"; above 0 is better, of {', '.join(lower)} below 0" if lower else ""
-    return [Panel(heading, ["", *(summary.methods[name].title for name in others)], rows)]
+
+
+def _differences_panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:
+    base = summary.methods[BASE]
+    rows: list[list[Cell | str]] = []
+    for name, of in summary.differences.items():
+        if not has_any(other := summary.methods[name], metrics):
+            continue
+        without = {metric: other if math.isnan(other.means[metric]) else base for metric in metrics}
+        cells = [signed_cell(*of[metric], without[metric].why(metric)) for metric in metrics]
+        rows.append([other.title, *cells])
+    heading = f"{base.title} minus the other, percentage points, paired 95 % intervals: {group}"
+    below = [direction(metrics), *notes(summary, summary.methods, metrics)]
+    return Panel(heading, ["Method", *(CATALOGUE[metric].title for metric in metrics)], rows, below)
 
 
 # ---- for programs
@@ -156,7 +171,7 @@ def _statuses(summary: Summary) -> str:
             [summary.dataset, summary.model, name, metric, status, count]
             for name, method in summary.methods.items()
             for metric, counts in method.statuses.items()
-            for status, count in counts.items()
+            for status, count in by_kind(counts).items()
         ),
     )
 

@@ -13,7 +13,7 @@ from tam.metrics.faithfulness import rank_correlation
 from tam.perturbed import Baseline
 from tam.rows import OK, opened
 from tam.tables.formats import Cell, Panel
-from tam.tables.numbers import NO_VALUE, interval, percent, signed
+from tam.tables.numbers import NO_VALUE, interval, percent
 from tam.tables.summary import Summary
 
 CONTROL = "random"
@@ -58,7 +58,7 @@ def _row(name: str, pairs: Sequence[Sequence[tuple[float, float]]]) -> list[Cell
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> str:
-    return signed(rank_correlation(*np.array(pairs).T), 1) if len(pairs) >= FEWEST else NO_VALUE
+    return f"{rank_correlation(*np.array(pairs).T):+.2f}".replace("-", "−") if len(pairs) >= FEWEST else NO_VALUE
 
 
 def _pairs(values: Values, method: str, gain: str, metric: str) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ import numpy as np
 from tam.metrics.catalogue import ANSWER, CATALOGUE, POOLED, shown
 from tam.run import RunFiles
 from tam.tables import statistics
-from tam.tables.totals import OF_ANSWER, Answer, Totals, kind, read_totals
+from tam.tables.totals import OF_ANSWER, Answer, Totals, brief, kind, read_totals
 
 SEED = 0
 BASE = "tam"
@@ -42,7 +42,7 @@ class MethodSummary:
         title: for people.
         pool: of the run. columns: those of POOLED in it.
         samples: of each image the answer's status, or why the method has no maps of it.
-        statuses: metric -> kind of status -> number of rows; "answer" counts ``samples``.
+        statuses: metric -> status in ``totals.brief`` -> number of rows; "answer" counts ``samples``.
     """
 
     title: str
@@ -69,6 +69,14 @@ class MethodSummary:
     def values(self) -> dict[str, int]:
         """The number of values; not of what is joined from other means."""
         return dict(zip(POOLED, self.counts.sum(0).astype(int).tolist(), strict=True))
+
+    def why(self, metric: str) -> str:
+        """The most frequent reason for which there is no value of a metric, in a word or a few."""
+        for part in ("obj_iou", "func_iou") if metric == "f1_iou" else (metric,):
+            if not self.values[part]:
+                found = {kind(status): number for status, number in self.statuses.get(part, {}).items()}
+                return max(found, key=found.__getitem__, default=f"no {CATALOGUE[part].of}")
+        return "not a number"
 
     @property
     def sums(self) -> np.ndarray:
@@ -147,7 +155,7 @@ def _summary(totals: Totals, pool: Pool, method: str, title: str) -> MethodSumma
     for (whose, metric, status), count in sorted(totals.statuses.items(), key=lambda item: item[0][1:]):
         if whose in (method, OF_ANSWER):
             statuses.setdefault(metric, {})[status] = count
-    statuses["answer"] = dict(Counter(map(kind, samples)))
+    statuses["answer"] = dict(Counter(map(brief, samples)))
     return MethodSummary(title, pool, columns, samples, statuses)
 
 

@@ -233,7 +233,7 @@ def parts(bench: Bench, length: int) -> dict[str, float]:
     asked, kept = list(bench.samples.values()), []
 
     def columns() -> None:
-        kept.extend(keep(bench.loaded, *each) for each in zip(asked, ready, answers, strict=False))
+        kept.extend(keep(bench.loaded, asked[:count], ready, answers))
 
     found["columns"] = bench.seconds(columns)
     with tempfile.TemporaryDirectory() as folder:
@@ -259,9 +259,7 @@ def memory_over_plain(bench: Bench, length: int) -> float:
             bench.model.generate(**inputs, max_new_tokens=length)
 
     def selecting() -> None:
-        answers = answer_batch(bench.loaded, ready, length)
-        for each in zip(bench.samples.values(), ready, answers, strict=False):
-            keep(bench.loaded, *each)
+        keep(bench.loaded, list(bench.samples.values())[: len(ready)], ready, answer_batch(bench.loaded, ready, length))
 
     for way in (plainly, selecting):
         torch.cuda.empty_cache()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
+import tam
+
 # Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
 NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
 
@@ -21,13 +23,13 @@ wildcard_constraints:
 
 
 # `python -m tam` works in any directory, with the packages of the environment that runs Snakemake unless a rule brings
-# its own (--sdm conda). Idle OpenMP threads sleep: spinning, two jobs on two cores slow each other down many times.
-own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
-shell.prefix(
-    f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
-    f" PYTHONPATH={shlex.quote(str(workflow.basedir))} OMP_WAIT_POLICY=passive"
-    f"{f' NLTK_DATA={shlex.quote(NLTK_DATA)}' if NLTK_DATA else ''}; "
-)
+# its own (--sdm conda). A workflow that imports this one keeps its own shell, and runs where `tam` is installed.
+if workflow.modifier.is_main_snakefile():
+    own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
+    shell.prefix(
+        f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
+        f" PYTHONPATH={shlex.quote(str(Path(tam.__file__).parents[1]))}; "
+    )
 
 
 def dataset_options(wildcards):
@@ -39,21 +41,29 @@ def dataset_options(wildcards):
     ]
 
 
-def model_options(wildcards):
+def model_options(wildcards, input):
     """The model's entry in the config as options of `tam generate`."""
-    entry = config["models"][wildcards.model] | {"answers": given_answers(wildcards) or None}
+    entry = config["models"][wildcards.model] | {"answers": input.answers or None}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
-        if value is not None and value is not False
+        if key != "engine" and value is not None and value is not False
     }
     return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
 
 
 def given_answers(wildcards):
-    """The file of texts to explain, where the model has one for the dataset."""
-    answers = config["models"][wildcards.model].get("answers") or []
+    """The file of texts to explain, where somebody else answers for the model."""
+    entry = config["models"][wildcards.model]
+    if entry.get("engine"):
+        return "results/{dataset}/{model}/ask/{shard}.jsonl"
+    answers = entry.get("answers") or []
     return answers.get(wildcards.dataset, []) if isinstance(answers, dict) else answers
+
+
+def nltk_data(wildcards, input):
+    """Where the tagger and WordNet are, as a variable of the environment; nothing where the environment says it."""
+    return [f"NLTK_DATA={path}" for path in [input.nltk_data] if path]
 
 
 def files(*kinds):

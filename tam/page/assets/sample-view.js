@@ -118,6 +118,7 @@ function showText() {
   byId("prompt").replaceChildren(...parts.prompt);
   byId("answer").replaceChildren(...parts.answer);
   byId("answer").classList.toggle("long", sample.tokens.length > LONG);
+  markEvidence();
 }
 
 function spanText(span) {
@@ -172,6 +173,7 @@ function explain(number) {
     span.option.tabIndex = span.option === option ? 0 : -1;
   }
   paint();
+  showEvidence();
   showCandidates();
   showScores();
   say();
@@ -182,5 +184,7 @@ function say() {
   const related = spans.filter((span) => span.value > 0).sort((one, other) => other.value - one.value)[0];
   const parts = [spanText(spans[current])];
   if (related) parts.push(`most related to ${spanText(related)}, ${decimals(related.value)}`);
+  const evidence = evidenceText(spans[current]);
+  if (evidence) parts.push(evidence);
   byId("said").textContent = parts.join(": ");
 }
