@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tam.records import FAILED, OK, TRUNCATED
+from tam.records import FAILED, OK, TRUNCATED, Scores
 from tam.system import hdf5
 
 KIND, VERSION = "scores", 1
@@ -21,28 +21,12 @@ FLOAT16, FLOAT32 = [np.dtype(np.float16)], [np.dtype(np.float32)]
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a method says of one answer. Tokens: those of the user's words, then of the answer.
-
-    Attributes:
-        image: float32 [token, vision], signed; 0 of a token that is not explained.
-        text: float32 [token, token], how much an earlier token (second axis) speaks for a later one; None: the method
-            says nothing of text.
-        explained: bool [token].
-    """
-
-    image: np.ndarray
-    text: np.ndarray | None
-    explained: np.ndarray
-
-
-@dataclass(frozen=True)
 class SampleScores:
     """One sample's scores.
 
     Attributes:
-        status: of the answer, or "failed: why" where no method has scores of it.
-        methods: name -> its scores, or "failed: why".
+        status: of the answer.
+        methods: name -> its scores, or "failed: why"; none of a failed answer.
     """
 
     id: str
@@ -62,7 +46,7 @@ class ScoresHeader:
 
     fingerprint: str
     samples: int
-    methods: dict[str, dict[str, Any]]
+    methods: dict[str, dict[str, object]]
     run: dict[str, Any]
 
 
@@ -75,11 +59,20 @@ def write_scores(path: Path, samples: Mapping[int, SampleScores], header: Scores
             file.check()
 
 
-def merge(parts: list[Path], path: Path, header: ScoresHeader, rows: Set[int]) -> None:
-    """Join parts into one file, atomically; DiskError: some of ``rows`` are in no part."""
+def merge(parts: list[Path], path: Path, header: ScoresHeader, rows: Set[int], known: Path | None = None) -> None:
+    """Join parts into one file, atomically; DiskError: some of ``rows`` are in no part.
+
+    Args:
+        known: a file of the same generation, from which the methods are taken that the parts do not have.
+    """
     with hdf5.written(path) as file:
         _write_header(file, header)
         hdf5.join(file, parts, rows, path.parent)
+        if known is not None:
+            with hdf5.opened(known, KIND, VERSION, "attribute", sealed=True) as other:
+                for name in file:
+                    _add(file[name], other[name], header.methods)
+                    file.check()
 
 
 def read_scores_header(path: Path) -> ScoresHeader:
@@ -91,6 +84,17 @@ def read_scores_header(path: Path) -> ScoresHeader:
             methods={name: dict(settings) for name, settings in json.loads(_text(file, "methods")).items()},
             run=dict(json.loads(_text(file, "run"))),
         )
+
+
+def read_statuses(path: Path) -> dict[int, tuple[str, dict[str, str]]]:
+    """Row -> the status of the answer, and that of each method on it: "ok" or "failed: why".
+
+    Raises:
+        SchemaError: as ``read_scores``.
+    """
+    with hdf5.opened(path, KIND, VERSION, "attribute", sealed=True) as file, hdf5.damage_in(path, CURE):
+        metas = {int(name): _meta(hdf5.member(file, name)) for name in file}
+        return {row: (status, statuses) for row, (_, status, statuses) in metas.items()}
 
 
 def read_scores(path: Path, rows: Container[int] | None = None) -> Iterator[tuple[int, SampleScores]]:
@@ -121,9 +125,24 @@ def _write_header(file: h5py.File, header: ScoresHeader) -> None:
     file.attrs.update({"format": f"tam-{KIND}", "version": VERSION} | about)
 
 
+def _add(group: h5py.Group, other: h5py.Group, methods: Container[str]) -> None:
+    """Copy those of the methods that another sample's group has and this one has not."""
+    (id, status, statuses), (_, _, others) = _meta(group), _meta(other)
+    added = {name: its for name, its in others.items() if name in methods and name not in statuses}
+    del group["meta"]
+    _write_meta(group, id, status, added | statuses)
+    for name, its in added.items():
+        if its == OK:
+            other.copy(name, group)
+
+
+def _write_meta(group: h5py.Group, id: str, status: str, methods: Mapping[str, str]) -> None:
+    group["meta"] = json.dumps({"id": id, "status": status, "methods": methods})
+
+
 def _write(group: h5py.Group, sample: SampleScores) -> None:
     statuses = {name: made if isinstance(made, str) else OK for name, made in sample.methods.items()}
-    group["meta"] = json.dumps({"id": sample.id, "status": sample.status, "methods": statuses})
+    _write_meta(group, sample.id, sample.status, statuses)
     for name, made in sample.methods.items():
         if isinstance(made, str):
             continue
@@ -141,13 +160,19 @@ def _write_rows(group: h5py.Group, name: str, values: np.ndarray) -> None:
 
 
 def _read(group: h5py.Group) -> SampleScores:
+    id, status, statuses = _meta(group)
+    return SampleScores(id, status, {name: _scores(group, name, its) for name, its in statuses.items()})
+
+
+def _meta(group: h5py.Group) -> tuple[str, str, dict[str, str]]:
+    """Id, status, and the statuses of methods."""
     meta = json.loads(hdf5.text(group, "meta"))
     id, status, statuses = meta["id"], meta["status"], dict(meta["methods"])
     if not all(isinstance(text, str) for text in (id, status, *statuses.values())):
         raise TypeError("a status that is no text")
     if status not in (OK, TRUNCATED) and not status.startswith(FAILED):
         raise ValueError(f"unknown status {status!r}")
-    return SampleScores(id, status, {name: _scores(group, name, its) for name, its in statuses.items()})
+    return id, status, statuses
 
 
 def _scores(group: h5py.Group, name: str, status: str) -> Scores | str:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tam.errors import DiskError, SchemaError
-from tam.scores import SampleScores, Scores, ScoresHeader, merge, read_scores, read_scores_header, write_scores
+from tam.records import Scores
+from tam.scores import SampleScores, ScoresHeader, merge, read_scores, read_scores_header, read_statuses, write_scores
 
 HEADER = ScoresHeader("f00d", 2, {"rollout": {}, "cp-lrp": {"prompt": False}}, {"model": "tiny", "dtype": "float32"})
 
@@ -58,6 +59,19 @@ def test_parts_become_one_file_in_the_manifest_s_order(tmp_path):
     assert [row for row, _ in read_scores(tmp_path / "whole.h5")] == [1, 4]
     with pytest.raises(DiskError, match=r"samples are in no part; got rows \[2\]"):
         merge(parts, tmp_path / "whole.h5", HEADER, {1, 2, 4})
+
+
+def test_a_method_that_is_added_leaves_those_that_are_there(tmp_path):
+    whole, part = tmp_path / "whole.h5", tmp_path / "part-0.h5"
+    old = {"rollout": scores(seed=1), "gae": scores(seed=2), "cp-lrp": "failed: out of memory"}
+    write_scores(whole, {0: SampleScores("a", "ok", old)}, HEADER)
+    write_scores(part, {0: SampleScores("a", "ok", {"rollout": scores(seed=3)})}, HEADER)
+    merge([part], whole, HEADER, {0}, whole)
+    ((_, found),) = read_scores(whole)
+    assert list(found.methods) == ["cp-lrp", "rollout"], "of those that the header names"
+    assert found.methods["cp-lrp"] == old["cp-lrp"]
+    assert np.allclose(found.methods["rollout"].image, scores(seed=3).image, rtol=0.1)
+    assert read_statuses(whole) == {0: ("ok", {"cp-lrp": "failed: out of memory", "rollout": "ok"})}
 
 
 def test_a_file_that_lies_or_is_damaged_is_refused(tmp_path):

@@ -16,8 +16,7 @@ from tam.attribution.surgery import surgery
 from tam.errors import InputError, ModelError
 from tam.model.loaded import Loaded
 from tam.model.question import Question
-from tam.records import Generation
-from tam.scores import Scores
+from tam.records import Generation, Scores
 from tam.system.foreign import out_of_memory
 
 NO_MEMORY = "out of memory ({})"
