@@ -18,7 +18,7 @@ from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import MapsHeader, MapsWriter
 from tam.metrics import counts, stage
-from tam.metrics.catalogue import ANSWER, FOCUS_METRICS, OBJECT_METRICS, POOLED
+from tam.metrics.catalogue import ABOUT_ANSWER, FOCUS_METRICS, GROUPS, MAP_METRICS, OBJECT_METRICS
 from tam.metrics.counts import (
     count,
     pixel_average_precision,
@@ -586,11 +586,11 @@ def test_the_table_is_tidy_and_says_how_it_was_made(run):
 def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_method(run):
     counts, table = run([_generation("a")], methods={"flat": _flat, "tam": _left})
     assert counts == {"ok": 1} and list(run.header.methods) == ["flat", "tam"]
-    answer = ["answer", *ANSWER]
+    answer = ["answer", *GROUPS[ABOUT_ANSWER]]
     assert sorted(table[table.method == ""].metric) == sorted(answer)
     by_method = {name: table[table.method == name] for name in ("flat", "tam")}
     for rows in by_method.values():
-        assert set(rows.metric) == set(POOLED) - set(ANSWER)
+        assert set(rows.metric) == set(MAP_METRICS)
     assert [_of(rows, "a", "obj_iou") for rows in by_method.values()] == [[0.0], [6 / 15]]
     assert [_of(rows, "a", "entropy")[0] == "zero map" for rows in by_method.values()] == [True, False]
     _, alone = run([_generation("a")])
@@ -714,7 +714,7 @@ def test_where_a_method_failed_it_has_a_status_and_the_others_have_values(run):
     counts, table = run([_generation("a"), _generation("b")], methods={"mine": lambda _: "failed: why", "tam": _left})
     assert counts == {"ok": 2, "failed mine": 2}
     mine = table[table.method == "mine"]
-    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(set(POOLED) - set(ANSWER))
+    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(MAP_METRICS)
     assert set(mine.status) == {"failed: why"} and mine.value.isna().all()
     assert _of(table[table.method == "tam"], "b", "obj_iou") == [6 / 15]
     assert _of(table, "b", "answer") == [4] and len(_of(table, "b", "rouge_l")) == 1
