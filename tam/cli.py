@@ -1,11 +1,12 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import io
+import json
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,6 +65,10 @@ Layer = Annotated[
 ]
 MaxPixels = Annotated[
     int | None, typer.Option(min=1, help="Of a picture or frame; a larger one is shown smaller. No limit without it.")
+]
+TemplateOptions = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="NAME=VALUE for the chat template, as enable_thinking=false; repeatable."),
 ]
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
@@ -190,6 +195,7 @@ def generate(
     ] = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -213,6 +219,7 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            template=_template(template),
         )
     _report(counts, out, strict)
 
@@ -431,6 +438,7 @@ def explain(
     layer: Layer = None,
     eci_cap: EciCap = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
@@ -448,6 +456,7 @@ def explain(
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
+    for_template = _template(template)
     check_cap(eci_cap, FIXED)
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
@@ -463,7 +472,7 @@ def explain(
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
     folder = explained.save(out)
@@ -481,6 +490,20 @@ def _batch_size(text: str) -> int | None:
     if not text.isdecimal():
         raise InputError("wrong number", where="--batch-size", got=repr(text), expected="auto, or 1 or more")
     return int(text)
+
+
+def _template(options: list[str] | None) -> dict[str, Any] | None:
+    """NAME=VALUE, VALUE as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not (name and equals):
+            raise InputError("no option of a chat template", got=repr(option), expected="NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found or None
 
 
 def _checkpoint(model: str) -> str:

@@ -12,8 +12,8 @@ TAM = Path(__file__).parents[1] / "tam"
 DOCS = TAM.parent / "docs" / "architecture.md"
 
 NOUNS = (
-    "layout", "manifest", "media", "label_map", "protocol", "records", "wordnet", "tagging", "words", "cache", "maps",
-    "rows", "run",
+    "layout", "manifest", "media", "label_map", "protocol", "records", "thoughts", "wordnet", "tagging", "words",
+    "cache", "maps", "rows", "run",
 )  # fmt: skip
 """Each may know those before it."""
 

@@ -29,6 +29,7 @@ from tam.model.checkpoint import (
     load_from,
     locate,
 )
+from tam.model.prompt import check_template
 from tam.model.recording import check_layer
 from tam.records import GivenAnswer
 from tam.shard.runner import run_shard
@@ -39,6 +40,7 @@ def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
     layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
+    template: Mapping[str, Any] | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -48,6 +50,7 @@ def generate(
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
         max_pixels: of a picture or frame; a larger one is shown smaller.
+        template: options of the chat template's own, such as ``enable_thinking``.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
@@ -67,11 +70,14 @@ def generate(
         "max_pixels": max_pixels,
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
+    run |= {"template": dict(template)} if template else {}
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
-        loaded = replace(load_from(checkpoint, compute, dtype, trust_remote_code), max_pixels=max_pixels)
+        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
+        loaded = replace(loaded, max_pixels=max_pixels, template=template)
         check_layer(loaded, layer)
+        check_template(loaded.prompter)
         return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
     store = Store(out, fingerprint, cache_files(run, fingerprint))
@@ -121,6 +127,8 @@ def fingerprint_of(
     content |= {"cache": VERSION, "rows": rows}
     if run.get("max_pixels") is not None:
         content["max_pixels"] = run["max_pixels"]
+    if "template" in run:
+        content["template"] = run["template"]
     if texts is not None:
         given = [texts.get(sample.id) for sample in samples.values()]
         content["answers"] = [one and astuple(one) for one in given]

@@ -16,7 +16,7 @@ from tam.manifest import Sample
 from tam.maps import read_maps_header
 from tam.metrics.catalogue import MAP_METRICS
 from tam.metrics.focus import focus
-from tam.metrics.language import LANGUAGE_METRICS, language
+from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION, language
 from tam.metrics.localisation import localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Picture, find_targets
@@ -24,6 +24,7 @@ from tam.protocol import Protocol
 from tam.records import Generation, SampleMaps
 from tam.rows import Row, RowsHeader, whole
 from tam.run import read_pairs
+from tam.thoughts import caption_of, caption_starts
 from tam.words import Word, read_words
 
 ANSWER = ""
@@ -93,7 +94,11 @@ def score_sample(
     if generation.failed:
         return generation.status, {ANSWER: [Row(-1, "", 0, "answer", np.nan, generation.status)]}
     about = [Row(-1, generation.answer, 0, "answer", count, generation.status)]
-    spoken = language(generation.answer, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
+    start: int | None = 0
+    caption: str | None = generation.answer
+    if not protocol.thoughts_are_scored:
+        start, caption = caption_starts(generation), caption_of(generation)
+    spoken = language(caption, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
     ids = generation.retokenised_answer if protocol.retokenised_pieces else generation.answer_ids
     if len(ids) != count:
         problem = f"pieces differ: {len(ids)} after decoding and tokenising again, {count} maps"
@@ -112,7 +117,11 @@ def score_sample(
         picture = place(words, label_map, problem, generation.layout, protocol)
     else:
         problem = "not a single image"
-    about += names(words, label_map, sample.categories.values(), problem)
+    if start is None:
+        about += names([], None, (), NO_CAPTION)
+    else:
+        said = [word for word in words if word.tokens[-1] >= start]
+        about += names(said, label_map, sample.categories.values(), problem)
     about += spoken
     scored = {ANSWER: about}
     for method, one in maps.items():

@@ -1,4 +1,5 @@
 # What the rules share: names of shards, how `tam` is called, options from the config.
+import json
 import re
 import shlex
 import sys
@@ -42,12 +43,16 @@ def dataset_options(wildcards):
 def model_options(wildcards):
     """The model's entry in the config as options of `tam generate`."""
     entry = config["models"][wildcards.model] | {"answers": given_answers(wildcards) or None}
+    template = entry.pop("template", None) or {}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
         if value is not None and value is not False
     }
-    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
+    return [
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()),
+        *(f"--template={key}={json.dumps(value)}" for key, value in template.items()),
+    ]
 
 
 def given_answers(wildcards):
