@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image
 
 from tam.errors import InputError
+from tam.evidence import Evidence, evidence_of
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.media import Media, film_of, open_pictures, read_video
@@ -19,14 +20,16 @@ from tam.methods.cached import Cached
 from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
 from tam.methods.registry import find_all
+from tam.methods.rivals import RIVALS
 from tam.protocol import FIXED
-from tam.records import Generation, Maps
+from tam.records import Generation, Maps, Scores, unexplained
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
 
 Picture: TypeAlias = Image.Image | Path | str
 Part = Literal["prompt", "answer"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Asked = str | Function | Method
 KIND = "explanation"
 
@@ -50,11 +53,20 @@ class Token(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word: its text without white space, and the indices of its tokens (in ``Explanation.tokens``)."""
+    """A word.
+
+    Attributes:
+        text: without white space.
+        tokens: indices of its tokens (in ``Explanation.tokens``).
+        part: "prompt" or "answer".
+        evidence: how likely the model found it, and how much the picture speaks for it: evidence, not truth
+            (docs/grounding.md). None in the prompt, which the model did not say.
+    """
 
     text: str
     tokens: tuple[int, ...]
     part: Part
+    evidence: Evidence | None
 
 
 class Candidate(NamedTuple):
@@ -80,6 +92,7 @@ class Explanation:
         model: the name of the model's class.
         method: whose maps are shown.
         asked: what was asked of which model, as JSON has it: tells this explanation from others.
+        layer: of the decoder, from 1, whose states are mapped; None: the last.
     """
 
     generation: Generation
@@ -90,6 +103,7 @@ class Explanation:
     model: str
     method: str
     asked: Mapping[str, object]
+    layer: int | None = None
 
     def of(self, method: str) -> "Explanation":
         """The same, shown by another of its methods; InputError: there is none of this name."""
@@ -149,7 +163,11 @@ class Explanation:
     @cached_property
     def words(self) -> tuple[Word, ...]:
         """Of the prompt, then of the answer; end tokens are in no word."""
-        return tuple(Word(text, tokens, part) for part in ("prompt", "answer") for text, tokens in self._grouped(part))
+        return tuple(
+            Word(text, tokens, part, self._evidence(tokens) if part == "answer" else None)
+            for part in PARTS
+            for text, tokens in self._grouped(part)
+        )
 
     @cached_property
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -174,11 +192,16 @@ class Explanation:
                 probabilities of the tokens (equally where they have none: in the prompt).
 
         Raises:
-            InputError: nothing matches, or an unknown pooling.
+            InputError: nothing matches, the method does not explain it, or an unknown pooling.
         """
         check_pooling(pooling)
         found = self._found(what)
         tokens = sorted({token for _, members in found for token in members})
+        if silent := {*tokens} & {*unexplained(self.by_method[self.method])}:
+            got = ", ".join(repr(self.tokens[token].text) for token in sorted(silent))
+            raise InputError(
+                "the method does not explain this", where=self.method, got=got, expected="a token of the answer"
+            )
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
@@ -214,7 +237,9 @@ class Explanation:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
         from tam.page.single import single_page
 
-        return single_page(self.generation, self.by_method, self.titles, self.media, self.model, self.method)
+        return single_page(
+            self.generation, self.by_method, self.titles, self.media, self.model, self.method, self.layer
+        )
 
     # ---- what a selection means
 
@@ -224,6 +249,10 @@ class Explanation:
             index for index, token in enumerate(self.tokens)
             if token.part == part and token.id not in self.generation.end_tokens
         ]  # fmt: skip
+
+    def _evidence(self, tokens: Sequence[int]) -> Evidence:
+        prompt = len(self.generation.prompt_ids)
+        return evidence_of(self.generation, [token - prompt for token in tokens], self.layer)
 
     def _grouped(self, part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:
         span = self._span(part)
@@ -290,6 +319,7 @@ def explain(
     """
     methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
     if not methods:
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
@@ -307,7 +337,12 @@ def explain(
         Sample(_name(images, video), [], prompt, turns=[list(turn) for turn in turns]),
     )
     generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
-    cached = Cached(generation, FIXED, eci_cap=eci_cap)
+    scores: dict[str, Scores] = {}
+    if rivals := [one.name for one in methods if one.name in RIVALS]:
+        from tam.attribution.answer import scores_for
+
+        scores = scores_for(loaded, sample, media, generation, rivals)
+    cached = Cached(generation, FIXED, eci_cap=eci_cap, scores=scores)
     maps = {one.name: one.maps(cached) for one in methods}
     titles = {one.name: one.title for one in methods}
     asked = {
@@ -315,7 +350,15 @@ def explain(
         "model": str(loaded.config.name_or_path), "weights": loaded.weights,
         "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
     } | ({"template": dict(template)} if template else {})  # fmt: skip
-    return Explanation(generation, maps, titles, media, chances, type(loaded.model).__name__, methods[0].name, asked)
+    name = type(loaded.model).__name__
+    return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
+
+
+def check_layer_of(methods: Sequence[Method], layer: int | None) -> None:
+    """Raises: InputError: a method that needs scores, which are of the last layer, and another layer."""
+    scored = [one.name for one in methods if one.needs == "scores"]
+    if scored and layer is not None:
+        raise InputError("these methods explain the last layer", got=" and ".join(scored), cure="leave out the layer")
 
 
 def check_folder(folder: Path, first: Path) -> None:

@@ -20,12 +20,14 @@ class Protocol:
     first_prompt_class_is_argmax: bool
     first_answer_map_is_first_prompt_map: bool
     # the arithmetic of a map
+    scale_is_searched: bool
     later_prompt_in_normalisation: bool
     empty_context_is_an_error: bool
     constant_window_is_zero: bool
     # the evaluation
     end_token_joined_to_last_word: bool
     words_from_decoded_pieces: bool
+    one_grid_a_picture: bool
     map_stretched_over_picture: bool
     mask_of_any_size: bool
     missing_mask_has_map_size: bool

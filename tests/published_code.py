@@ -90,6 +90,7 @@ class Pass:
         candidates: their three best ids, best first.
         text: float32 [row], text scores, the last of which is the explained token's own.
         scale: of the interference; NaN where the published code leaves it out.
+        normalised: float [vision], what goes into the filter.
         maps: float [vision]; uint8: its bytes. Grids one after the other.
     """
 
@@ -99,6 +100,7 @@ class Pass:
     candidates: np.ndarray
     text: np.ndarray
     scale: float
+    normalised: np.ndarray
     maps: np.ndarray
     uint8: np.ndarray
 
@@ -170,7 +172,8 @@ class PublishedCode:
         cls, row = class_and_row(
             self._tokens, positions, spans.answer.start, self._length - 1, len(prompt), step, index, REFERENCE
         )
-        candidates = np.argsort(-self._logits[row], kind="stable")[:3]
+        shown = self._logits[: self._length] if step == 0 else self._logits  # step 0 sees the prompt alone
+        candidates = np.argsort(-shown[row], kind="stable")[:3]
         cls = int(candidates[0]) if cls is None else cls
 
         scores = core.activation(self._logits[: self._length + step, cls])
@@ -184,21 +187,21 @@ class PublishedCode:
             kept = [earlier for earlier in range(index) if said[earlier] != said[index]]
             sources = np.stack([self.raw[earlier] for earlier in kept])
             weights = core.interference_weights(text[None, kept], np.ones((1, len(kept)), bool), exact=self._exact)
-            causal, (scale,) = core.estimated_causal_inference(causal, sources, weights, exact=self._exact)
+            causal, (scale,) = core.estimated_causal_inference(
+                causal, sources, weights, protocol=REFERENCE, exact=self._exact
+            )
 
         seen = np.arange(len(text)) < len(text) - 1
-        normalised, _ = core.joint_normalisation(causal, text[None], seen[None])
-        maps = np.concatenate(
-            [
-                rank_gaussian_filter(grid, protocol=REFERENCE, exact=self._exact).ravel()
-                for grid in self._grids(normalised[0])
-            ]
-        )
+        (normalised,), _ = core.joint_normalisation(causal, text[None], seen[None])
+        filtered = [
+            rank_gaussian_filter(grid, protocol=REFERENCE, exact=self._exact).ravel() for grid in self.grids(normalised)
+        ]
+        maps = np.concatenate(filtered)
         if draws and self._fails_to_draw:
             raise IndexError("list index out of range")
-        self.passes.append(Pass(index, cls, row, candidates, text, float(scale), maps, core.to_uint8(maps)))
+        self.passes.append(Pass(index, cls, row, candidates, text, float(scale), normalised, maps, core.to_uint8(maps)))
 
-    def _grids(self, scores: np.ndarray) -> list[np.ndarray]:
+    def grids(self, scores: np.ndarray) -> list[np.ndarray]:
         if self._several:
             shapes = [tuple(map(int, shape)) for shape in self._shape]
             sizes = [rows * columns for rows, columns in shapes]

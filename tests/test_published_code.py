@@ -112,6 +112,15 @@ def test_a_late_start_runs_out_of_the_list():
     assert (len(code.raw), len(code.passes)) == (2, 1)
 
 
+def test_without_the_end_of_the_prompt_step_0_runs_out_of_rows():
+    """All that follows counts as the user's words, and step 0 has the logits of the prompt alone."""
+    code = _published(ids=IDS | {"prompt_id": [END, [5, 5]]})
+    for step, entries in ((0, 5), (1, 6), (2, 7)):
+        with pytest.raises(IndexError):
+            code.call(step)
+        assert (len(code.raw), len(code.passes)) == (entries, 5)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "entries"),
     [

@@ -20,7 +20,11 @@ rule metrics:
         **queue(),
     params:
         protocol=config["protocol"],
-        tagging=["--sentences"] if config["tagging"] == "sentence" else [],
+        nltk_data=nltk_data,
+        more=[
+            *(["--sentences"] if config["tagging"] == "sentence" else []),
+            *(["--grounding"] if config["grounding"] else []),
+        ],
     shell:
-        "python -m tam metrics --generation {input.generation:q} --maps {input.maps:q} --manifest {input.manifest:q}"
-        " --protocol {params.protocol:q} {params.tagging:q} --out {output:q} > {log:q} 2>&1"
+        "env {params.nltk_data:q} python -m tam metrics --generation {input.generation:q} --maps {input.maps:q}"
+        " --manifest {input.manifest:q} --protocol {params.protocol:q} {params.more:q} --out {output:q} > {log:q} 2>&1"
