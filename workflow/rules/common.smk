@@ -1,4 +1,5 @@
 # What the rules share: names of shards, how `tam` is called, options from the config.
+import json
 import re
 import shlex
 import sys
@@ -48,12 +49,16 @@ def dataset_options(wildcards):
 def model_options(wildcards, input):
     """The model's entry in the config as options of `tam generate`."""
     entry = config["models"][wildcards.model] | {"answers": input.answers or None}
+    template = entry.pop("template", None) or {}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
         if key != "engine" and value is not None and value is not False
     }
-    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
+    return [
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()),
+        *(f"--template={key}={json.dumps(value)}" for key, value in template.items()),
+    ]
 
 
 def checkpoint_options(wildcards):
