@@ -189,13 +189,8 @@ def run_of(folder: Path, absent: int, order: int = 1):
         rows = [Row(-1, "A cat.", 0, "answer", 4.0), Row(-1, "", 0, "chair_s", float(number < absent))]
         for token, present in ((1, 1.0), (3, float(number >= absent))):
             label = 17 + (number + token) % 7
-            values = {
-                "present": present,
-                "tokens": 1.0 + number % 2,
-                "logprob": -rng.random(),
-                "peak": 3 * present + rng.normal(),
-                "margin": 1.0,
-            }
+            values = {"present": present, "tokens": 1.0 + number % 2, "logprob": -rng.random(), "margin": 1.0}
+            values |= {"peak": 3 * present + rng.normal(), "image_use_blur": 2 * present}
             rows += [Row(token, "cat", label, metric, value) for metric, value in values.items()]
         answers.append((f"{number:02d}", rows, [Row(1, "cat", 17, "scale", 0.5), Row(3, "cat", 17, "scale", 0.5)]))
     path = folder / "results/d/m/metrics/0-of-1.parquet"
@@ -219,6 +214,7 @@ def test_what_the_map_adds_is_a_difference_of_pairs_with_an_interval(tmp_path):
     run = run_of(tmp_path, 15)
     nouns = read_nouns(run, ["tam"])
     alone = {line.score: line for line in judge(nouns) if not line.folds}
+    assert alone["image_use_blur"].value == 1  # of another stage
     assert alone["peak"].value > 0.9 and 0.3 < alone["logprob"].value < 0.7 and alone["margin"].value == 0.5
     assert (alone["peak"].present, alone["peak"].absent, nouns.wrong, nouns.answers) == (65, 15, 15, 40)
     joined = {(line.score, line.folds): line for line in judge_together(nouns)}

@@ -27,7 +27,6 @@ from tam.tables.statistics import RESAMPLES, drawn, interval, ratio
 LEAST = 10
 """Fewer absent (or present) nouns say nothing."""
 TOO_FEW = "too few"
-IMAGE_USE = "image_use"
 RAW = "activation"
 SEED = 0
 REPEATS = 5
@@ -36,7 +35,7 @@ TITLES = {
     TOKENS: "number of tokens", "logprob": "log P of the word", "peak": "peak of the raw logits",
     "margin": "peak minus mean",
     "scale": "scale of interference", "spread": "1 - entropy of the map", "mass": "mass of the map",
-    IMAGE_USE: "log P with - without the picture",
+    "image_use_blur": "log P, picture minus blur", "image_use_mean": "log P, picture minus mean colour",
 }  # fmt: skip
 BY_IMAGE, BY_WORD = "by image", "by word"
 ALIKE = "words of as many tokens"
