@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tam.evidence import evidence_of
+from tam.figures.data import read_metrics
 from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.records import SampleMaps
 from tam.rows import Row, RowsHeader, written
@@ -228,6 +229,10 @@ def test_what_the_map_adds_is_a_difference_of_pairs_with_an_interval(tmp_path):
     assert "CHAIR_i 0.188, CHAIR_s 0.375" in table and "Evidence, not truth" in table
     rows = [*csv.DictReader(io.StringIO((out / "grounding_words.csv").read_text()))]
     assert len(rows) == 80 and rows[0]["scale_tam"] == "0.5" and rows[0]["present"] == "1"
+
+
+def test_figures_choose_words_as_without_evidence(tmp_path):
+    assert set(read_metrics(run_of(tmp_path, 15)).metric) == {"answer"}
 
 
 def test_below_ten_absent_nouns_there_is_no_value(tmp_path):
