@@ -16,6 +16,10 @@ import torch
 from PIL import Image
 
 from tam import tagging
+from tam.attribution.cams import gradcam
+from tam.attribution.conservation import conserved
+from tam.attribution.forced import forced
+from tam.attribution.lrp import Course
 from tam.cache import read_generations, write_generations
 from tam.errors import InputError
 from tam.generation.kept import generation_of
@@ -28,11 +32,13 @@ from tam.methods.registry import METHODS
 from tam.methods.stage import write_maps
 from tam.metrics.stage import score_sample
 from tam.model.checkpoint import load
+from tam.model.collate import with_answer
 from tam.model.decoding import answer_batch
 from tam.model.forced import forced_batch
 from tam.model.loaded import Loaded
 from tam.model.probe import paint, probe, vision_embeddings
 from tam.model.prompt import Prepared, prepare
+from tam.model.question import Question
 from tam.protocol import FIXED
 from tam.records import Generation, Maps, Piece, SampleMaps
 from tests import tiny
@@ -193,6 +199,37 @@ def painting_moves_the_right_token(case: Case) -> None:
         assert len(found) >= 2 and all(right for right, _ in found), [what for right, what in found if not right]
 
 
+def taps_are_exact(case: Case) -> None:
+    """The tap changes no logit; attention is what an eager model gives out; Grad-CAM is the cached logits."""
+    eager = tiny.model(case.kind, attention="eager")
+    for one, alone in zip(case.prepared, case.alone, strict=True):
+        made = forced(case.loaded, Question(one, alone.answer_ids.astype(np.int32)), means=True, course=Course())
+        ids = [alone.column(id) for id in np.concatenate([alone.prompt_ids, alone.answer_ids])]
+        states, vision = made.states[0].detach(), made.places.vision
+        found = gradcam(states, made.weights)[:, torch.cat([vision, made.places.states])]
+        assert np.abs(found.numpy() - alone.logits[:, ids].T).max() < TOLERANCE
+        with torch.no_grad():
+            whole = with_answer(one, alone.answer_ids, case.loaded.family.answer_type).inputs
+            given = eager(**whole, output_attentions=True).attentions
+        for layer, attention in enumerate(given):
+            assert (made.tap.all_means[layer] - attention[0].mean(0)).abs().max() < 1e-5
+            assert (made.tap.row_means[layer] - attention[0].mean(0)[made.places.predicting]).abs().max() < 1e-5
+
+
+def cp_lrp_conserves(case: Case) -> None:
+    """The relevance of all that enters the decoder, biases and later injections counted, is the logit to 1e-4."""
+    biases = [weight for name, weight in case.loaded.decoder.named_parameters() if name.endswith("bias")]
+    for one, alone in zip(case.prepared, case.alone, strict=True):
+        with torch.no_grad():  # they start at 0
+            for number, bias in enumerate(biases):
+                bias.copy_(torch.linspace(-0.3, 0.3, len(bias)).roll(number))
+        found = conserved(case.loaded, Question(one, alone.answer_ids.astype(np.int32)))
+        with torch.no_grad():
+            for bias in biases:
+                bias.zero_()
+        assert abs(float(found.relevance.sum()) / found.logit - 1) < 1e-4
+
+
 def painted_object_scores(case: Case) -> None:
     """A painted object's word map scores on it: what moves, as the map of a word, points at it, by the metrics."""
     for media, prepared, alone in zip(case.media, case.prepared, case.alone, strict=True):
@@ -231,6 +268,7 @@ def upper_right(layout: Layout) -> tuple[int, int, int, int]:
 CHECKS: list[Callable[[Case], None]] = [
     words_are_found, head_of_a_state_is_the_logits, batch_is_one_by_one, eager_is_sdpa, given_is_generated,
     last_layer_is_the_default, maps_survive_the_files, checkpoint_is_read_back, painting_moves_the_right_token,
+    taps_are_exact, cp_lrp_conserves,
     painted_object_scores,
 ]  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The stage: one shard's generation, maps and manifest -> the metrics file of all methods, a sample at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,20 +16,21 @@ from tam.label_map import read_label_map, read_label_maps
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps_header
-from tam.metrics.catalogue import MAP_METRICS
+from tam.metrics.catalogue import FOCUS_METRICS, FUNCTION_METRICS, MAP_METRICS, OBJECT_METRICS
 from tam.metrics.focus import focus
 from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.metrics.language import LANGUAGE_METRICS, language
-from tam.metrics.localisation import localise
+from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Box, Picture, find_targets
 from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import FIXED, Protocol
-from tam.records import Generation, SampleMaps
-from tam.rows import Row, RowsHeader, whole
+from tam.records import Generation, SampleMaps, unexplained
+from tam.rows import Row, RowsHeader, missing, whole
 from tam.run import read_pairs
-from tam.words import Word, read_words
+from tam.words import FUNCTION, Word, read_words
 
+NOT_EXPLAINED = "not explained"
 ANSWER = ""
 """Stands for the method in rows about the answer itself."""
 
@@ -60,13 +62,15 @@ def write_metrics(
     samples = {sample.id: sample for sample in manifest.read(manifest_path)}
     _check_categories(samples.values(), manifest_path)
     header = read_maps_header(maps_path)
+    from_scores = header.scores.methods if header.scores else ()
     if header.protocol != protocol.name:
         raise InputError("maps of another protocol", where=maps_path, got=header.protocol, expected=protocol.name)
     if sentences and protocol.words_tagged_alone:
         raise InputError("this protocol tags each word alone", got="sentences", cure="use protocol fixed")
     cv2.setNumThreads(1)  # a job has one core; threads that wait for another cost more than they give
     judge = tagging.choose(sentences=sentences)
-    about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name)
+    made = f"{header.scores.sign}, {header.scores.scope}" if header.scores else ""
+    about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name, made)
     counts: Counter[str] = Counter()
     layer = read_header(generation_path)["run"].get("layer")
     with rows.written(out_path, about) as writer:
@@ -75,7 +79,7 @@ def write_metrics(
             if generation.id not in samples:
                 raise InputError("sample is not in the manifest", where=manifest_path, got=repr(generation.id))
             sample = samples[generation.id]
-            status, scored = score_sample(sample, generation, maps, manifest_path, judge, protocol)
+            status, scored = score_sample(sample, generation, maps, manifest_path, judge, protocol, from_scores)
             counts[status.partition(":")[0]] += 1
             if not generation.failed:
                 counts.update(f"failed {method}" for method, one in maps.items() if one.failed)
@@ -94,10 +98,14 @@ def score_sample(
     manifest_path: Path,
     judge: tagging.Language,
     protocol: Protocol,
+    from_scores: Collection[str] = (),
 ) -> tuple[str, dict[str, list[Row]]]:
     """The sample's status, and its rows by method; first those about the answer itself, by ANSWER.
 
     Where all methods lack maps that can be scored, or one does, it has one row a metric of maps, which says why.
+
+    Args:
+        from_scores: methods whose maps were made of scores: no quirk of the published code's maps concerns them.
     """
     count = len(generation.answer_ids)
     if generation.failed:
@@ -126,12 +134,13 @@ def score_sample(
         if one.failed or not pictures:
             scored[method] = _unscored(one.status if one.failed else problem)
         else:
+            its = replace(protocol, first_answer_map_is_first_prompt_map=False) if method in from_scores else protocol
             uint8, floats = (
-                [grid.read(answer_maps(values, generation, protocol)) for grid in grids]
-                for values in (one.uint8, one.maps)
+                [grid.read(answer_maps(values, generation, its)) for grid in grids] for values in (one.uint8, one.maps)
             )
-            found = localise(words, uint8, floats, pictures, protocol)
-            scored[method] = found.rows + focus(words, counting(floats, pictures))
+            known, silent = _explained(words, one, len(generation.prompt_ids))
+            found = localise(known, uint8, floats, pictures, its)
+            scored[method] = found.rows + focus(known, counting(floats, pictures)) + silent
     return problem or generation.status, scored
 
 
@@ -177,6 +186,21 @@ def counting(maps: Sequence[np.ndarray], pictures: Sequence[Picture]) -> np.ndar
         ],
         axis=1,
     )
+
+
+def _explained(words: Sequence[Word], maps: SampleMaps, prompt: int) -> tuple[Sequence[Word], list[Row]]:
+    """The words whose tokens a method explains all, and rows that say so of the others."""
+    tokens = {token - prompt for token in unexplained(maps)}
+    if not any(map(tokens.intersection, (word.tokens for word in words))):
+        return words, []
+    silent = [word for word in words if tokens.intersection(word.tokens)]
+    rows = [missing(word, metric, NOT_EXPLAINED) for word in silent for metric in _metrics_of(word)]
+    return [word for word in words if word not in silent], rows
+
+
+def _metrics_of(word: Word) -> list[str]:
+    of_kind = OBJECT_METRICS if is_noun(word) else FUNCTION_METRICS if word.label == FUNCTION else []
+    return [*of_kind, *FOCUS_METRICS]
 
 
 def _unscored(why: str) -> list[Row]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, POOLED
 from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
@@ -70,7 +71,8 @@ def run_table(summary: Summary) -> Table:
     panels = [_panel(summary, group, metrics) for group, metrics in parts]
     if summary.differences:
         panels += [_differences_panel(summary, group, metrics) for group, metrics in parts if metrics[0] not in ANSWER]
-    return Table(summary.name, panels, [*notes(summary, summary.methods, CATALOGUE), direction(CATALOGUE)])
+    below = [*notes(summary, summary.methods, CATALOGUE), direction(CATALOGUE), *notes_on(summary.methods)]
+    return Table(summary.name, panels, below)
 
 
 def _panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:

@@ -100,7 +100,7 @@ class Summary:
     """A run in numbers.
 
     Attributes:
-        protocol, tagger: how its metrics were made.
+        protocol, tagger, scores: how its metrics were made.
         answers: sample -> answer, in the order of the samples' ids; these are the images.
         methods: by name, in the order asked for, else of the files.
     """
@@ -109,6 +109,7 @@ class Summary:
     model: str
     protocol: str
     tagger: str
+    scores: str
     answers: dict[str, Answer]
     methods: dict[str, MethodSummary]
 
@@ -135,7 +136,8 @@ def summarise(run: RunFiles, methods: Sequence[str] | None = None) -> Summary:
     totals = read_totals(run, methods)
     pool = Pool(totals.sums, totals.counts)
     by_method = {name: _summary(totals, pool, name, title) for name, title in totals.how.methods.items()}
-    return Summary(run.dataset, run.model, totals.how.protocol, totals.how.tagger, totals.answers, by_method)
+    how = totals.how
+    return Summary(run.dataset, run.model, how.protocol, how.tagger, how.scores, totals.answers, by_method)
 
 
 def _summary(totals: Totals, pool: Pool, method: str, title: str) -> MethodSummary:

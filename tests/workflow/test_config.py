@@ -60,6 +60,10 @@ def dataset(**entry) -> dict:
         ({"methods": ["tam", "tma"]}, "config: methods.1: wrong value 'tma', did you mean tam?"),
         ({"methods": ["tam", "x.py"]}, "config: methods.1: wrong value 'x.py'; expected a method of ours, FILE.py:"),
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),
+        (
+            {"sanity": {"orders": ["up"]}},
+            "config: sanity.orders.0: unknown value 'up'; expected bottom_up or",
+        ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
             {"generate": {"batch_size": 0}},
