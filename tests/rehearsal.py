@@ -3,9 +3,9 @@
 Three small data sets in the paper's layouts, the embedded model and tiny random ones of five families, all methods,
 both protocols, two shards. A run is killed and started again; then, in the same folder, the config changes one thing at
 a time. After each change: what was redone, by counts of jobs that are known beforehand, and whether metrics, tables,
-figures and page hold just what the config says, equal to what the stages make of it where nothing lay. At the end a whole
-run in a fresh folder, and Snakemake's report. FOLDER gets the table of what was redone, as Markdown and JSON. The first
-difference ends it.
+figures and page hold just what the config says, equal to what the stages make of it where nothing lay. At the end a run
+of all of it in a fresh folder, and Snakemake's report. FOLDER gets the table of what was redone, as Markdown and JSON.
+The first difference ends it.
 """
 
 import json
