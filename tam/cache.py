@@ -16,7 +16,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tam.errors import DiskError
 from tam.layout import Grid, Layout
 from tam.records import FAILED, OK, TRUNCATED, Candidates, Generation, Piece
 from tam.system import hdf5, seal
@@ -41,21 +40,10 @@ def write_generations(
 
 
 def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint: str, rows: Set[int]) -> None:
-    """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is.
-
-    Raises:
-        DiskError: some of ``rows`` are in no part.
-    """
+    """Join parts into one file, atomically; DiskError: some of ``rows`` are in no part."""
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
-        for part in parts:
-            with h5py.File(part, locking=False) as source:
-                for name in source:
-                    if name not in file:  # two processes may have worked on it
-                        source.copy(name, file)
-            file.check()
-        if missing := sorted(rows - set(map(int, file))):
-            raise DiskError("samples are in no part", where=path.parent, got=f"rows {missing[:5]}", cure="run it again")
+        hdf5.join(file, parts, rows, path.parent)
         file.note = json.dumps(_kinds(json.loads(hdf5.text(file, f"{name}/meta"))["status"] for name in file))
 
 

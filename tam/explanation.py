@@ -20,8 +20,9 @@ from tam.methods.cached import Cached
 from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
 from tam.methods.registry import find_all
+from tam.methods.rivals import RIVALS
 from tam.protocol import FIXED
-from tam.records import Generation, Maps
+from tam.records import Generation, Maps, Scores, unexplained
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
@@ -191,11 +192,16 @@ class Explanation:
                 probabilities of the tokens (equally where they have none: in the prompt).
 
         Raises:
-            InputError: nothing matches, or an unknown pooling.
+            InputError: nothing matches, the method does not explain it, or an unknown pooling.
         """
         check_pooling(pooling)
         found = self._found(what)
         tokens = sorted({token for _, members in found for token in members})
+        if silent := {*tokens} & {*unexplained(self.by_method[self.method])}:
+            got = ", ".join(repr(self.tokens[token].text) for token in sorted(silent))
+            raise InputError(
+                "the method does not explain this", where=self.method, got=got, expected="a token of the answer"
+            )
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
@@ -311,6 +317,7 @@ def explain(
     """
     methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
     if not methods:
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
@@ -328,7 +335,12 @@ def explain(
         Sample(_name(images, video), [], prompt, turns=[list(turn) for turn in turns]),
     )
     generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
-    cached = Cached(generation, FIXED, eci_cap=eci_cap)
+    scores: dict[str, Scores] = {}
+    if rivals := [one.name for one in methods if one.name in RIVALS]:
+        from tam.attribution.answer import scores_for
+
+        scores = scores_for(loaded, sample, media, generation, rivals)
+    cached = Cached(generation, FIXED, eci_cap=eci_cap, scores=scores)
     maps = {one.name: one.maps(cached) for one in methods}
     titles = {one.name: one.title for one in methods}
     asked = {
@@ -338,6 +350,13 @@ def explain(
     }  # fmt: skip
     name = type(loaded.model).__name__
     return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
+
+
+def check_layer_of(methods: Sequence[Method], layer: int | None) -> None:
+    """Raises: InputError: a method that needs scores, which are of the last layer, and another layer."""
+    scored = [one.name for one in methods if one.needs == "scores"]
+    if scored and layer is not None:
+        raise InputError("these methods explain the last layer", got=" and ".join(scored), cure="leave out the layer")
 
 
 def check_folder(folder: Path, first: Path) -> None:

@@ -99,11 +99,12 @@ def test_of_a_map_its_scale_and_how_far_it_is_from_uniform_are_kept():
     none = np.zeros((6, 6), np.float32)
     rows = map_grounding(WORDS, SampleMaps("a", "ok", maps, maps.astype(np.uint8), none, scale), 4)
     assert [(row.token, row.metric, row.status) for row in rows] == [
-        (1, "scale", "ok"), (1, "spread", "ok"), (3, "scale", "nothing subtracted"), (3, "spread", "zero map"),
+        (1, "scale", "ok"), (1, "spread", "ok"), (1, "mass", "ok"),
+        (3, "scale", "nothing subtracted"), (3, "spread", "zero map"), (3, "mass", "ok"),
     ]  # fmt: skip
-    assert rows[0].value == 1 and rows[1].value == pytest.approx(0.75)
+    assert rows[0].value == 1 and rows[1].value == pytest.approx(0.75) and rows[2].value == (1 + 2) / 8
     raw = SampleMaps("a", "ok", maps, maps.astype(np.uint8), none, np.full(6, np.nan))
-    assert {row.metric for row in map_grounding(WORDS, raw, 4)} == {"spread"}
+    assert {row.metric for row in map_grounding(WORDS, raw, 4)} == {"spread", "mass"}
 
 
 # ---- can a number tell them apart?

@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Inches around places, and between their columns (``between``) and rows (``gap``)."""
+    """Inches around places, and between their columns (``between``), rows (``gap``) and bands of rows (``apart``)."""
 
     left: float = 0.05
     top: float = 0.05
@@ -56,6 +56,7 @@ class Room(NamedTuple):
     bottom: float = 0.05
     gap: float = 0.05
     between: float = 0.05
+    apart: float = 0
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,23 @@ class Canvas:
 
     @classmethod
     def of(
-        cls, shape_: Sequence[int], rows: int, columns: int, width: float, room: Room
+        cls, shape_: Sequence[int], rows: int, columns: int, width: float, room: Room, bands: int = 1
     ) -> "tuple[Canvas, np.ndarray]":
-        """A canvas ``width`` inches wide, and its places [rows, columns] for pictures of ``shape_`` [height, width]."""
+        """A canvas ``width`` inches wide, and its places [rows, columns] for pictures of ``shape_`` [height, width].
+
+        The rows stand in ``bands`` of as many each.
+        """
         side = _whole((width - room.left - room.right - room.between * (columns - 1)) / columns)
         tall = _whole(side * shape_[0] / shape_[1])
         left, bottom, between, gap = map(_whole, (room.left, room.bottom, room.between, room.gap))
+        apart = _whole(room.apart, least=0)
         across = left + columns * side + (columns - 1) * between + _whole(room.right)
-        high = bottom + rows * tall + (rows - 1) * gap + _whole(room.top)
+        high = bottom + rows * tall + (rows - 1) * gap + (bands - 1) * apart + _whole(room.top)
         places = np.empty((rows, columns), object)
         for row in range(rows):
             for column in range(columns):
-                above = bottom + (rows - 1 - row) * (tall + gap)
+                below = bands - 1 - row * bands // rows
+                above = bottom + (rows - 1 - row) * (tall + gap) + below * apart
                 places[row, column] = Place(left + column * (side + between), above, side, tall)
         return cls.blank(across, high), places
 

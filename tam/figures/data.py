@@ -17,8 +17,8 @@ from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
-from tam.run import RunFiles, read_pairs, sample_of
-from tam.words import FUNCTION, NO_CATEGORY, OTHER
+from tam.run import RunFiles, main_method, read_pairs, sample_of
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, answer_words
 
 log = logging.getLogger(__name__)
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
@@ -27,7 +27,7 @@ WORST, SIDE = 6, 360  # failures; width of a picture
 
 @dataclass(frozen=True)
 class Drawn:
-    """One sample with the maps of each method, whose titles are ``titles``."""
+    """One sample with the maps of each method that has some; ``titles``: of all methods."""
 
     sample: Sample
     generation: Generation
@@ -42,6 +42,16 @@ class Drawn:
         start = len(self.generation.prompt_ids)
         found = [[token - start for token in tokens] for tokens in answer.word_tokens(self.generation)]
         return {tokens[0]: tokens for tokens in found if tokens[0] >= 0}
+
+    def explains(self, method: str, token: int) -> bool:
+        """Whether a method says something of the word that begins with a token of the answer."""
+        if method not in self.maps:
+            return False
+        explained = self.maps[method].explained
+        return explained is None or bool(explained[self._rows(token)].any())
+
+    def _rows(self, token: int) -> np.ndarray:
+        return len(self.generation.prompt_ids) + np.asarray(self.words.get(token, [token]))
 
     def text(self, token: int) -> str:
         """The word that begins with a token of the answer, as it is written; bytes without a character escaped."""
@@ -59,8 +69,9 @@ class Drawn:
 
     def panel(self, method: str, token: int, panel: Panel, label: int = 0) -> np.ndarray:
         """The same over one picture or frame. Of a word's tokens the largest value counts, as on the page."""
-        rows = len(self.generation.prompt_ids) + np.asarray(self.words.get(token, [token]))
-        grids = self.generation.layout.split(np.fmax.reduce(self.maps[method].maps[rows]))
+        if not self.explains(method, token):
+            return self._outlined(panel.picture, label)
+        grids = self.generation.layout.split(np.fmax.reduce(self.maps[method].maps[self._rows(token)]))
         return self._outlined(overlay(panel, grids), label)
 
     def _outlined(self, picture: np.ndarray, label: int) -> np.ndarray:
@@ -98,6 +109,21 @@ def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return words.sort_values(["rank", "token"], kind="stable").head(count)
 
 
+def compared_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """Words of one sample by which methods are compared: two nouns, of two categories where it has them, and a function
+    word, the first behind the first noun; else as ``chosen_words``."""
+    words = chosen_words(rows, len(rows))
+    named = words[words["rank"] == 0]
+    nouns = (
+        pd.concat([named.drop_duplicates("label"), named, words[words["rank"] == 1]]).drop_duplicates("token").head(2)
+    )
+    functions = words[words["rank"] == 2]
+    if nouns.empty or functions.empty:
+        return words.head(3)
+    behind = functions[functions.token > nouns.token.min()]
+    return pd.concat([nouns.sort_values("token"), (functions if behind.empty else behind).head(1)])
+
+
 def unscored_words(drawn: Drawn, count: int) -> list[int]:
     """First tokens of the words to show of an answer without scored ones: by the same rule, each once, in its order."""
     return sorted(chosen_words(_read_words(drawn).drop_duplicates("word"), count).token)
@@ -117,8 +143,7 @@ def named_words(drawn: Drawn, table: pd.DataFrame) -> dict[int, int]:
 
 def _read_words(drawn: Drawn) -> pd.DataFrame:
     """The words of an answer: first token, text, label."""
-    from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
-    from tam.tagging import choose
+    from tam.tagging import choose  # loads NLTK, which most figures do without
 
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
     return pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
@@ -165,8 +190,8 @@ def shared_samples(tables: Sequence[pd.DataFrame], samples: dict[str, Sample]) -
 def load(
     run: RunFiles, listed: Sequence[Sample], wanted: Collection[str], titles: Mapping[str, str], shards: Iterable[int]
 ) -> Iterator[Drawn]:
-    """Read some samples with their maps; left out are failed ones, and, with a line in the log, those whose media are
-    gone.
+    """Read some samples with their maps; left out are failed ones, those on which the main method failed, and, with a
+    line in the log, those whose media are gone.
 
     Args:
         listed: the manifest. wanted: ids of the samples. titles: of the methods whose maps are read.
@@ -175,14 +200,15 @@ def load(
     for shard in shards:
         for generation, maps in read_pairs(run.generation[shard], run.maps[shard], [*titles], rows):
             sample, layout = sample_of(generation, listed, run.samples_file), generation.layout
-            if generation.failed or any(one.failed for one in maps.values()):
+            if generation.failed or maps[main_method(titles)].failed:
                 continue
             try:
                 shown = panels(layout, open_shown(sample, run.samples_file.parent, layout), SIDE)
             except TamError as error:
                 log.warning("%r: not drawn: %s", sample.id, error)
                 continue
-            yield Drawn(sample, generation, shown, titles, maps, outlined_map(sample, layout, run.samples_file))
+            there = {name: one for name, one in maps.items() if not one.failed}
+            yield Drawn(sample, generation, shown, titles, there, outlined_map(sample, layout, run.samples_file))
 
 
 def correlations(maps: np.ndarray) -> np.ndarray:

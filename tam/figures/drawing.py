@@ -19,7 +19,7 @@ from tam.figures.data import METRICS, Drawn, correlations, named_words, unscored
 from tam.metrics.catalogue import CATALOGUE
 from tam.render.overlay import evenly, mosaic
 
-FRAMES, SIDE_BY_SIDE, LABELLED = 8, 4, 48  # frames of a video; matrices in a row, and tokens of each
+ABREAST, FRAMES, SIDE_BY_SIDE, LABELLED = 7, 8, 4, 48  # methods; frames of a video; matrices, and tokens of each
 DOTS, LINES, LINE = 3000, 4, 0.14  # in a figure as vectors; of an answer, and the height of one in inches
 IN_A_ROW = 3  # failures
 CLOUD = 75  # dots an inch of more words than that
@@ -29,24 +29,38 @@ OURS, OTHERS, SIGNED = "#d55e00", "#0072b2", "PuOr_r"
 
 
 def methods_grid(drawn: Drawn, words: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """A row a word, a column a method, the picture with the object's outline first; Obj-IoU in the corner."""
-    methods = list(drawn.maps)
+    """A row a word, a column a method, the picture with the object's outline first; Obj-IoU in the corner. More methods
+    than stand beside each other stand in bands, one below the other."""
+    bands = -(-len(drawn.titles) // ABREAST)
+    count = -(-len(drawn.titles) // bands)
     left = 0.2 + 0.095 * max(len(word) for word in words.word)
-    width = left + 1.7 * (len(methods) + 1) + 0.35
-    room = Room(left=left, top=0.28, right=0.35)
-    canvas, places = Canvas.of(drawn.picture().shape, len(words), len(methods) + 1, width, room)
-    for row, word in zip(places, words.itertuples(), strict=True):
-        canvas.write(row[0], 0, 0.5, word.word, (-6, 0), ha="right", va="center", weight="bold")
-        canvas.show(row[0], drawn.picture(word.label))
-        for place, method in zip(row[1:], methods, strict=True):
-            canvas.show(place, drawn.overlay(method, word.token, word.label))
-            score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
-            if len(score):
-                canvas.corner(place, f"{score.value.iloc[0]:.2f}")
-    for place, name in zip(places[0], ["picture", *drawn.titles.values()], strict=True):
-        canvas.title(place, name)
+    width = left + 1.7 * (count + 1) + 0.35
+    room = Room(left=left, top=0.28, right=0.35, apart=0.32)
+    canvas, places = Canvas.of(drawn.picture().shape, bands * len(words), count + 1, width, room, bands)
+    for band in range(bands):
+        methods = [*drawn.titles][band * count : (band + 1) * count]
+        rows = places[band * len(words) : (band + 1) * len(words)]
+        for row, word in zip(rows, words.itertuples(), strict=True):
+            canvas.write(row[0], 0, 0.5, word.word, (-6, 0), ha="right", va="center", weight="bold")
+            canvas.show(row[0], drawn.picture(word.label))
+            for place, method in zip(row[1:], methods, strict=False):
+                _map(canvas, place, drawn, method, word.token, word.label)
+                score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
+                if len(score):
+                    canvas.corner(place, f"{score.value.iloc[0]:.2f}")
+        for place, name in zip(rows[0], ["picture", *(drawn.titles[method] for method in methods)], strict=False):
+            canvas.title(place, name)
     canvas.scale(places[0, -1])
     return canvas.figure
+
+
+def _map(canvas: Canvas, place: Place, drawn: Drawn, method: str, token: int, label: int = 0) -> None:
+    """A word's map, or that there is none."""
+    if drawn.explains(method, token):
+        canvas.show(place, drawn.overlay(method, token, label))
+    else:
+        said = "not explained" if method in drawn.maps else "failed"
+        canvas.write(place, 0.5, 0.5, said, (0, 0), ha="center", va="center", color="0.45")
 
 
 def token_strip(drawn: Drawn, method: str, words: pd.DataFrame) -> Figure:
@@ -59,7 +73,7 @@ def token_strip(drawn: Drawn, method: str, words: pd.DataFrame) -> Figure:
     canvas.show(places[0], drawn.picture())
     canvas.write(places[0], 0.5, 0, "picture", ha="center", va="top", color="0.45")
     for place, word in zip(places[1:], words.itertuples(), strict=False):
-        canvas.show(place, drawn.overlay(method, word.token))
+        _map(canvas, place, drawn, method, word.token)
         canvas.write(place, 0.5, 0, word.word, ha="center", va="top", weight="bold")
     canvas.scale(grid[0, -1])
     return canvas.figure

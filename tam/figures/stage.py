@@ -48,7 +48,7 @@ def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None
     with atomic_folder(out, MARK) as part:
         if shown in drawn:
             rows = table[table["sample"] == shown]
-            chosen = data.chosen_words(rows, ROWS)
+            chosen = data.compared_words(rows)
             scores = words[words["sample"] == shown]
             written += save(drawing.methods_grid(drawn[shown], chosen, scores), part / "methods")
             strip = data.chosen_words(rows, STRIP).sort_values("token")

@@ -10,6 +10,7 @@ import torch
 
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, ModelError
+from tam.families import family_of
 from tam.manifest import Sample, read
 from tam.model.checkpoint import Checkpoint, device_of, fingerprint_of_model, load_from, locate
 from tam.model.loaded import Loaded
@@ -46,7 +47,8 @@ class Again:
     def load(self) -> Loaded:
         """The model, in the dtype in which it answered; ModelError: it cannot be loaded."""
         loaded = load_from(self.checkpoint, self.device, self.run["dtype"], self.trust_remote_code)
-        return Loaded(loaded.model, loaded.processor, loaded.family, self.run.get("max_pixels"))
+        family = family_of(loaded.config, self.run.get("one_tile", False))
+        return Loaded(loaded.model, loaded.processor, family, self.run.get("max_pixels"))
 
     def prepare(self, loaded: Loaded) -> "PrepareAgain":
         """What makes prompts of the samples, also in other processes."""

@@ -15,7 +15,7 @@ from tam.rows import Row, missing, whole
 from tam.words import Word, named
 
 PRESENT, CHAIR_S = "present", "chair_s"
-OF_WORD, OF_MAP = ("logprob", "peak", "margin"), ("scale", "spread")
+OF_WORD, OF_MAP = ("logprob", "peak", "margin"), ("scale", "spread", "mass")
 OTHER_LAYER = "logits of another layer"
 KEPT = "nothing subtracted"
 
@@ -47,7 +47,8 @@ def grounding(
 
 def map_grounding(words: Sequence[Word], maps: SampleMaps, answer: int) -> list[Row]:
     """What a method's maps say of each noun that names a category: ``scale``, the factor of the interference that was
-    subtracted, where the method subtracts any; ``spread``, 1 - entropy: how much of the map is in few cells.
+    subtracted, where the method subtracts any; ``spread``, 1 - entropy: how much of the map is in few cells; ``mass``,
+    the mean of the map.
 
     Means over the noun's tokens; of ``spread`` over those whose map is not 0 everywhere.
 
@@ -62,7 +63,7 @@ def map_grounding(words: Sequence[Word], maps: SampleMaps, answer: int) -> list[
         tokens = list(noun.tokens)
         lit = values[tokens][values[tokens].max(1) > 0]
         found = {"scale": (scale[tokens][np.isfinite(scale[tokens])], KEPT)} if subtracts else {}
-        found["spread"] = (1 - entropy(lit) if len(lit) else lit, ZERO)
+        found |= {"spread": (1 - entropy(lit) if len(lit) else lit, ZERO), "mass": (values[tokens].mean(1), ZERO)}
         rows += [
             Row(noun.tokens[0], noun.text, noun.label, metric, float(numbers.mean()))
             if len(numbers)

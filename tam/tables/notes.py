@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from tam.metrics.catalogue import CATALOGUE
+from tam.metrics.catalogue import CATALOGUE, MEASURED_ON_DEMAND
 from tam.records import OK
 from tam.tables.statistics import RESAMPLES
 from tam.tables.summary import SEED, MethodSummary, Summary
@@ -26,14 +26,16 @@ def notes(summary: Summary, methods: Iterable[str], metrics: Iterable[str]) -> l
     for method in methods:
         alike[_numbers(summary.methods[method], wanted)].append(summary.methods[method].title)
     numbers = [text if len(alike) == 1 else f"{', '.join(titles)}: {text}" for text, titles in alike.items()]
-    return [f"{text}." for text in (f"protocol {summary.protocol}; {summary.tagger}", *numbers)]
+    how = [f"protocol {summary.protocol}", summary.tagger]
+    how += [f"maps of scores: {summary.scores}"] if summary.scores else []
+    return [f"{text}." for text in ("; ".join(how), *numbers)]
 
 
 def _numbers(method: MethodSummary, metrics: set[str]) -> str:
     """How many images and values; metrics with the same numbers share them."""
     alike = defaultdict(list)
     for metric, number in method.values.items():
-        if metric in metrics:
+        if metric in metrics and (metric in method.statuses or CATALOGUE[metric].group not in MEASURED_ON_DEMAND):
             others = {status: count for status, count in method.statuses.get(metric, {}).items() if status != OK}
             alike[f"{number}" + (f" ({counted(others)})" if others else "")].append(CATALOGUE[metric].title)
     images = f"images {len(method.samples)} ({counted(method.statuses['answer'])})"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tam.errors import InputError
-from tam.metrics.catalogue import ANSWER, POOLED
+from tam.metrics.catalogue import ANSWER, POINT, POOLED
 from tam.records import FAILED, OK
 from tam.rows import CURE, RowsHeader, opened
 from tam.run import RunFiles
@@ -34,6 +34,7 @@ class How(NamedTuple):
     methods: dict[str, str]
     protocol: str
     tagger: str
+    scores: str
 
 
 class Answer(NamedTuple):
@@ -122,7 +123,8 @@ def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
                 "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
                 cure="run `tam maps` and `tam metrics` with it",
             )  # fmt: skip
-    return How({name: header.methods[name] for name in methods or header.methods}, header.protocol, header.tagger)
+    wanted = {name: header.methods[name] for name in methods or header.methods}
+    return How(wanted, header.protocol, header.tagger, header.scores)
 
 
 def _joined(parts: Sequence[Totals]) -> Totals:
@@ -189,7 +191,8 @@ def _add(totals: Totals, places: dict[str, int], batch: pa.RecordBatch) -> None:
     which = np.array([briefs.index(brief(text)) for text in status.known])[status.codes]
     numbers = _counted((len(method.known), len(metric.known), len(briefs)), method.codes, metric.codes, which)
     for a, b, c in np.argwhere(numbers).tolist():
-        totals.statuses[method.known[a], metric.known[b], briefs[c]] += int(numbers[a, b, c])
+        if POINT not in metric.known[b]:
+            totals.statuses[method.known[a], metric.known[b], briefs[c]] += int(numbers[a, b, c])
 
     of_answer = method.are(OF_ANSWER.__eq__)
     for row in np.flatnonzero(of_answer & metric.are("answer".__eq__)).tolist():
