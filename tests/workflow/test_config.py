@@ -60,6 +60,14 @@ def dataset(**entry) -> dict:
         ({"methods": ["tam", "tma"]}, "config: methods.1: wrong value 'tma', did you mean tam?"),
         ({"methods": ["tam", "x.py"]}, "config: methods.1: wrong value 'x.py'; expected a method of ours, FILE.py:"),
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),
+        ({"faithfulness": {"methods": ["tam"]}}, "config: faithfulness.methods: without `random` nothing shows"),
+        ({"faithfulness": {}, "methods": ["tam", "random"]}, "faithfulness.methods: not in `methods`; got 'eci'"),
+        ({"faithfulness": {"fractions": [0.75]}}, "faithfulness.fractions.0: 0.75 is greater than the maximum of 0.5"),
+        ({"faithfulness": {"baselines": ["black"]}}, "faithfulness.baselines.0: unknown value 'black'; expected blur"),
+        (
+            {"faithfulness": {"blocks": 0, "methods": ["random"]}},
+            "faithfulness.sets: random sets are of blocks; got 32",
+        ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
             {"generate": {"batch_size": 0}},
