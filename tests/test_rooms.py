@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": BASE,
     "tables": BASE | {"methods", "metrics"},
     "render": BASE,
-    "figures": BASE | {"metrics", "render"},
+    "figures": BASE | {"metrics", "render", "tables"},
     "page": BASE | {"methods", "metrics", "render", "tables"},
     "progress": BASE | {"shard"},
     # doors

@@ -92,6 +92,39 @@ def scores_options(wildcards, input):
     )
 
 
+def checkpoint_options(wildcards):
+    """Where the model comes from and where it computes, for stages that take a finished generation up again."""
+    entry = config["models"][wildcards.model]
+    given = {
+        key: entry[key] for key in ("model", "revision", "device", "trust_remote_code") if entry.get(key)
+    }
+    return [
+        f"--{key.replace('_', '-')}{'' if value is True else f'={value}'}" for key, value in given.items()
+    ]
+
+
+def faithfulness_options(wildcards):
+    """What the config asks of `tam perturb`."""
+    asked = config["faithfulness"]
+    return [
+        *(f"--method={name}" for name in asked["methods"]),
+        *(f"--fraction={fraction}" for fraction in asked["fractions"]),
+        *([] if asked["samples"] == "all" else [f"--samples={asked['samples']}"]),
+        *(f"--{key}={asked[key]}" for key in ("seed", "blocks", "sets", "words")),
+        *([] if asked["ordered"] else ["--shared"]),
+        *(["--sentences"] if config["tagging"] == "sentence" else []),
+    ]
+
+
+def perturbed():
+    """The memos of a shard, one a baseline; none where the config asks for no faithfulness."""
+    return expand(
+        "results/{dataset}/{model}/perturb/{baseline}/{shard}.h5",
+        baseline=config.get("faithfulness", {}).get("baselines", []),
+        allow_missing=True,
+    )
+
+
 def given_answers(wildcards):
     """The file of texts to explain, where somebody else answers for the model."""
     entry = config["models"][wildcards.model]
