@@ -13,6 +13,7 @@ from tam.progress import survey as progress
 from tam.progress.survey import Left, survey
 from tam.progress.words import describe
 from tam.records import Generation
+from tam.system import hdf5
 from tam.system.lease import Owner
 from tests.test_cache import made
 
@@ -89,6 +90,18 @@ def test_a_run_in_the_middle(results):
         ("page", 1, 3.0),
         ("dataset", 1, 1.0),
     ]
+
+
+def test_of_a_shard_its_note_alone_is_read(results, monkeypatch):
+    monkeypatch.setattr(hdf5, "opened", None)
+    (run,) = survey(results).runs
+    assert run.statuses == {"ok": 2, "failed": 1} and run.unfinished[0].samples == 2
+
+
+def test_a_shard_without_a_note_is_read_for_its_statuses(results):
+    path = results / "emoji/tiny/generate/0-of-4.h5"
+    path.write_bytes(path.read_bytes().partition(b"tam-sha256:")[0])
+    assert survey(results).runs[0].statuses == {"ok": 2, "failed": 1}
 
 
 def test_it_says_so_in_words(results):

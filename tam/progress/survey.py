@@ -22,7 +22,7 @@ from pathlib import Path
 from tam import cache
 from tam.errors import TamError
 from tam.manifest import Shard
-from tam.shard.store import FOLDER
+from tam.shard.folder import FOLDER
 from tam.system import hdf5
 from tam.system.lease import TTL, Owner
 
@@ -228,7 +228,7 @@ def _unfinished(folder: Path, total: int | None) -> Iterator[Unfinished]:
     leases = {path.name.removesuffix(".h5.lease"): path for path in (folder / FOLDER).glob("*.h5.lease")}
     parts: dict[str, list[tuple[float, int]]] = {}
     for part in folder.glob(f"{FOLDER}/*/*/part-*.h5"):
-        parts.setdefault(part.parent.name, []).append((_changed(part), _length(part)))
+        parts.setdefault(part.parent.name, []).append((_changed(part), _statuses(part).total()))
     for shard in sorted(leases.keys() | parts.keys(), key=_natural):
         owner, silent = _owner(leases[shard]) if shard in leases else (None, 0.0)
         written = sorted(parts.get(shard, []))
@@ -277,17 +277,9 @@ def _statuses(path: Path) -> Counter[str]:
 @functools.cache
 def _statuses_of(path: Path, changed: int, size: int) -> Counter[str]:
     """A finished shard is read once, however often one looks. Args: changed, size: to know a new one."""
-    counts: Counter[str] = Counter()
-    with contextlib.suppress(*UNREADABLE), hdf5.opened(path, cache.KIND, cache.VERSION, "generate") as file:
-        for name in file:
-            counts[json.loads(hdf5.text(file, f"{name}/meta"))["status"].partition(":")[0]] += 1
-    return counts
-
-
-def _length(path: Path) -> int:
-    with contextlib.suppress(*UNREADABLE), hdf5.opened(path, cache.KIND, cache.VERSION, "generate") as file:
-        return len(file)
-    return 0
+    with contextlib.suppress(*UNREADABLE):
+        return Counter(cache.read_statuses(path))
+    return Counter()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tam.progress.survey import Cost, Left, Progress, Survey, Unfinished
-from tam.shard.store import FOLDER
+from tam.shard.folder import FOLDER
 
 
 def describe(survey: Survey) -> str:
