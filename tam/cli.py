@@ -82,6 +82,7 @@ MaxPixels = Annotated[
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
 ]
+Sentences = Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -387,16 +388,92 @@ def sanity(
 
 
 @app.command()
+def perturb(
+    generation: GenerationFile,
+    maps: Annotated[Path, typer.Option(help="A file that `tam maps` wrote.")],
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file: log p of the answer's tokens without cells of the picture.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    baseline: Annotated[str, typer.Option(help="What takes the cells' place: 'blur' or 'mean'.")] = "blur",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose maps say the order; once per method. All of --maps without it.",
+            callback=lambda methods: methods and [*map(_in_files, methods)],
+        ),
+    ] = None,
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(help="Of the cells, up to 0.5; the rest is mirrored. 1/32, 1/16, 1/8, 1/4, 1/2 without it."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the dataset, drawn by the seed, the same for all shards; all without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the samples.")] = 0,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="No orders of maps: only blocks and random sets, which all methods share.")
+    ] = False,
+    blocks: Annotated[int, typer.Option(min=0, help="Blocks left out one at a time, at least; 0: none.")] = 49,
+    sets: Annotated[int, typer.Option(min=0, help="Random sets of half the blocks.")] = 32,
+    words: Annotated[str, typer.Option(help="'nouns' that name a category, or all 'content' words.")] = "nouns",
+    sentences: Sentences = False,
+    batch_size: Annotated[str, typer.Option(help="Pictures at a time, or 'auto': as memory allows.")] = "auto",
+    only_estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how many forwards it takes, and stop.")
+    ] = False,
+    strict: Strict = False,
+) -> None:
+    """Score every answer token without parts of the picture. Resumes, and scores only what is not there yet."""
+    from tam.maps import read_maps_header
+    from tam.perturb import Request, estimate, perturb
+    from tam.perturbed import Asked, baseline_of, words_of
+    from tam.run import inputs
+    from tam.shard.store import lease
+    from tam.system.damage import set_aside
+    from tam.system.gpus import claim
+
+    asked = Asked(
+        methods=tuple(method or read_maps_header(maps).methods),
+        fractions=tuple(sorted(set(fraction or Asked.fractions))),
+        ordered=not shared, blocks=blocks, sets=sets, words=words_of(words), sentences=sentences, samples=samples,
+        seed=seed,
+    )  # fmt: skip
+    request = Request(generation, maps, manifest, baseline_of(baseline), asked)
+    if only_estimate:
+        print(estimate(request))
+        return
+    with (
+        stop.put_off(),
+        lease(out),
+        claim(device) as device,
+        set_aside(out, inputs(generation=[generation], maps=[maps])),
+    ):
+        counts = perturb(
+            request, _checkpoint(model), out, revision=revision, device=device, trust_remote_code=trust_remote_code,
+            batch_size=_number_or("auto", "--batch-size", batch_size),
+        )  # fmt: skip
+    _report(counts, out, strict)
+
+
+@app.command()
 def metrics(
     generation: GenerationFile,
     maps: Annotated[Path, typer.Option(help="A file that `tam maps` wrote.")],
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
-    sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
+    sentences: Sentences = False,
     grounding: Annotated[
         bool, typer.Option("--grounding", help="Also the evidence of each noun, and whether it is in the picture.")
     ] = False,
+    perturbed: Annotated[
+        list[Path] | None,
+        typer.Option("--perturb", help="A file that `tam perturb` wrote: faithfulness, too. Once per baseline."),
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Score maps against label maps, and answers against captions."""
@@ -405,10 +482,11 @@ def metrics(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside(out, inputs(generation=[generation], maps=[maps])):
+    with set_aside(out, inputs(generation=[generation], maps=[maps], perturbed=perturbed or ())):
         counts = write_metrics(
-            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding
-        )
+            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding,
+            perturbed=perturbed or (),
+        )  # fmt: skip
     _report(counts, out, strict)
 
 

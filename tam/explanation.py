@@ -199,7 +199,9 @@ class Explanation:
         tokens = sorted({token for _, members in found for token in members})
         if silent := {*tokens} & {*unexplained(self.by_method[self.method])}:
             got = ", ".join(repr(self.tokens[token].text) for token in sorted(silent))
-            raise InputError("the method does not explain this", where=self.method, got=got, expected="of the answer")
+            raise InputError(
+                "the method does not explain this", where=self.method, got=got, expected="a token of the answer"
+            )
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 

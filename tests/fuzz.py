@@ -44,7 +44,7 @@ from tam.rows import SCHEMA, VERSION, RowsHeader
 from tam.run import RunFiles, read_pairs
 from tam.system import seal
 from tam.tables.summary import summarise
-from tests import flips, fuzz_datasets
+from tests import flips, fuzz_datasets, fuzz_rules
 from tests.test_maps import made
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -355,6 +355,13 @@ def targets(folder: Path) -> dict[str, Target]:
             *(documents(read, ".json", original, json.dumps) for read, original in fuzz_datasets.VALUES),
             *(bytewise(read, "", original) for read, original in fuzz_datasets.BYTES),
         ),
+        "label maps": Target(fuzz_rules.check_label_map, ".png", fuzz_rules.label_maps, fuzz_rules.write_label_map),
+        "names of categories": Target(fuzz_rules.check_names, ".json", fuzz_rules.named, fuzz_rules.write_json),
+        "generation configs": Target(
+            fuzz_rules.check_generation_config, ".json", fuzz_rules.generation_configs, fuzz_rules.write_json
+        ),
+        "label maps, bits": bitwise(*fuzz_rules.stored_label_map(folder)),
+        "journals, bits": bitwise(*fuzz_rules.journal(folder)),
         **{f"{name}, bits": bitwise(*file) for name, file in flips.originals(folder / "bits").items()},
     }
 

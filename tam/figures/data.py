@@ -19,7 +19,7 @@ from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
 from tam.run import RunFiles, main_method, read_pairs, sample_of
-from tam.words import FUNCTION, NO_CATEGORY, OTHER
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, answer_words
 
 log = logging.getLogger(__name__)
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
@@ -146,8 +146,7 @@ def named_words(drawn: Drawn, table: pd.DataFrame) -> dict[int, int]:
 
 def _read_words(drawn: Drawn) -> pd.DataFrame:
     """The words of an answer: first token, text, label."""
-    from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
-    from tam.tagging import choose
+    from tam.tagging import choose  # loads NLTK, which most figures do without
 
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
     return pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])

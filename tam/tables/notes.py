@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from tam.metrics.catalogue import CATALOGUE
+from tam.metrics.catalogue import CATALOGUE, MEASURED_ON_DEMAND
 from tam.records import OK
 from tam.tables.statistics import RESAMPLES
 from tam.tables.summary import SEED, MethodSummary, Summary
@@ -35,7 +35,7 @@ def _numbers(method: MethodSummary, metrics: set[str]) -> str:
     """How many images and values; metrics with the same numbers share them."""
     alike = defaultdict(list)
     for metric, number in method.values.items():
-        if metric in metrics:
+        if metric in metrics and (metric in method.statuses or CATALOGUE[metric].group not in MEASURED_ON_DEMAND):
             others = {status: count for status, count in method.statuses.get(metric, {}).items() if status != OK}
             alike[f"{number}" + (f" ({counted(others)})" if others else "")].append(CATALOGUE[metric].title)
     images = f"images {len(method.samples)} ({counted(method.statuses['answer'])})"

@@ -139,7 +139,7 @@ def test_the_table_of_all_keys_is_the_schema_s():
     assert table() in README.read_text(encoding="utf-8"), "write it anew: python -m workflow.table"
 
 
-@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick"])
+@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick", "rivals"])
 def test_the_configs_that_ship_are_right_and_name_their_schema_to_editors(name):
     path = ROOT / f"config/{name}.yaml"
     first = path.read_text().splitlines()[0]
