@@ -1,4 +1,4 @@
-# Token activation maps: dataset -> generate -> maps -> metrics -> tables, render, figures, page
+# Token activation maps: dataset -> generate (-> attribute) -> maps -> metrics -> tables, render, figures, page
 import sys
 
 from snakemake.utils import min_version
@@ -27,10 +27,18 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/ask.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/attribute.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/perturb.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/tables.smk"
+
+
+if "sanity" in config:
+
+    include: "workflow/rules/sanity.smk"
+
+
 include: "workflow/rules/render.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
@@ -45,12 +53,14 @@ rule all:
         every_run(
             [
                 *every("generate/{shard}.h5"),
+                *(every("attribute/{shard}.h5") if SCORED else []),
                 *every("maps/{shard}.h5"),
                 *every("metrics/{shard}.parquet"),
                 "results/{dataset}/{model}/tables",
                 # without names of samples `tam render` draws all of them
                 *(["results/{dataset}/{model}/render"] if config["render"]["samples"] else []),
                 "results/{dataset}/{model}/figures",
+                *(["results/{dataset}/{model}/sanity/values.h5"] if "sanity" in config else []),
             ]
         ),
         expand("results/{dataset}/comparison", dataset=config["datasets"])

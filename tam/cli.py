@@ -1,13 +1,14 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import io
+import json
 import logging
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -69,6 +70,9 @@ Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Layer = Annotated[
     int | None, typer.Option(min=1, help="Decoder layer, from 1, whose states are mapped; the last without it.")
@@ -76,11 +80,12 @@ Layer = Annotated[
 MaxPixels = Annotated[
     int | None, typer.Option(min=1, help="Of a picture or frame; a larger one is shown smaller. No limit without it.")
 ]
+TemplateOptions = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="NAME=VALUE for the chat template, as enable_thinking=false; repeatable."),
+]
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
-]
-TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
 ]
 Sentences = Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
@@ -215,6 +220,10 @@ def generate(
     trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
+    one_tile: Annotated[
+        bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -230,7 +239,7 @@ def generate(
             _checkpoint(model),
             out,
             max_new_tokens=max_new_tokens,
-            batch_size=_batch_size(batch_size),
+            batch_size=_number_or("auto", "--batch-size", batch_size),
             answers=answers,
             revision=revision,
             device=device,
@@ -238,6 +247,8 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            template=_template(template),
+            one_tile=one_tile,
         )
     _report(counts, out, strict)
 
@@ -265,6 +276,58 @@ def ask(
 
 
 @app.command()
+def attribute(
+    generation: GenerationFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file of scores.")],
+    method: Annotated[list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/evaluation.md); once per method.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    chunk: Annotated[str, typer.Option(help="Tokens in one pass back, or 'auto': as memory allows.")] = "auto",
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Methods with gradients explain the prompt's words, too.")
+    ] = False,
+    attention_layers: Annotated[
+        str, typer.Option(help="'attention': the 'last' layer, the mean of 'all', or of 1,2,...")
+    ] = "last",
+    answer_layer: Annotated[
+        float, typer.Option(min=0, max=1, help="'llava-cam': its layer, as a share of the depth.")
+    ] = 0.9,
+    surgery_layers: Annotated[str, typer.Option(help="'archi-surgery': so many last layers, or 'half'.")] = "half",
+    occlusion_cells: Annotated[int, typer.Option(min=1, help="'occlusion': side of a window, in cells.")] = 4,
+    occlusion_step: Annotated[int, typer.Option(min=1, help="'occlusion': cells from a window to the next.")] = 3,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
+    ] = False,
+) -> None:
+    """Compute raw scores of cached answers by methods that need the model. Resumes where it was stopped."""
+    from tam.attribution.methods import Settings
+    from tam.attribution.stage import write_attribution
+    from tam.run import inputs
+    from tam.shard.store import lease
+    from tam.system.damage import set_aside
+    from tam.system.gpus import claim
+
+    settings = Settings(
+        chunk=_number_or("auto", "--chunk", chunk),
+        prompt=prompt,
+        attention_layers=_layers(attention_layers),
+        answer_layer=answer_layer,
+        surgery_layers=_number_or("half", "--surgery-layers", surgery_layers) or "half",
+        occlusion_cells=occlusion_cells,
+        occlusion_step=occlusion_step,
+    )
+    with stop.put_off(), lease(out), set_aside(out, inputs(generation=[generation])), claim(device) as device:
+        statuses, failures = write_attribution(
+            generation, manifest, _checkpoint(model), out, method, settings, revision=revision, device=device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    _report_methods(statuses, failures, out, strict)
+
+
+@app.command()
 def maps(
     generation: GenerationFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
@@ -275,25 +338,60 @@ def maps(
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
     eci_cap: EciCap = None,
+    scores: Annotated[Path | None, typer.Option(help="A file that `tam attribute` wrote.")] = None,
+    sign: Annotated[str, typer.Option(help="Of scores: 'positive', or 'signed'.")] = "positive",
+    scope: Annotated[
+        str, typer.Option(help="Scores to 0..1 with those of the text: 'joint', or 'image' alone.")
+    ] = "joint",
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
     ] = False,
 ) -> None:
     """Compute the maps of every token from the cache by all methods ('tam' without any), without the model."""
+    from tam.methods.scored import scope_of, sign_of
     from tam.methods.stage import write_maps
     from tam.protocol import protocol as named
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside(out, inputs(generation=[generation])):
+    with set_aside(out, inputs(generation=[generation], scores=[scores] if scores else [])):
         statuses, failures = write_maps(
-            generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap
-        )
-    said = [", ".join(f"{number} {status}" for status, number in statuses.items()) or "no samples"]
-    said += [f"{name} failed on {number}" for name, number in failures.items()]
-    print(f"{out}: {'; '.join(said)}")
-    if strict and ("failed" in statuses or failures):
-        raise InputError("samples failed", where=out, got="; ".join(said))
+            generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap, scores_path=scores,
+            sign=sign_of(sign), scope=scope_of(scope),
+        )  # fmt: skip
+    _report_methods(statuses, failures, out, strict)
+
+
+@app.command()
+def sanity(
+    generation: GenerationFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file; table and figure appear beside it, as sanity.*.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    method: ShownMethods = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many answers, drawn from those of the file.")] = 32,
+    order: Annotated[
+        list[str] | None, typer.Option(help="'bottom_up', 'independent', 'top_down'; all three without it.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the weights; 0, 1 and 2 without it.")] = None,
+    strict: Strict = False,
+) -> None:
+    """Draw the model's weights anew, part after part, and see how the maps of its answers change."""
+    from tam.sanity.parts import ORDERS
+    from tam.sanity.stage import sanity
+    from tam.shard.store import lease
+    from tam.system.gpus import claim
+
+    with stop.put_off(), lease(out), claim(device) as device:
+        counts = sanity(
+            generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
+            orders=order or ORDERS, seeds=seed or (0, 1, 2), revision=revision, device=device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -363,7 +461,7 @@ def perturb(
     ):
         counts = perturb(
             request, _checkpoint(model), out, revision=revision, device=device, trust_remote_code=trust_remote_code,
-            batch_size=_batch_size(batch_size),
+            batch_size=_number_or("auto", "--batch-size", batch_size),
         )  # fmt: skip
     _report(counts, out, strict)
 
@@ -575,10 +673,11 @@ def explain(
     layer: Layer = None,
     eci_cap: EciCap = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
-    from tam.explanation import check_folder, explain
+    from tam.explanation import check_folder, check_layer_of, explain
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -592,7 +691,9 @@ def explain(
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
+    for_template = _template(template)
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
@@ -607,7 +708,7 @@ def explain(
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
     folder = explained.save(out)
@@ -631,12 +732,38 @@ def _evidence(words: "Sequence[Word]") -> str:
     return textwrap.fill(head + "; ".join(said), 120)
 
 
-def _batch_size(text: str) -> int | None:
-    if text == "auto":
+def _number_or(word: str, option: str, text: str) -> int | None:
+    """None for the word."""
+    if text == word:
         return None
-    if not text.isdecimal():
-        raise InputError("wrong number", where="--batch-size", got=repr(text), expected="auto, or 1 or more")
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError("wrong number", where=option, got=repr(text), expected=f"{word}, or 1 or more")
     return int(text)
+
+
+def _template(options: list[str] | None) -> dict[str, Any] | None:
+    """NAME=VALUE, VALUE as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not (name and equals):
+            raise InputError("no option of a chat template", got=repr(option), expected="NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found or None
+
+
+def _layers(text: str) -> Literal["last", "all"] | tuple[int, ...]:
+    if text == "last":
+        return "last"
+    if text == "all":
+        return "all"
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise InputError("wrong layers", where="--attention-layers", got=repr(text), expected="last, all, or 1,2,...")
+    return tuple(map(int, numbers))
 
 
 def _checkpoint(model: str) -> str:
@@ -658,6 +785,15 @@ def _root(kind: str, root: Path | None, hub: str | None, revision: str | None, d
     if hub is not None and root is None:
         return fetch(hub, revision, downloads, WANTED[kind])
     raise InputError("the data is in a folder or on the hub", where=kind, expected="either --root or --hub")
+
+
+def _report_methods(statuses: Mapping[str, int], failures: Mapping[str, int], out: Path, strict: bool) -> None:
+    """Say how samples and methods fared; with ``strict`` a failed one is an error."""
+    said = [", ".join(f"{number} {status}" for status, number in statuses.items()) or "no samples"]
+    said += [f"{name} failed on {number}" for name, number in failures.items()]
+    print(f"{out}: {'; '.join(said)}")
+    if strict and ("failed" in statuses or failures):
+        raise InputError("samples failed", where=out, got="; ".join(said))
 
 
 def _report(counts: dict[str, int], out: Path, strict: bool) -> None:

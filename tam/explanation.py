@@ -20,8 +20,9 @@ from tam.methods.cached import Cached
 from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
 from tam.methods.registry import find_all
+from tam.methods.rivals import RIVALS
 from tam.protocol import FIXED
-from tam.records import Generation, Maps
+from tam.records import Generation, Maps, Scores, unexplained
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
@@ -191,11 +192,16 @@ class Explanation:
                 probabilities of the tokens (equally where they have none: in the prompt).
 
         Raises:
-            InputError: nothing matches, or an unknown pooling.
+            InputError: nothing matches, the method does not explain it, or an unknown pooling.
         """
         check_pooling(pooling)
         found = self._found(what)
         tokens = sorted({token for _, members in found for token in members})
+        if silent := {*tokens} & {*unexplained(self.by_method[self.method])}:
+            got = ", ".join(repr(self.tokens[token].text) for token in sorted(silent))
+            raise InputError(
+                "the method does not explain this", where=self.method, got=got, expected="a token of the answer"
+            )
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
@@ -283,6 +289,7 @@ def explain(
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
     max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
+    template: Mapping[str, Any] | None = None,
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
@@ -303,6 +310,7 @@ def explain(
         max_new_tokens: the longest answer; a longer one is "truncated".
         turns: (the person's words, the answer) of each earlier turn of the conversation.
         max_pixels: of a picture or frame; a larger one is shown smaller.
+        template: options of the chat template's own, such as ``{"enable_thinking": False}``.
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
@@ -311,6 +319,7 @@ def explain(
     """
     methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
     if not methods:
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
@@ -321,23 +330,35 @@ def explain(
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
 
-    loaded = Loaded.of(model, processor, max_pixels)
+    loaded = Loaded.of(model, processor, max_pixels, template)
     images = [images] if isinstance(images, Picture) else list(images)
     media, sample = (
         _media(images, video, processor),
         Sample(_name(images, video), [], prompt, turns=[list(turn) for turn in turns]),
     )
     generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
-    cached = Cached(generation, FIXED, eci_cap=eci_cap)
+    scores: dict[str, Scores] = {}
+    if rivals := [one.name for one in methods if one.name in RIVALS]:
+        from tam.attribution.answer import scores_for
+
+        scores = scores_for(loaded, sample, media, generation, rivals)
+    cached = Cached(generation, FIXED, eci_cap=eci_cap, scores=scores)
     maps = {one.name: one.maps(cached) for one in methods}
     titles = {one.name: one.title for one in methods}
     asked = {
         "pictures": [_digest(picture) for picture in media.pictures], "prompt": prompt, "turns": sample.turns,
         "model": str(loaded.config.name_or_path), "weights": loaded.weights,
         "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
-    }  # fmt: skip
+    } | ({"template": dict(template)} if template else {})  # fmt: skip
     name = type(loaded.model).__name__
     return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
+
+
+def check_layer_of(methods: Sequence[Method], layer: int | None) -> None:
+    """Raises: InputError: a method that needs scores, which are of the last layer, and another layer."""
+    scored = [one.name for one in methods if one.needs == "scores"]
+    if scored and layer is not None:
+        raise InputError("these methods explain the last layer", got=" and ".join(scored), cure="leave out the layer")
 
 
 def check_folder(folder: Path, first: Path) -> None:

@@ -17,6 +17,7 @@ class PictureGrid:
 
     Attributes:
         layout: whose grids they are.
+        size: (width, height) in pixels of the medium.
         rows, columns: how many cells there are.
         box: left, top, right, bottom in pixels of the medium: what the cells cover. It may reach beyond the medium.
         shown: float64 [rows, columns], the part of each cell that lies on the picture, 0 where no grid covers its
@@ -26,6 +27,7 @@ class PictureGrid:
     """
 
     layout: Layout
+    size: tuple[int, int]
     rows: int
     columns: int
     box: tuple[float, float, float, float]
@@ -72,7 +74,9 @@ def picture_grid(layout: Layout, medium: int = 0, frame: int = 0) -> PictureGrid
         (alone,) = grids
         eyes = np.eye(alone.rows), np.eye(alone.columns)
         ones = np.ones((alone.rows, alone.columns))
-        return PictureGrid(layout, alone.rows, alone.columns, alone.box, ones, ((over[0], *eyes),))
+        return PictureGrid(
+            layout, layout.sizes[medium], alone.rows, alone.columns, alone.box, ones, ((over[0], *eyes),)
+        )
     width, height = layout.sizes[medium]
     columns = _edges([(grid.box[0], grid.box[2], grid.columns) for grid in grids], width)
     rows = _edges([(grid.box[1], grid.box[3], grid.rows) for grid in grids], height)
@@ -80,7 +84,7 @@ def picture_grid(layout: Layout, medium: int = 0, frame: int = 0) -> PictureGrid
     covered = sum(np.outer(down.sum(1), across.sum(1)) for _, down, across in under) > 0
     shown = covered * np.outer(_inside(rows, height), _inside(columns, width))
     box = columns[0], rows[0], columns[-1], rows[-1]
-    return PictureGrid(layout, len(rows) - 1, len(columns) - 1, box, shown, under)
+    return PictureGrid(layout, (width, height), len(rows) - 1, len(columns) - 1, box, shown, under)
 
 
 def _edges(spans: list[tuple[float, float, int]], length: int) -> list[float]:

@@ -43,6 +43,7 @@ class RowsHeader:
         fingerprint: of the generation. samples: how many it has.
         methods: name -> title, in the order of the config.
         tagger: what words were judged with.
+        scores: how maps were made of scores ("positive, joint"); empty where none were.
     """
 
     fingerprint: str
@@ -50,6 +51,7 @@ class RowsHeader:
     methods: dict[str, str]
     protocol: str
     tagger: str
+    scores: str = ""
 
 
 class Row(NamedTuple):
@@ -164,7 +166,7 @@ def _header(file: pq.ParquetFile, path: Path, intact: bool | None) -> RowsHeader
     if not file.schema_arrow.equals(SCHEMA) or rows > MOST_ROWS or not intact:
         raise ValueError(f"{rows} rows of {', '.join(file.schema_arrow.names)}")
     header = RowsHeader(**about)
-    texts = header.fingerprint, header.protocol, header.tagger, *header.methods, *header.methods.values()
+    texts = header.fingerprint, header.protocol, header.tagger, header.scores, *header.methods, *header.methods.values()
     if not all(isinstance(text, str) for text in texts) or type(header.samples) is not int:
         raise TypeError(f"not how rows were made: {about!r:.200}")
     return header

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import tam
 from tam.errors import ModelError
@@ -69,6 +69,48 @@ def test_an_adapter_is_used(adapter, base):
     assert np.abs(said[0].logits - said[1].logits).max() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda name: name.replace("language_model", "text_model"), "weights are missing; got none for 8"),
+        (lambda name: name.replace("layers.1.", "layers.7."), "weights are missing; got none for 4"),
+        (None, "do not fit the model below it; got 8 without a layer: .*layers.7"),
+    ],
+    ids=["none fits", "some do not", "too many"],
+)
+def test_an_adapter_whose_weights_fit_nothing_is_not_the_model_without_it(adapter, change, said):
+    pytest.importorskip("peft", reason="adapters need the extra peft")
+    weights = load_file(adapter / "adapter_model.safetensors")
+    if change is None:
+        weights |= {
+            name.replace("layers.1.", f"layers.{n}."): its.clone()
+            for n in (7, 8)
+            for name, its in weights.items()
+            if "layers.1." in name
+        }
+    else:
+        weights = {change(name): its for name, its in weights.items()}
+    save_file(weights, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=said):
+        load(str(adapter), device="cpu")
+
+
+def test_weights_that_the_model_below_lacks_are_told_with_an_adapter_beside_it_too(base, tmp_path):
+    pytest.importorskip("peft", reason="adapters need the extra peft")
+    folder = add_adapter(shutil.copytree(base, tmp_path / "both"), str(base))
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(next(name for name in weights if "layers.1" in name and "mlp" in name))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"weights are missing; got none for 1: .*mlp"):
+        load(str(folder), device="cpu")
+
+
+def test_an_adapter_on_a_model_that_holds_one_itself_is_one_line(base, tmp_path, peft_is_there):
+    below = add_adapter(shutil.copytree(base, tmp_path / "both"), str(base))
+    with pytest.raises(ModelError, match=r"cannot be used; got .*both: it holds an adapter itself"):
+        locate(str(add_adapter(tmp_path / "adapter", str(below))))
+
+
 def test_an_adapter_stands_on_its_own_folders_model_or_on_the_one_that_it_names(adapter, base, peft_is_there):
     found = locate(str(adapter))
     assert found.adapter == found.asked == adapter
@@ -86,7 +128,7 @@ def test_another_adapter_is_another_model(base, tmp_path, peft_is_there):
 @pytest.mark.parametrize("name", ["/nowhere/at/all", None, 7, ""])
 def test_a_model_below_an_adapter_that_is_not_there_is_one_line(tmp_path, peft_is_there, name):
     folder = add_adapter(tmp_path / "adapter", name)
-    with pytest.raises(ModelError, match=r"adapter_config.json: the model below an adapter cannot be found") as found:
+    with pytest.raises(ModelError, match=r"adapter_config.json: the model below an adapter cannot be used") as found:
         locate(str(folder))
     assert "\n" not in str(found.value)
 

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import GenerationConfig
 
+from tam.errors import ModelError
 from tam.media import Media
-from tam.model.decoding import HONOURED, answer_batch
+from tam.model.decoding import answer_batch
+from tam.model.generation_config import HONOURED
 from tam.model.prompt import prepare
 from tests import tiny
 
@@ -23,7 +25,7 @@ OTHERS = sorted({*vars(GenerationConfig()), "made_up"} - {*HONOURED})
 ids = st.integers(0, 300)
 several = st.lists(ids, min_size=1, max_size=4)
 VALUES = {
-    "eos_token_id": ids | several, "pad_token_id": ids, "bos_token_id": ids,
+    "eos_token_id": ids | several, "bos_token_id": ids,
     "repetition_penalty": st.floats(0.5, 3), "encoder_repetition_penalty": st.floats(0.5, 3),
     "no_repeat_ngram_size": st.integers(0, 3), "encoder_no_repeat_ngram_size": st.integers(0, 3),
     "bad_words_ids": st.lists(several, min_size=1, max_size=3),
@@ -80,3 +82,38 @@ def test_honoured_entries_decide_the_answer_as_transformers_does(entries, others
     LOADED.model.generation_config = own
     assert made.ids.tolist() == expected
     assert len(made.states) == len(PREPARED.tokens) + len(expected) - 1
+
+
+BROKEN = {
+    "eos_token_id": ["a", 1.0, [[1]], 1 << 70, {}], "bos_token_id": ["a"], "repetition_penalty": [0, -1.0, "2", np.nan],
+    "encoder_repetition_penalty": [0.0], "no_repeat_ngram_size": [1.0, True, "3"],
+    "encoder_no_repeat_ngram_size": [2.5], "bad_words_ids": [3, [3], [[]], [[-1]], [[99999]], "a"],
+    "sequence_bias": [{"(1,)": 1.0}, [[1, 1.0]], [[[1], 1]], [[[99999], 1.0]], [[[1], np.nan]]],
+    "suppress_tokens": [1, "a", [1.5], [[1]]], "begin_suppress_tokens": ["a"], "min_length": [2.0],
+    "min_new_tokens": [[1]], "exponential_decay_length_penalty": [[1], [1, "a"], [1, 0], [1.5, 2.0]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BROKEN.items() for value in values])
+def test_a_broken_entry_is_named_in_one_line(name, value):
+    """For every sample it is the same: an error of the model."""
+    with pytest.raises(
+        ModelError, match=f"{name}.*: a broken entry of the generation config; got .*; expected"
+    ) as said:
+        answered({"eos_token_id": OWN["eos_token_id"]} | {name: value})
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"suppress_tokens": []}, {"bad_words_ids": []}, {"sequence_bias": []}, {"suppress_tokens": [-1, 99999]},
+        {"repetition_penalty": 1}, {"no_repeat_ngram_size": -1}, {"min_new_tokens": 0}, {"pad_token_id": -1},
+    ],
+)  # fmt: skip
+def test_entries_that_say_nothing_change_nothing(entries):
+    assert answered({"eos_token_id": OWN["eos_token_id"]} | entries).ids.tolist() == PLAIN.ids.tolist()
+
+
+def test_every_entry_that_is_honoured_can_be_broken():
+    assert BROKEN.keys() == HONOURED.keys()

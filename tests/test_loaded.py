@@ -8,7 +8,10 @@ import torch
 
 import tam
 from tam.errors import InputError, ModelError
+from tam.media import Media
+from tam.model.decoding import answer_batch
 from tam.model.loaded import Loaded
+from tam.model.prompt import prepare
 from tests import tiny
 from tests.test_explanation import picture
 
@@ -129,3 +132,21 @@ def test_a_vision_token_needs_no_row():
     loaded.check(np.array([loaded.config.image_token_id, 0]))
     with pytest.raises(InputError, match="no row"):
         loaded.check(np.array([loaded.config.image_token_id + 2, 0]))
+
+
+def test_a_padding_token_without_a_row_pads_with_another():
+    """A fine-tune added one to the tokenizer alone; nothing attends to it, but it is looked up."""
+    loaded = tiny.loaded()
+    expected = [answer.ids.tolist() for answer in answers(loaded)]
+    loaded.tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert loaded.tokenizer.pad_token_id == loaded.rows
+    assert [answer.ids.tolist() for answer in answers(loaded)] == expected
+
+
+def answers(loaded):
+    """To a short and a long prompt, side by side."""
+    return answer_batch(
+        loaded,
+        [prepare(loaded.prompter, Media(False, (picture(),), (0,)), words) for words in ("a cat", "two dogs run")],
+        4,
+    )

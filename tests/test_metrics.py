@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
-from tam.records import Candidates, Generation, Maps, Piece
+from tam.records import Candidates, Generation, Maps, Piece, SampleMaps
 from tam.rows import RowsHeader, opened
 from tam.system import hdf5
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
@@ -58,7 +59,7 @@ def _word(*tokens, label=17, text="cat", tag="NN"):
 
 
 def _target(pixels):
-    return find_targets(pixels.astype(np.uint8), [1])[1]
+    return find_targets([pixels.astype(np.uint8)], [1])[0][1]
 
 
 def _count(map_, pixels):
@@ -68,7 +69,7 @@ def _count(map_, pixels):
 
 def _localise(words, maps, mask=None, protocol=FIXED, box=None, missing="no mask"):
     maps = np.stack(maps)
-    targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
+    (targets,) = [{}] if mask is None else find_targets([mask], {word.label for word in words if word.label > 0})
     box = box or (0, 0, *(maps[0] if mask is None else mask).shape[::-1])
     picture = Picture(box, targets, missing if mask is None else "", np.ones(maps.shape[1:]))
     return localise(words, [maps], [maps / 255], [picture], protocol)
@@ -349,11 +350,11 @@ def test_names_are_compared_as_sets_of_categories():
     mask[5, 5], mask[5, 0] = 18, 255  # 255 is no category: "ignore"
     words = [_word(0), _word(1), _word(2, label=44), _word(3, label=FUNCTION)]
     categories = {17, 18, 44}
-    assert [row.value for row in names(words, mask, categories)] == [1 / 2, 1 / 2]
-    assert [row.status for row in names([], np.zeros_like(mask), categories)] == [
+    assert [row.value for row in names(words, [mask], categories)] == [1 / 2, 1 / 2]
+    assert [row.status for row in names([], [np.zeros_like(mask)], categories)] == [
         "no category named", "no category in image",
     ]  # fmt: skip
-    assert [row.status for row in names(words, None, categories, "no mask: why")] == ["no mask: why"] * 2
+    assert [row.status for row in names(words, [], categories, "no mask: why")] == ["no mask: why"] * 2
 
 
 def _language(answer, references, wordnet=None):
@@ -596,6 +597,32 @@ def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_meth
     pd.testing.assert_frame_equal(table[table.method != "flat"].reset_index(drop=True), alone)
 
 
+def test_a_word_that_a_method_does_not_explain_has_a_status_and_no_number(run):
+    def silent(generation):
+        made = _left(generation)
+        explained = np.arange(len(made.maps)) != len(generation.prompt_ids) + 1  # " cat"
+        return dataclasses.replace(made, explained=explained)
+
+    _, table = run([_generation("a")], methods={"silent": silent, "tam": _left})
+    rows = table[table.method == "silent"]
+    of_cat = rows[rows.word == "cat"]
+    assert set(of_cat.metric) == {*OBJECT_METRICS, *FOCUS_METRICS} and set(of_cat.status) == {"not explained"}
+    assert _of(rows, "a", "func_iou") == ["no noun"]
+    assert _of(table[table.method == "tam"], "a", "obj_iou") == [6 / 15]
+
+
+def test_no_quirk_of_published_maps_concerns_maps_of_scores():
+    generation, protocol = _generation("a"), REFERENCE
+    made = _left(generation)
+    prompt = np.zeros_like(made.uint8)
+    prompt[len(generation.prompt_ids) :] = made.uint8[len(generation.prompt_ids) :]  # maps of the answer alone
+    maps = {name: SampleMaps("a", "ok", prompt / 255, prompt, made.relevance, made.scale) for name in ("tam", "gae")}
+    sample = manifest.Sample("a", ["a.jpg"], "What?", mask=None, categories={"cat": 17})
+    _, scored = stage.score_sample(sample, generation, maps, Path("m.jsonl"), JUDGE, protocol, from_scores=["gae"])
+    focus = {name: next(row.status for row in scored[name] if row.metric == "gini") for name in maps}
+    assert focus == {"tam": "zero map", "gae": "ok"}
+
+
 def _tiled(*boxes):
     """Tiles of cells of two pixels over the picture of 6x6."""
     grids = tuple(
@@ -623,10 +650,54 @@ def test_a_picture_that_is_cut_into_tiles_has_the_scores_of_the_whole(run, tiles
     pd.testing.assert_frame_equal(cut, whole, check_exact=True)
 
 
-def test_the_published_protocol_has_one_grid_a_picture(run):
-    counts, table = run([_generation("a", layout=TILES["two"])], REFERENCE)
-    assert counts == {"not a single grid": 1}
+def _pictures(*frames):
+    """Two pictures of 6x6, or two grids over a video whose frames they see."""
+    grids = tuple(
+        Grid(0 if frames else number, frames[number] if frames else (0,), 3, 3, (0.0, 0.0, 6.0, 6.0))
+        for number in range(2)
+    )
+    sizes = ((6, 6),) if frames else ((6, 6), (6, 6))
+    return Layout(np.arange(18, dtype=np.int32), np.array([18, 19], np.int32), 20, grids, sizes)
+
+
+def _left_then_right(generation):
+    left = _left(generation)
+    values = np.tile(np.concatenate([LEFT.ravel(), RIGHT.ravel()]), (generation.explained, 1))
+    return dataclasses.replace(left, maps=values / 255, uint8=values)
+
+
+@pytest.mark.parametrize(
+    ("masks", "iou", "pointing", "func"),
+    [
+        ({"masks": {"0": "mask.png"}}, 6 / 15, 1, 6 / 9),
+        ({"mask": "mask.png"}, 6 / 15, 1, 6 / 9),  # the first picture, the middle frame
+        ({"masks": {"1": "mask.png", "9": "none.png"}}, 0 / 21, 0, 6 / 9),
+        ({"masks": {"0": "mask.png", "1": "mask.png"}}, 6 / 36, 1, 12 / 18),
+        ({"masks": {"0": "mask.png", "1": "empty.png"}}, 6 / 27, 1, 12 / 18),
+        ({"masks": {"0": "empty.png", "1": "mask.png"}}, 0 / 33, 0, 12 / 18),  # of equal peaks the first
+    ],
+)
+@pytest.mark.parametrize("kind", ["images", "video"])
+def test_of_several_pictures_or_frames_those_with_a_mask_are_scored_as_one(run, kind, masks, iou, pointing, func):
+    """The map points left on the first and right on the second; the object lies in the upper left corner."""
+    cv2.imwrite(str(run.folder / "empty.png"), np.zeros((6, 6), np.uint8))
+    layout = _pictures((0, 1), (2, 3)) if kind == "video" else _pictures()
+    if kind == "video" and "masks" in masks:
+        masks = {"masks": {{"0": "1", "1": "2"}.get(place, place): path for place, path in masks["masks"].items()}}
+    samples = {"a": {"kind": kind, "mask": None} | masks}
+    counts, table = run([_generation("a", layout=layout)], samples=samples, methods={"tam": _left_then_right})
+    assert counts == {"ok": 1}
+    found = [_of(table, "a", metric) for metric in ("obj_iou", "pointing", "func_iou", "name_recall")]
+    assert found == [[iou], [pointing], [func], [1.0]]
+
+
+def test_the_published_protocol_has_one_grid_a_picture_and_one_picture(run):
+    several = {"a": {"mask": "mask.png"}, "b": {"mask": "mask.png"}, "c": {"kind": "video"}}
+    generations = [_generation("a", layout=TILES["two"]), _generation("b", layout=_pictures()), _generation("c")]
+    counts, table = run(generations, REFERENCE, samples=several)
+    assert counts == {"not a single grid": 1, "not a single image": 2}
     assert _of(table, "a", "obj_iou") == ["not a single grid: the picture was shown as 2"]
+    assert _of(table, "b", "func_iou") == _of(table, "c", "entropy") == ["not a single image"]
     assert len(_of(table, "a", "rouge_l")) == 1
 
 
@@ -636,7 +707,7 @@ def test_a_cell_that_is_cut_off_counts_in_part_and_what_shows_nothing_does_not()
     below = np.array([[[True, True, True], [True, True, False], [True, False, False]]])
     assert func_iou(_word(0), [below], [shown]) == 4 / 6
     picture = Picture(WHOLE, {}, "", shown)
-    assert stage.counting(np.arange(9).reshape(1, 3, 3), picture).tolist() == [[0, 1, 3, 4, 6, 7, 8]]
+    assert stage.counting([np.arange(9).reshape(1, 3, 3)], [picture]).tolist() == [[0, 1, 3, 4, 6, 7, 8]]
 
 
 def test_where_a_method_failed_it_has_a_status_and_the_others_have_values(run):
@@ -668,18 +739,19 @@ def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(r
              "colour": "colour.png", "small": "small.png"}  # fmt: skip
     generations = [_generation(id) for id in masks]
     generations += [Generation.failure("failed", "What?", "no picture"), _generation("cut", status="truncated")]
-    two = dataclasses.replace(_layout(2), sizes=((6, 6), (6, 6)))
-    generations += [_generation("two", layout=two), _generation("video"), _generation("good")]
-    samples = {id: {"mask": mask} for id, mask in masks.items()} | {"video": {"kind": "video"}}
+    generations += [_generation("two", layout=_pictures()), _generation("video"), _generation("good")]
+    samples = {id: {"mask": mask} for id, mask in masks.items()}
+    samples |= {"video": {"kind": "video", "mask": None}, "two": {"masks": {"2": "mask.png"}}}
     counts, table = run(generations, samples=samples)
-    assert counts == {"no mask": 2, "unreadable mask": 3, "mask of another size": 1, "failed": 1, "truncated": 1,
-                      "not a single image": 2, "ok": 1}  # fmt: skip
+    assert counts == {"no mask": 4, "unreadable mask": 3, "mask of another size": 1, "failed": 1, "truncated": 1,
+                      "ok": 1}  # fmt: skip
     assert _of(table, "none", "obj_iou") == ["no mask"]
     assert _of(table, "missing", "obj_iou") == ["no mask: the file is missing"]
     assert _of(table, "colour", "obj_iou") == ["unreadable mask: 8-bit colour, not 8-bit grey"]
     assert _of(table, "small", "obj_iou") == ["mask of another size: 4x5, picture 6x6"]
     assert _of(table, "small", "func_iou") == [6 / 9]
-    assert _of(table, "two", "func_iou") == _of(table, "video", "obj_iou") == ["not a single image"]
+    assert _of(table, "two", "func_iou") == ["no mask: of 2, shown were 0, 1"]
+    assert _of(table, "video", "obj_iou") == _of(table, "video", "entropy") == ["no mask"]
     assert _of(table, "two", "rouge_l") == _of(table, "good", "rouge_l")
     assert _of(table, "failed", "answer") == ["failed: no picture"]
     assert table[(table["sample"] == "cut") & (table.metric == "answer")].status.tolist() == ["truncated"]
@@ -709,7 +781,7 @@ def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
     counts, plain = run([_generation("a"), failed], protocol)
     grounded_counts, table = run.again(protocol, grounded=True)
     assert grounded_counts == counts
-    added = table.metric.isin(["present", "chair_s", "logprob", "peak", "margin", "spread"])
+    added = table.metric.isin(["present", "chair_s", "tokens", "logprob", "peak", "margin", "spread", "mass"])
     pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
     assert (
         {*table[added]["sample"]} == {"a"} and _of(table, "a", "present") == [1] and _of(table, "a", "chair_s") == [0]

@@ -1,6 +1,6 @@
 """What maps are judged on: a picture, or a frame, and the objects on it. It is the same for all methods."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,8 +57,22 @@ class Picture:
     shown: np.ndarray
 
 
-def find_targets(label_map: np.ndarray, labels: Iterable[int]) -> dict[int, Target]:
-    """Those of some categories that occur in a label map, uint8 [height, width] of category ids."""
+def find_targets(label_maps: Sequence[np.ndarray], labels: Collection[int]) -> list[dict[int, Target]]:
+    """On each of a sample's label maps, those of some categories that occur in any of them; where one occurs on others
+    only, a target without a pixel.
+
+    Args:
+        label_maps: uint8 [height, width] of category ids.
+    """
+    found = [_targets(label_map, labels) for label_map in label_maps]
+    seen = {label for targets in found for label in targets}
+    return [
+        targets | {label: Target(np.zeros_like(label_map), 0, (0, 0, 0, 0)) for label in seen - targets.keys()}
+        for label_map, targets in zip(label_maps, found, strict=True)
+    ]
+
+
+def _targets(label_map: np.ndarray, labels: Collection[int]) -> dict[int, Target]:
     found = {}
     for label in labels:
         pixels = (label_map == label).view(np.uint8)
@@ -66,13 +80,3 @@ def find_targets(label_map: np.ndarray, labels: Iterable[int]) -> dict[int, Targ
         if width:
             found[label] = Target(pixels, cv2.countNonZero(pixels), (left, top, left + width, top + height))
     return found
-
-
-def find_on_all(label_maps: Sequence[np.ndarray], labels: Iterable[int]) -> list[dict[int, Target]]:
-    """The same of several pictures: what occurs on one of them has a target, of no pixel, on the others, too."""
-    found = [find_targets(label_map, labels) for label_map in label_maps]
-    seen = {label for targets in found for label in targets}
-    return [
-        targets | {label: Target(np.zeros_like(label_map), 0, (0, 0, 0, 0)) for label in seen - targets.keys()}
-        for label_map, targets in zip(label_maps, found, strict=True)
-    ]

@@ -20,6 +20,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 
 from tam.errors import InputError, ModelError
 from tam.families import family_of, unsupported
+from tam.model.generation_config import honoured
 from tam.model.loaded import Loaded
 from tam.model.probe import believe
 
@@ -89,8 +90,10 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
         base = _fetched(*_base(folder), trust_remote_code)
         _check_pointers(base)
         _check_weights(base)
+        if (base / ADAPTER).is_file():
+            raise ModelError("it holds an adapter itself", where=base, cure="merge that one (merge_and_unload) first")
     except ModelError as error:
-        raise ModelError("the model below an adapter cannot be found", where=folder / ADAPTER, got=error) from error
+        raise ModelError("the model below an adapter cannot be used", where=folder / ADAPTER, got=error) from error
     return Checkpoint(base, folder)
 
 
@@ -182,7 +185,7 @@ def load(
         trust_remote_code: run the Python files that come with the checkpoint.
 
     Raises:
-        ModelError: no such model, an unsupported family, weights that are not safetensors.
+        ModelError: no such model, an unsupported family, weights that are not safetensors, a broken generation config.
     """
     checkpoint = locate(model, revision, trust_remote_code)
     return load_from(checkpoint, device_of(device), dtype, trust_remote_code)
@@ -192,25 +195,37 @@ def load_from(checkpoint: Checkpoint, device: torch.device, dtype: str, trust_re
     """``load`` for a checkpoint that was located."""
     folder, adapter = checkpoint.folder, checkpoint.adapter
     config = config_of(folder, trust_remote_code)
+    if device.index is not None and device.type == "cuda":  # or whatever pins memory would open the first GPU, too
+        torch.cuda.set_device(device)
     family = family_of(config)
     try:
         own = adapter is not None and any(adapter.glob("*processor_config.json"))
         processor = AutoProcessor.from_pretrained(adapter if own else folder, trust_remote_code=trust_remote_code)
         found: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, output_loading_info=True,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=trust_remote_code, adapter_kwargs={"subfolder": "none"},  # which is loaded below
         )  # fmt: skip
         model, report = found
-        if adapter is not None and not getattr(model, "_hf_peft_config_loaded", False):
-            model.load_adapter(str(adapter))
+        absent, foreign = set(report["missing_keys"]), set()
+        if adapter is not None:
+            fitted = model.load_adapter(str(adapter))
+            absent, foreign = absent | set(fitted.missing_keys), set(fitted.unexpected_keys)
         model = model.to(device).eval()
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
     _check_patches(config, processor, folder)
     if not processor.tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one
         raise ModelError("no tokenizer", where=folder, expected="tokenizer.json, or what it is made of")
-    if absent := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
-        raise ModelError("weights are missing", where=folder, got=f"none for {len(absent)}: {', '.join(absent[:3])}")
+    if absent:  # transformers would fill them with random numbers
+        got = f"none for {len(absent)}: {', '.join(sorted(absent)[:3])}"
+        raise ModelError("weights are missing", where=checkpoint.asked, got=got)
+    if foreign:
+        raise ModelError(
+            "the adapter's weights do not fit the model below it", where=adapter,
+            got=f"{len(foreign)} without a layer: {', '.join(sorted(foreign)[:3])}",
+            cure="take the model that the adapter was trained on, as transformers has it",
+        )  # fmt: skip
+    honoured(model.generation_config, config.get_text_config().vocab_size)
     loaded = Loaded(model, processor, family)
     believe(loaded)
     return loaded

@@ -19,14 +19,6 @@ from tam.model.prompt import Prepared
 from tam.model.recording import read_of, recording
 from tam.records import Candidates
 
-# Of a generation config: which tokens end an answer, and what forbids or disfavours tokens. All else is off.
-HONOURED = (
-    "eos_token_id", "pad_token_id", "bos_token_id", "repetition_penalty", "encoder_repetition_penalty",
-    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "sequence_bias", "suppress_tokens",
-    "begin_suppress_tokens", "min_length", "min_new_tokens",
-    "exponential_decay_length_penalty",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -53,14 +45,15 @@ def answer_batch(
 ) -> list[Answer]:
     """Greedy answers to several prompts at once, padded on the left.
 
-    Of the checkpoint's generation config, ``HONOURED`` holds (end tokens, a repetition penalty), as in the published
-    code. All else would sample, or is a matter of how the library's own loop runs, or says nothing.
+    Of the checkpoint's generation config, what is ``honoured`` holds (end tokens, a repetition penalty), as in the
+    published code. All else would sample, or is a matter of how the library's own loop runs, or says nothing.
 
     Args:
         layer: of the decoder, from 1, whose states ``Answer.read`` holds; None: the last.
 
     Raises:
-        ModelError: the model decodes in another way all the same, and its states would not be those of the tokens.
+        ModelError: the model decodes in another way all the same, and its states would not be those of the tokens; a
+            broken generation config.
     """
     inputs = collate([sample.to(loaded.device) for sample in prepared], loaded.padding)
     room = [min(loaded.most_tokens - len(sample.tokens), max_new_tokens) for sample in prepared]
@@ -88,11 +81,8 @@ def answer_batch(
 
 
 def _greedy(loaded: Loaded, max_new_tokens: int) -> GenerationConfig:
-    own = loaded.model.generation_config
-    honoured = {name: getattr(own, name, None) for name in HONOURED}
-    if own.eos_token_id is None:  # which it makes likelier
-        honoured["exponential_decay_length_penalty"] = None
-    return GenerationConfig(**honoured, do_sample=False, use_cache=True, max_new_tokens=max_new_tokens)
+    entries = loaded.honoured | {"pad_token_id": loaded.padding, "max_new_tokens": max_new_tokens}
+    return GenerationConfig(**entries, do_sample=False, use_cache=True)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from tam.errors import InputError, ModelError
 from tam.families import family_of
 from tam.families.interface import Family
+from tam.model.generation_config import honoured
 from tam.model.prompt import Prompter
 
 
@@ -24,9 +25,12 @@ class Loaded:
     processor: Any
     family: Family
     max_pixels: int | None = None
+    template: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, model: Any, processor: Any, max_pixels: int | None = None) -> "Loaded":
+    def of(
+        cls, model: Any, processor: Any, max_pixels: int | None = None, template: Mapping[str, Any] | None = None
+    ) -> "Loaded":
         """What a person has loaded; the model may be compiled, or hold the adapters of PEFT.
 
         Raises:
@@ -40,7 +44,7 @@ class Loaded:
                 got=type(processor).__name__,
                 expected="what AutoProcessor gives",
             )
-        return cls(model, processor, family, max_pixels)
+        return cls(model, processor, family, max_pixels, template)
 
     @property
     def config(self) -> Any:
@@ -53,7 +57,7 @@ class Loaded:
     @property
     def prompter(self) -> Prompter:
         """What makes prompts; it does not hold the weights."""
-        return Prompter(self.family, self.config, self.processor, self.max_pixels)
+        return Prompter(self.family, self.config, self.processor, self.max_pixels, self.template)
 
     @property
     def head(self) -> Any:
@@ -80,13 +84,25 @@ class Loaded:
     @property
     def ends(self) -> np.ndarray:
         """int64 [end], the ids that end an answer."""
-        ids = self.model.generation_config.eos_token_id
+        ids = self.honoured["eos_token_id"]
         return np.atleast_1d(np.array([] if ids is None else ids, np.int64))
 
     @property
+    def honoured(self) -> dict[str, Any]:
+        """What holds of the generation config. Raises: ModelError, a broken entry."""
+        return honoured(self.model.generation_config, self.config.get_text_config().vocab_size)
+
+    @property
     def padding(self) -> int:
-        """The id that fills up a batch; nothing attends to it."""
-        return self.tokenizer.pad_token_id or 0
+        """The id that fills up a batch; nothing attends to it, but it must have a row."""
+        id = self.tokenizer.pad_token_id or 0
+        return id if id < self.rows else 0
+
+    @property
+    def rows(self) -> int:
+        """So many ids the embedding has rows for."""
+        embedding = self.model.get_input_embeddings()
+        return getattr(embedding, "num_embeddings", len(embedding.weight))
 
     @property
     def vision_ids(self) -> set[int]:
@@ -134,15 +150,13 @@ class Loaded:
                 expected=f"at most {self.most_tokens:g}",
                 cure="show fewer, or smaller, pictures or frames (max_pixels), or give a shorter text",
             )  # fmt: skip
-        embedding = self.model.get_input_embeddings()
-        rows = getattr(embedding, "num_embeddings", len(embedding.weight))
         # A vision token's row is never read, and some kinds have none for it.
-        foreign = tokens[(tokens >= rows) & ~np.isin(tokens, sorted(self.vision_ids))]
+        foreign = tokens[(tokens >= self.rows) & ~np.isin(tokens, sorted(self.vision_ids))]
         if len(foreign):
             id = int(foreign[0])
             raise InputError(
                 "a token has no row in the model's embedding",
-                got=f"{self.tokenizer.convert_ids_to_tokens(id)} ({id})", expected=f"ids below {rows}",
+                got=f"{self.tokenizer.convert_ids_to_tokens(id)} ({id})", expected=f"ids below {self.rows}",
                 cure="resize the embedding (resize_token_embeddings), or leave the token out of the text",
             )  # fmt: skip
 

@@ -12,7 +12,7 @@ from tam.errors import TamError
 from tam.evidence import token_evidence
 from tam.media import Media
 from tam.page.scripts import packed
-from tam.records import Generation, SampleMaps
+from tam.records import Generation, SampleMaps, unexplained
 from tam.render import answer
 from tam.render.overlay import Panel, panels
 from tam.render.tokens import Shaped, TokenText, Unit, shape, units
@@ -34,7 +34,8 @@ def describe(
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
     entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
-    [token, token] from 0 to 255. ``evidence``: log p and peak of each token of the answer.
+    [token, token] from 0 to 255; ``unexplained`` are the tokens of which a method says nothing. ``evidence``: log p and
+    peak of each token of the answer.
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
@@ -54,6 +55,7 @@ def describe(
         "methods": [
             {"status": one.status}
             | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
+            | ({"unexplained": silent} if (silent := unexplained(one)) else {})
             for one in maps
         ],
         "scores": scores,

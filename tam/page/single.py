@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tam.media import Media
+from tam.methods.rivals import notes_on
 from tam.page.sample import STEPS, describe, kind, pictures
 from tam.page.scripts import assets, color_maps, literal
 from tam.records import Generation, Maps, SampleMaps
@@ -30,7 +31,10 @@ def single_page(
         "run": 0, "name": "0", "id": generation.id, "status": generation.status, "kind": kind(generation.status),
         "answer": generation.answer, "prompt": generation.prompt, "picture": False, "scores": [[] for _ in maps],
     }  # fmt: skip
-    run = {"dataset": "", "model": model, "methods": [titles[name] for name in maps], "main": [*maps].index(main)}
+    run = {
+        "dataset": "", "model": model, "methods": [titles[name] for name in maps], "main": [*maps].index(main),
+        "notes": notes_on(maps),
+    }  # fmt: skip
     gallery = {"metrics": [], "colors": color_maps(), "steps": STEPS, "runs": [run | {"of": 1}], "samples": [line]}
     data_script = (
         f"showGallery({literal(gallery)});\nembedSample({literal(key)}, {literal(addresses)}, {literal(data)});"

@@ -22,6 +22,7 @@ from tam.cache import read_header
 from tam.errors import DiskError, InputError
 from tam.manifest import Sample
 from tam.media import open_shown
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.page.sample import STEPS, describe, kind, pictures
 from tam.page.scores import RunScores, read_scores
@@ -94,7 +95,7 @@ def _write_run(
                 line = _write_sample(generation, maps, sample, scores, run.samples_file.parent, folder, layer)
                 lines[generation.row] = {"run": number} | line
                 progress.update()
-    about = {"dataset": run.dataset, "model": run.model, "of": len(listed)}
+    about = {"dataset": run.dataset, "model": run.model, "of": len(listed), "notes": notes_on(shown)}
     main = [*shown].index(main_method(shown))
     return about | {"methods": [*shown.values()], "main": main}, [lines[row] for row in sorted(lines)]
 

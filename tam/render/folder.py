@@ -53,13 +53,14 @@ def write(sample: Drawable, text: Text, folder: Path, mark: Mark, page: str | No
         shown = small(sample.overlays.media(), several)
         cells = [np.concatenate([shown, count_caption(len(sample.pages) - sample.prompt, shown.shape[1])])]
         for token, said in enumerate(text.pictures()):
-            picture = sample.overlays.picture(token)
+            picture, explained = sample.overlays.picture(token), token not in sample.overlays.silent
             name = f"{token:03d}_{safe_word(_word(layout, token))}"
-            drawn = with_scale(np.concatenate([picture, said]), len(picture), sample.overlays.colors)
+            above = [picture] if explained else [picture, token_caption(layout, token, picture.shape[1], explained)]
+            drawn = with_scale(np.concatenate([*above, said]), len(picture), sample.overlays.colors)
             _save(part / f"{name}.png", drawn)
             if token >= sample.prompt:
                 shown = small(picture, several)
-                cells.append(np.concatenate([shown, token_caption(layout, token, shown.shape[1])]))
+                cells.append(np.concatenate([shown, token_caption(layout, token, shown.shape[1], explained)]))
                 if len(sample.frames) > 1:
                     _animate(sample, token, part / f"{name}.webp")
         _save(part / "sheet.png", sheet(cells, sample.overlays.colors))

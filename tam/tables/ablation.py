@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, MEASURED_ON_DEMAND, POOLED
 from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
@@ -76,7 +77,10 @@ def run_table(summary: Summary) -> Table:
     if summary.differences:
         panels += [_differences_panel(summary, group, metrics) for group, metrics in parts if metrics[0] not in ANSWER]
     panels += agreement_panels(summary)
-    below = [*notes(summary, summary.methods, summary.metrics), direction(summary.metrics), *warnings(summary)]
+    below = [
+        *notes(summary, summary.methods, summary.metrics), direction(summary.metrics), *warnings(summary),
+        *notes_on(summary.methods),
+    ]  # fmt: skip
     return Table(summary.name, panels, below)
 
 

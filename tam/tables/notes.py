@@ -27,7 +27,9 @@ def notes(summary: Summary, methods: Iterable[str], metrics: Iterable[str]) -> l
     for method in methods:
         alike[_numbers(summary.methods[method], wanted)].append(summary.methods[method].title)
     numbers = [text if len(alike) == 1 else f"{', '.join(titles)}: {text}" for text, titles in alike.items()]
-    return [f"{text}." for text in (f"protocol {summary.protocol}; {summary.tagger}", *numbers)]
+    how = [f"protocol {summary.protocol}", summary.tagger]
+    how += [f"maps of scores: {summary.scores}"] if summary.scores else []
+    return [f"{text}." for text in ("; ".join(how), *numbers)]
 
 
 def _numbers(method: MethodSummary, metrics: set[str]) -> str:

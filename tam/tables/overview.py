@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
 from tam.tables.ablation import run_table, write
@@ -165,7 +166,9 @@ def _notes(grids: Sequence[Grid], numbers: Numbers) -> list[str]:
     ]
     reasons = dict.fromkeys(f"{one.dataset}, {one.model}: {one.apart}" for one in compared if one.apart)
     apart = [f"{APART} not comparable: {'; '.join(reasons)}."] if reasons else []
-    return [*apart, direction(metrics), *_sources(one.source for one in compared if one.source), *below]
+    rivals = notes_on(one.method for one in compared if one.images)
+    sources = _sources(one.source for one in compared if one.source)
+    return [*apart, direction(metrics), *rivals, *sources, *below]
 
 
 def _panel(grid: Grid, numbers: Numbers) -> Panel:

@@ -101,7 +101,7 @@ class Summary:
     """A run in numbers.
 
     Attributes:
-        protocol, tagger: how its metrics were made.
+        protocol, tagger, scores: how its metrics were made.
         answers: sample -> answer, in the order of the samples' ids; these are the images.
         methods: by name, in the order asked for, else of the files.
         files: where the rows are.
@@ -111,6 +111,7 @@ class Summary:
     model: str
     protocol: str
     tagger: str
+    scores: str
     answers: dict[str, Answer]
     methods: dict[str, MethodSummary]
     files: tuple[Path, ...]
@@ -144,7 +145,7 @@ def summarise(run: RunFiles, methods: Sequence[str] | None = None) -> Summary:
     pool = Pool(totals.sums, totals.counts)
     by_method = {name: _summary(totals, pool, name, title) for name, title in totals.how.methods.items()}
     how = totals.how
-    return Summary(run.dataset, run.model, how.protocol, how.tagger, totals.answers, by_method, run.metrics)
+    return Summary(run.dataset, run.model, how.protocol, how.tagger, how.scores, totals.answers, by_method, run.metrics)
 
 
 def _summary(totals: Totals, pool: Pool, method: str, title: str) -> MethodSummary:

@@ -34,6 +34,7 @@ class How(NamedTuple):
     methods: dict[str, str]
     protocol: str
     tagger: str
+    scores: str
 
 
 class Answer(NamedTuple):
@@ -122,7 +123,8 @@ def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
                 "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
                 cure="run `tam maps` and `tam metrics` with it",
             )  # fmt: skip
-    return How({name: header.methods[name] for name in methods or header.methods}, header.protocol, header.tagger)
+    wanted = {name: header.methods[name] for name in methods or header.methods}
+    return How(wanted, header.protocol, header.tagger, header.scores)
 
 
 def _joined(parts: Sequence[Totals]) -> Totals:

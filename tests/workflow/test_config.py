@@ -60,6 +60,10 @@ def dataset(**entry) -> dict:
         ({"methods": ["tam", "tma"]}, "config: methods.1: wrong value 'tma', did you mean tam?"),
         ({"methods": ["tam", "x.py"]}, "config: methods.1: wrong value 'x.py'; expected a method of ours, FILE.py:"),
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),
+        (
+            {"sanity": {"orders": ["up"]}},
+            "config: sanity.orders.0: unknown value 'up'; expected bottom_up or",
+        ),
         ({"faithfulness": {"methods": ["tam"]}}, "config: faithfulness.methods: without `random` nothing shows"),
         ({"faithfulness": {}, "methods": ["tam", "random"]}, "faithfulness.methods: not in `methods`; got 'eci'"),
         ({"faithfulness": {"fractions": [0.75]}}, "faithfulness.fractions.0: 0.75 is greater than the maximum of 0.5"),
@@ -143,7 +147,7 @@ def test_the_table_of_all_keys_is_the_schema_s():
     assert table() in README.read_text(encoding="utf-8"), "write it anew: python -m workflow.table"
 
 
-@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick"])
+@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick", "rivals"])
 def test_the_configs_that_ship_are_right_and_name_their_schema_to_editors(name):
     path = ROOT / f"config/{name}.yaml"
     first = path.read_text().splitlines()[0]

@@ -1,4 +1,5 @@
 # What the rules share: names of shards, how `tam` is called, options from the config.
+import json
 import re
 import shlex
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from snakemake.settings.types import DeploymentMethod
 
 import tam
+from tam.methods.rivals import RIVALS
 
 # Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
 NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
@@ -14,6 +16,9 @@ NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else conf
 SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
 
 METHODS = [f"--method={name}" for name in config["methods"]]
+
+# Those that the stage `attribute` has to compute scores of, with the model.
+SCORED = [name for name in config["methods"] if name in RIVALS]
 
 
 wildcard_constraints:
@@ -44,12 +49,47 @@ def dataset_options(wildcards):
 def model_options(wildcards, input):
     """The model's entry in the config as options of `tam generate`."""
     entry = config["models"][wildcards.model] | {"answers": input.answers or None}
+    template = entry.pop("template", None) or {}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
         if key != "engine" and value is not None and value is not False
     }
-    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
+    return [
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()),
+        *(f"--template={key}={json.dumps(value)}" for key, value in template.items()),
+    ]
+
+
+def checkpoint_options(wildcards):
+    """The model's entry as options of the stages that take its answers up again: which weights, and where."""
+    entry = config["models"][wildcards.model]
+    options = [
+        f"--{key}={entry[key]}" for key in ("model", "revision", "device") if entry.get(key) is not None
+    ]
+    return options + (["--trust-remote-code"] if entry.get("trust_remote_code") else [])
+
+
+def attribute_options():
+    """What scores depend on, as options of `tam attribute`."""
+    asked = config["attribute"]
+    layers = asked["attention_layers"]
+    given = {
+        "attention-layers": layers if isinstance(layers, str) else ",".join(map(str, layers)),
+        "answer-layer": asked["answer_layer"],
+        "surgery-layers": asked["surgery_layers"],
+        "occlusion-cells": asked["occlusion"]["cells"],
+        "occlusion-step": asked["occlusion"]["step"],
+    }
+    return [f"--{key}={value}" for key, value in given.items()] + (["--prompt"] if asked["prompt"] else [])
+
+
+def scores_options(wildcards, input):
+    """Of `tam maps`, where a method needs scores: what is made of them needs no model."""
+    asked = config["attribute"]
+    return (
+        [f"--scores={input.scores}", f"--sign={asked['sign']}", f"--scope={asked['scope']}"] if SCORED else []
+    )
 
 
 def checkpoint_options(wildcards):

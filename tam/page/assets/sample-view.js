@@ -44,6 +44,8 @@ function showSample(itsLine, data) {
   stepTo("next", 1);
   if (!sample.units.length) return;
   offerMethods(run.methods);
+  byId("methods-note").textContent = run.notes.join(" ");
+  byId("methods-note").hidden = !run.notes.length;
   byId("frame-field").hidden = !sample.video || sample.panels.length < 2;
   byId("frame").max = Math.max(sample.panels.length - 1, 0);
   byId("frame").value = 0;
@@ -91,6 +93,11 @@ function mainMethod() {
   const shown = shownMethods();
   const { main } = gallery.runs[line.run];
   return sample.methods[shown.includes(main) ? main : shown.at(-1)];
+}
+
+/** Whether a method says nothing of all these tokens. */
+function isSilent({ unexplained = [] }, tokens) {
+  return tokens.every((token) => unexplained.includes(token));
 }
 
 // ---- text --------------------------------------------------------------------------------------------------------
@@ -158,7 +165,8 @@ function pressKey(event) {
 function explain(number) {
   current = number;
   const { tokens, option } = spans[current];
-  const { relevance } = mainMethod() ?? {};
+  const method = mainMethod();
+  const relevance = method && !isSilent(method, tokens) ? method.relevance : undefined;
   const values = relevance ? largest(tokens, relevance, sample.tokens.length) : new Uint8Array(sample.tokens.length);
   const colors = palettes[byId("colors").value];
   for (const span of spans) {
