@@ -26,16 +26,15 @@ from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Box, Picture, find_targets
 from tam.perturbed import CURE as PERTURB_AGAIN
-from tam.perturbed import Perturbed, PerturbedHeader, read_perturbed, read_perturbed_header
+from tam.perturbed import Perturbed, PerturbedHeader, maps_of_answer, read_perturbed, read_perturbed_header
 from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps, unexplained
-from tam.rows import Row, RowsHeader, missing, whole
+from tam.rows import NOT_EXPLAINED, Row, RowsHeader, missing, whole
 from tam.run import read_pairs
 from tam.thoughts import caption_of, caption_starts
 from tam.words import FUNCTION, Word, answer_words, probed
 
-NOT_EXPLAINED = "not explained"
 ANSWER = ""
 """Stands for the method in rows about the answer itself."""
 
@@ -139,7 +138,7 @@ def _faithful(
     memo = Memo(generation.id, cells, probed(words, asked.words == "content"), one, header.baseline, asked)
     answer = len(generation.answer_ids)
     chosen = {name: maps[name] for name in asked.methods}
-    of_maps = {name: one.status if one.failed else cells.read(one.maps[-answer:]) for name, one in chosen.items()}
+    of_maps = {name: one.status if one.failed else maps_of_answer(one, cells, answer) for name, one in chosen.items()}
     return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words)}
 
 
