@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from tam.figures.canvas import DPI, SETTINGS
 QUALITY = 80  # of JPEG
 ON_SCREEN = 1_000_000  # pixels of a PNG
 PALETTE = 256  # colours of a drawing, which PNG packs better than JPEG; a photograph has more
+_SAVING = threading.Lock()  # settings of the whole process are put back by who changed them
 _EMBEDDED = re.compile(rb"data:image/png;base64,([^\"]+)")
 
 
@@ -31,7 +33,7 @@ def save(figure: Figure, stem: Path, dots: int = DPI) -> list[Path]:
     pdf, svg, png = (stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "svg", "png"))
     save_pdf(figure, pdf, dots)
     save_svg(figure, svg, dots)
-    with matplotlib.rc_context(SETTINGS):
+    with _SAVING, matplotlib.rc_context(SETTINGS):
         figure.savefig(drawn := io.BytesIO(), format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
     picture = Image.open(drawn).convert("RGB")
     if (ratio := (ON_SCREEN / (picture.width * picture.height)) ** 0.5) < 1:
@@ -43,7 +45,7 @@ def save(figure: Figure, stem: Path, dots: int = DPI) -> list[Path]:
 
 def save_pdf(figure: Figure, path: Path, dots: int = DPI) -> None:
     """Text as vectors, photographs as JPEG, no date."""
-    with matplotlib.rc_context(SETTINGS), _photographs_as_jpeg():
+    with _SAVING, matplotlib.rc_context(SETTINGS), _photographs_as_jpeg():
         figure.savefig(path, format="pdf", metadata={"CreationDate": None}, dpi=dots)
 
 
@@ -53,7 +55,7 @@ def save_svg(figure: Figure, path: Path, dots: int = DPI, letters: Literal["path
     Args:
         letters: as paths, which look the same everywhere; or none: text, which can be changed and searched.
     """
-    with matplotlib.rc_context(SETTINGS | {"svg.fonttype": letters}), _hardly_packed():
+    with _SAVING, matplotlib.rc_context(SETTINGS | {"svg.fonttype": letters}), _hardly_packed():
         figure.savefig(drawn := io.BytesIO(), format="svg", metadata={"Date": None}, dpi=dots)
     path.write_bytes(_EMBEDDED.sub(_smaller, drawn.getvalue()))
 
