@@ -12,8 +12,8 @@ TAM = Path(__file__).parents[1] / "tam"
 DOCS = TAM.parent / "docs" / "architecture.md"
 
 NOUNS = (
-    "layout", "picture_grid", "manifest", "media", "pictures", "label_map", "protocol", "records", "evidence", "thoughts",
-    "wordnet", "tagging", "words", "cell_sets", "perturbed", "cache", "scores", "maps", "rows", "run",
+    "layout", "picture_grid", "manifest", "media", "pictures", "label_map", "protocol", "records", "evidence",
+    "thoughts", "wordnet", "tagging", "words", "cell_sets", "perturbed", "cache", "scores", "maps", "rows", "run",
 )  # fmt: skip
 """Each may know those before it."""
 
