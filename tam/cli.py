@@ -1,13 +1,14 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import io
+import json
 import logging
 import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -79,9 +80,14 @@ Layer = Annotated[
 MaxPixels = Annotated[
     int | None, typer.Option(min=1, help="Of a picture or frame; a larger one is shown smaller. No limit without it.")
 ]
+TemplateOptions = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="NAME=VALUE for the chat template, as enable_thinking=false; repeatable."),
+]
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
 ]
+Sentences = Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -214,6 +220,7 @@ def generate(
     trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     one_tile: Annotated[
         bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
     ] = False,
@@ -240,6 +247,7 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            template=_template(template),
             one_tile=one_tile,
         )
     _report(counts, out, strict)
@@ -387,16 +395,92 @@ def sanity(
 
 
 @app.command()
+def perturb(
+    generation: GenerationFile,
+    maps: Annotated[Path, typer.Option(help="A file that `tam maps` wrote.")],
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file: log p of the answer's tokens without cells of the picture.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    baseline: Annotated[str, typer.Option(help="What takes the cells' place: 'blur' or 'mean'.")] = "blur",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose maps say the order; once per method. All of --maps without it.",
+            callback=lambda methods: methods and [*map(_in_files, methods)],
+        ),
+    ] = None,
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(help="Of the cells, up to 0.5; the rest is mirrored. 1/32, 1/16, 1/8, 1/4, 1/2 without it."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the dataset, drawn by the seed, the same for all shards; all without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the samples.")] = 0,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="No orders of maps: only blocks and random sets, which all methods share.")
+    ] = False,
+    blocks: Annotated[int, typer.Option(min=0, help="Blocks left out one at a time, at least; 0: none.")] = 49,
+    sets: Annotated[int, typer.Option(min=0, help="Random sets of half the blocks.")] = 32,
+    words: Annotated[str, typer.Option(help="'nouns' that name a category, or all 'content' words.")] = "nouns",
+    sentences: Sentences = False,
+    batch_size: Annotated[str, typer.Option(help="Pictures at a time, or 'auto': as memory allows.")] = "auto",
+    only_estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how many forwards it takes, and stop.")
+    ] = False,
+    strict: Strict = False,
+) -> None:
+    """Score every answer token without parts of the picture. Resumes, and scores only what is not there yet."""
+    from tam.maps import read_maps_header
+    from tam.perturb import Request, estimate, perturb
+    from tam.perturbed import Asked, baseline_of, words_of
+    from tam.run import inputs
+    from tam.shard.store import lease
+    from tam.system.damage import set_aside
+    from tam.system.gpus import claim
+
+    asked = Asked(
+        methods=tuple(method or read_maps_header(maps).methods),
+        fractions=tuple(sorted(set(fraction or Asked.fractions))),
+        ordered=not shared, blocks=blocks, sets=sets, words=words_of(words), sentences=sentences, samples=samples,
+        seed=seed,
+    )  # fmt: skip
+    request = Request(generation, maps, manifest, baseline_of(baseline), asked)
+    if only_estimate:
+        print(estimate(request))
+        return
+    with (
+        stop.put_off(),
+        lease(out),
+        claim(device) as device,
+        set_aside(out, inputs(generation=[generation], maps=[maps])),
+    ):
+        counts = perturb(
+            request, _checkpoint(model), out, revision=revision, device=device, trust_remote_code=trust_remote_code,
+            batch_size=_number_or("auto", "--batch-size", batch_size),
+        )  # fmt: skip
+    _report(counts, out, strict)
+
+
+@app.command()
 def metrics(
     generation: GenerationFile,
     maps: Annotated[Path, typer.Option(help="A file that `tam maps` wrote.")],
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
-    sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
+    sentences: Sentences = False,
     grounding: Annotated[
         bool, typer.Option("--grounding", help="Also the evidence of each noun, and whether it is in the picture.")
     ] = False,
+    perturbed: Annotated[
+        list[Path] | None,
+        typer.Option("--perturb", help="A file that `tam perturb` wrote: faithfulness, too. Once per baseline."),
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Score maps against label maps, and answers against captions."""
@@ -405,10 +489,11 @@ def metrics(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside(out, inputs(generation=[generation], maps=[maps])):
+    with set_aside(out, inputs(generation=[generation], maps=[maps], perturbed=perturbed or ())):
         counts = write_metrics(
-            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding
-        )
+            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding,
+            perturbed=perturbed or (),
+        )  # fmt: skip
     _report(counts, out, strict)
 
 
@@ -588,6 +673,7 @@ def explain(
     layer: Layer = None,
     eci_cap: EciCap = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
@@ -605,6 +691,7 @@ def explain(
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
+    for_template = _template(template)
     check_cap(eci_cap, FIXED)
     check_layer_of(methods, layer)
     videos = [path for path in picture if is_video(path)]
@@ -621,7 +708,7 @@ def explain(
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
     folder = explained.save(out)
@@ -652,6 +739,20 @@ def _number_or(word: str, option: str, text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise InputError("wrong number", where=option, got=repr(text), expected=f"{word}, or 1 or more")
     return int(text)
+
+
+def _template(options: list[str] | None) -> dict[str, Any] | None:
+    """NAME=VALUE, VALUE as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not (name and equals):
+            raise InputError("no option of a chat template", got=repr(option), expected="NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found or None
 
 
 def _layers(text: str) -> Literal["last", "all"] | tuple[int, ...]:

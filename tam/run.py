@@ -18,6 +18,7 @@ from tam.cache import read_generations, read_header
 from tam.errors import InputError, SchemaError
 from tam.manifest import Sample
 from tam.maps import CURE, read_maps, read_maps_header
+from tam.perturbed import read_perturbed
 from tam.records import Generation, SampleMaps
 from tam.scores import read_scores
 from tam.system.damage import Reader
@@ -89,11 +90,12 @@ def inputs(
     scores: Iterable[Path] = (),
     maps: Iterable[Path] = (),
     metrics: Iterable[Path] = (),
+    perturbed: Iterable[Path] = (),
 ) -> dict[Path, Reader]:
     """Files of earlier stages with what reads all of one, for ``damage.set_aside``; those that have our names."""
     kinds = (
         (generation, ".h5", _read_all_generations), (scores, ".h5", _read_all_scores), (maps, ".h5", _read_all_maps),
-        (metrics, ".parquet", _read_all_rows),
+        (metrics, ".parquet", _read_all_rows), (perturbed, ".h5", _read_all_perturbed),
     )  # fmt: skip
     return {path: read for paths, suffix, read in kinds for path in paths if path.suffix == suffix}
 
@@ -108,6 +110,10 @@ def _read_all_scores(path: Path) -> None:
 
 def _read_all_maps(path: Path) -> None:
     deque(read_maps(path), 0)
+
+
+def _read_all_perturbed(path: Path) -> None:
+    deque(read_perturbed(path), 0)
 
 
 def _read_all_rows(path: Path) -> None:

@@ -92,6 +92,23 @@ def test_tokens_words_and_maps_belong_together(said):
     assert len(said.candidates) == count and said.media.sizes == ((112, 84), (56, 140))
 
 
+def test_rivals_explain_the_same_answer_and_say_what_they_do_not_explain(model, processor, said):
+    hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
+    found = tam.explain(
+        model, processor, [picture(), picture(56, 140, 1)], ASKED, answer=SAID, method=["attnlrp", "gradcam", "tam"]
+    )
+    assert hooks == sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
+    assert [*found.titles.values()] == ["Attn-LRP", "Grad-CAM", "TAM"]
+    raw = METHODS["activation"].maps(Cached(found.generation)).maps
+    assert np.abs(found.of("gradcam").maps - raw).max() < 1e-3
+    assert np.array_equal(found.of("tam").maps, said.maps)
+    assert found.select("umbrella").map.any() and found.overlay(-2).size == found.of("tam").overlay(-2).size
+    with pytest.raises(InputError, match="attnlrp: the method does not explain this; got 'Wh'"):
+        found.select(0)
+    with pytest.raises(InputError, match="these methods explain the last layer; got attnlrp"):
+        tam.explain(model, processor, picture(), ASKED, method=["tam", "attnlrp"], layer=1)
+
+
 def test_probabilities_are_the_models_own(model, processor, said):
     """Of each token of a given answer, also where it is not among the best candidates."""
     answer = [token for token in said.tokens if token.part == "answer"]

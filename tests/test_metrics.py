@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import MapsHeader, MapsWriter
 from tam.metrics import counts, stage
-from tam.metrics.catalogue import ANSWER, FOCUS_METRICS, OBJECT_METRICS, POOLED
+from tam.metrics.catalogue import ABOUT_ANSWER, FOCUS_METRICS, GROUPS, MAP_METRICS, OBJECT_METRICS
 from tam.metrics.counts import (
     count,
     pixel_average_precision,
@@ -31,7 +32,7 @@ from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
-from tam.records import Candidates, Generation, Maps, Piece
+from tam.records import Candidates, Generation, Maps, Piece, SampleMaps
 from tam.rows import RowsHeader, opened
 from tam.system import hdf5
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
@@ -585,15 +586,41 @@ def test_the_table_is_tidy_and_says_how_it_was_made(run):
 def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_method(run):
     counts, table = run([_generation("a")], methods={"flat": _flat, "tam": _left})
     assert counts == {"ok": 1} and list(run.header.methods) == ["flat", "tam"]
-    answer = ["answer", *ANSWER]
+    answer = ["answer", *GROUPS[ABOUT_ANSWER]]
     assert sorted(table[table.method == ""].metric) == sorted(answer)
     by_method = {name: table[table.method == name] for name in ("flat", "tam")}
     for rows in by_method.values():
-        assert set(rows.metric) == set(POOLED) - set(ANSWER)
+        assert set(rows.metric) == set(MAP_METRICS)
     assert [_of(rows, "a", "obj_iou") for rows in by_method.values()] == [[0.0], [6 / 15]]
     assert [_of(rows, "a", "entropy")[0] == "zero map" for rows in by_method.values()] == [True, False]
     _, alone = run([_generation("a")])
     pd.testing.assert_frame_equal(table[table.method != "flat"].reset_index(drop=True), alone)
+
+
+def test_a_word_that_a_method_does_not_explain_has_a_status_and_no_number(run):
+    def silent(generation):
+        made = _left(generation)
+        explained = np.arange(len(made.maps)) != len(generation.prompt_ids) + 1  # " cat"
+        return dataclasses.replace(made, explained=explained)
+
+    _, table = run([_generation("a")], methods={"silent": silent, "tam": _left})
+    rows = table[table.method == "silent"]
+    of_cat = rows[rows.word == "cat"]
+    assert set(of_cat.metric) == {*OBJECT_METRICS, *FOCUS_METRICS} and set(of_cat.status) == {"not explained"}
+    assert _of(rows, "a", "func_iou") == ["no noun"]
+    assert _of(table[table.method == "tam"], "a", "obj_iou") == [6 / 15]
+
+
+def test_no_quirk_of_published_maps_concerns_maps_of_scores():
+    generation, protocol = _generation("a"), REFERENCE
+    made = _left(generation)
+    prompt = np.zeros_like(made.uint8)
+    prompt[len(generation.prompt_ids) :] = made.uint8[len(generation.prompt_ids) :]  # maps of the answer alone
+    maps = {name: SampleMaps("a", "ok", prompt / 255, prompt, made.relevance, made.scale) for name in ("tam", "gae")}
+    sample = manifest.Sample("a", ["a.jpg"], "What?", mask=None, categories={"cat": 17})
+    _, scored = stage.score_sample(sample, generation, maps, Path("m.jsonl"), JUDGE, protocol, from_scores=["gae"])
+    focus = {name: next(row.status for row in scored[name] if row.metric == "gini") for name in maps}
+    assert focus == {"tam": "zero map", "gae": "ok"}
 
 
 def _tiled(*boxes):
@@ -687,7 +714,7 @@ def test_where_a_method_failed_it_has_a_status_and_the_others_have_values(run):
     counts, table = run([_generation("a"), _generation("b")], methods={"mine": lambda _: "failed: why", "tam": _left})
     assert counts == {"ok": 2, "failed mine": 2}
     mine = table[table.method == "mine"]
-    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(set(POOLED) - set(ANSWER))
+    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(MAP_METRICS)
     assert set(mine.status) == {"failed: why"} and mine.value.isna().all()
     assert _of(table[table.method == "tam"], "b", "obj_iou") == [6 / 15]
     assert _of(table, "b", "answer") == [4] and len(_of(table, "b", "rouge_l")) == 1
@@ -754,7 +781,7 @@ def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
     counts, plain = run([_generation("a"), failed], protocol)
     grounded_counts, table = run.again(protocol, grounded=True)
     assert grounded_counts == counts
-    added = table.metric.isin(["present", "chair_s", "logprob", "peak", "margin", "spread", "mass"])
+    added = table.metric.isin(["present", "chair_s", "tokens", "logprob", "peak", "margin", "spread", "mass"])
     pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
     assert (
         {*table[added]["sample"]} == {"a"} and _of(table, "a", "present") == [1] and _of(table, "a", "chair_s") == [0]

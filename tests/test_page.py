@@ -24,16 +24,19 @@ from tam.evidence import token_evidence
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
-from tam.media import open_media
+from tam.media import Media, open_media
+from tam.methods.rivals import notes_on
+from tam.methods.scored import maps_of
 from tam.methods.stage import write_maps
 from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
-from tam.page.sample import STEPS, by_word, runs
+from tam.page.sample import STEPS, by_word, describe, runs
 from tam.page.scores import RunScores
 from tam.page.scripts import literal
+from tam.page.single import single_page
 from tam.page.stage import write_page
 from tam.protocol import FIXED
-from tam.records import Candidates, Generation, Piece
+from tam.records import Candidates, Generation, Piece, SampleMaps
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
 from tam.render.tokens import TokenText, shape, units
@@ -43,6 +46,7 @@ from tam.run import RunFiles, runs_of
 from tests.answers import generation as written_by_hand
 from tests.browser import END, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
 from tests.shared import shared
+from tests.test_maps import scores_of
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u2028"
 PROMPT = [b"What", b" is", b" it", b"?"]
@@ -172,6 +176,16 @@ def test_the_maps_are_those_of_the_maps_file(page, run):
         data = said(page.parent / "page/0/00000000.js")["methods"][method]
         np.testing.assert_allclose(unpack(data["maps"]) / STEPS, picture.uint8.ravel() / 255, atol=0.5 / STEPS + 1e-6)
         np.testing.assert_allclose(unpack(data["relevance"]) / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
+
+
+def test_rivals_bring_what_a_reader_has_to_know_of_them_and_what_they_do_not_explain():
+    made = GENERATIONS[PICTURE]
+    stored = [
+        SampleMaps(made.id, made.status, **vars(maps_of(scores_of(made, silent=silent)))) for silent in (2, 0)
+    ]  # fmt: skip
+    some, none = describe(made, stored, [])["methods"]
+    assert some["unexplained"] == [0, 1] and "unexplained" not in none
+    assert notes_on(["tam", "eci"]) == [] and "is not public" in notes_on(["tam", "gae"])[0]
 
 
 def test_each_token_of_the_answer_has_its_evidence(page):
@@ -460,6 +474,30 @@ def test_the_evidence_of_a_word_is_said_in_words_and_marked_under_it(browser, pa
     assert max(shares) == 1 and 0 <= min(shares) < 1
     browser.point(span(browser, "What"))
     assert browser.run("return document.querySelector('#evidence').hidden")
+
+
+def test_a_word_that_a_method_does_not_explain_has_no_map_and_says_so(browser, tmp_path):
+    """Neither blue pictures nor blue words: they would look like evidence."""
+    made, silent = GENERATIONS[PICTURE], len(PROMPT) + 1
+    maps = maps_of(scores_of(made, silent=silent))
+    film = Media(False, (Image.new("RGB", (64, 64), (90, 140, 60)),), (0,))
+    single = tmp_path / "single.html"
+    single.write_text(single_page(made, {"gae": maps}, {"gae": "GAE"}, film, "tiny", "gae"), encoding="utf-8")
+    browser.open(single, "#0/0")
+    browser.until(READY)
+    empty = "return document.querySelector('#pictures .empty').textContent"
+    painted = (
+        f"const drawn = {CANVAS}, clear = document.createElement('canvas');"
+        "[clear.width, clear.height] = [drawn.width, drawn.height]; return drawn.toDataURL() !== clear.toDataURL()"
+    )
+    colored = "return [...document.querySelectorAll('.word')].some(word => word.style.backgroundColor)"
+    browser.point(span(browser, "field"))
+    assert browser.run(painted) and browser.run(colored) and not browser.run(empty)
+    for word in ("What", "A"):
+        browser.point(span(browser, word))
+        assert browser.run(empty) == "not explained by this method"
+        assert not browser.run(painted) and not browser.run(colored)
+    assert "wrong place to rank methods" in browser.run("return document.querySelector('#methods-note').textContent")
 
 
 def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):

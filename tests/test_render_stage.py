@@ -15,20 +15,22 @@ from tam.cache import write_generations
 from tam.errors import DiskError, InputError, RenderError, SchemaError
 from tam.layout import Grid
 from tam.media import Media, open_media
+from tam.methods import scored
 from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
 from tam.render import stage, xelatex
-from tam.render.colors import table
+from tam.render.colors import LATER, table
 from tam.render.folder import WITHOUT_TEX, draw
 from tam.render.names import safe_id, safe_word
-from tam.render.sample import MOVING, UNKNOWN, Look
+from tam.render.sample import MOVING, UNKNOWN, Look, prepare
 from tam.render.sheet import CAPTION, SCALE
 from tam.render.stage import render
 from tam.system.mark import FILE
 from tests.answers import END, generation, needs_tex, picture, sample
+from tests.test_maps import scores_of
 
 PROMPT = [b"What", b" is", b" it", b"?"]
 ANSWER = [b"A", b" bro", b"ccoli", b" \xe4\xb8", b"\xad", b".", END]
@@ -155,6 +157,21 @@ def test_a_manifest_with_another_sample_in_the_row_is_refused(tmp_path, without_
         rendered(tmp_path, files)
 
 
+def test_a_token_that_is_not_explained_has_its_picture_without_a_map_and_grey_text(tmp_path, without_tex):
+    made = generation("one", PROMPT, ANSWER)
+    maps, picture_ = scored.maps_of(scores_of(made, silent=2)), Image.new("RGB", (40, 30), (90, 140, 60))
+    media = Media(False, (picture_,), (0,))
+    prepared = prepare(made, maps, media, Look())
+    plain = prepared.overlays.media()
+    assert np.array_equal(prepared.overlays.picture(1), plain) and not np.array_equal(
+        prepared.overlays.picture(2), plain
+    )
+    assert (prepared.pages[1].colors[0] == LATER).all() and not (prepared.pages[2].colors[0] == LATER).all()
+    draw(made, maps, media, tmp_path / "out", {"kind": "sample"})
+    said, other = (cv2.imread(str(tmp_path / "out" / name)) for name in ("001_is.png", "002_it.png"))
+    assert said.shape[0] == other.shape[0] + CAPTION
+
+
 OF_DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
 
 
@@ -240,6 +257,27 @@ def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
     (tmp_path / "out/one/old.png").touch()
     rendered(tmp_path, files)
     assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [FILE, *NAMES]
+
+
+@pytest.mark.parametrize("other", ["manifest", "model", "method"])
+def test_a_sample_of_another_dataset_model_or_method_is_not_replaced(tmp_path, other, without_tex):
+    made = [generation("one", PROMPT, ANSWER)]
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    first, second = run(tmp_path / "1", made), run(tmp_path / "1", made)
+    if other == "manifest":
+        second = run(tmp_path / "2", made)
+    elif other == "model":
+        second["generation"] = [tmp_path / "2/g.h5"]
+        write_generations(tmp_path / "2/g.h5", {0: made[0]}, {"model": "another"}, "f")
+    else:
+        second["method"] = "activation"
+    render(**first, samples=None, out=tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/one").iterdir()}
+    with pytest.raises(DiskError, match="out/one: another result lies there; got another sample"):
+        render(**second, samples=None, out=tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out/one").iterdir()} == before
+    assert render(**first, samples=None, out=tmp_path / "out") == {"ok": 1}
 
 
 def test_a_folder_in_the_place_of_a_sample_that_is_not_ours_stops_all_before_anything_is_drawn(tmp_path, without_tex):

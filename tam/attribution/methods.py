@@ -85,10 +85,11 @@ def attribute(
 ) -> Attributed:  # fmt: skip
     """Scores of one answer by several methods, all from one pass; the model is left as it was.
 
-    Memory beside the weights, in bytes, for N positions of width D and inner width I, L layers, H heads, numbers of s
-    bytes, and V vision tokens: without gradients 4 L N² for "rollout", else little. With them, the graph, about
-    L N (20 D + 8 I) s, and the attention of all layers, L H N² s, where that is not above ``tap.KEPT_BYTES``; in the
-    backward pass, for each token of a chunk, 12 H N², of one layer at a time. What does not fit costs its methods.
+    Memory beside the weights, in bytes, for N positions of width D (that of all query heads, where it is the larger)
+    and inner width I, L layers, H query heads, numbers of s bytes: for "rollout" 4 L N². For gradients at most
+    L N (18 D + 4 I) s, the graph, and L H N² s, the attention of all layers, where that is not above
+    ``tap.KEPT_BYTES``; in the backward pass for each token of a chunk 16 H N², of one layer at a time, also where
+    attention is not held. What does not fit costs the methods that need it, of this answer.
 
     Args:
         question: the prompt with the cached answer as its text. media: what was shown, for "occlusion".
@@ -153,13 +154,18 @@ def _by_gradients(
     tokens = torch.from_numpy(np.flatnonzero(explained)).to(made.places.own.device)
     backward = Backward(made, course, settings.chunk or (ON_GPU if made.states.is_cuda else 1))
     scores: dict[str, Scores | str] = {}
-    for names in _together(rules):
+    waiting = _together(rules)
+    while waiting:
+        names = waiting.pop(0)
         try:
             rows = backward.rows(names, tokens)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            scores |= {name: NO_MEMORY.format(name) for name in names}
+            if len(names) == 1:
+                scores[names[0]] = NO_MEMORY.format(names[0])
+            else:
+                waiting = [*([name] for name in names), *waiting]
             continue
         for name, found in rows.items():
             whole = found.new_zeros(len(explained), found.shape[1]).index_copy(0, tokens, found)
@@ -283,11 +289,10 @@ def _layercam(seen: Seen) -> Scores:
 
 
 def _attention(seen: Seen) -> Scores | str:
-    """The mean over heads, and over the layers that were chosen, of A[p, v]."""
+    """Of the layers that were chosen; a token whose sliding window holds no picture is not explained."""
     tap = seen.forced.tap
     layers = attention_layers(seen.settings.attention_layers, tap.windows)
-    rows = torch.stack([tap.row_means[layer] for layer in layers]).mean(0)
-    made = _along_the_sequence(seen, rows)
+    made = _along_the_sequence(seen, rollout.attention(torch.stack([tap.row_means[layer] for layer in layers])))
     if all(tap.windows[layer] is None for layer in layers):
         return made
     inside = made.image.any(1)

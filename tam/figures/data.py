@@ -12,13 +12,14 @@ from tam.errors import TamError
 from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
+from tam.metrics.catalogue import POOLED
 from tam.protocol import FIXED
 from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
 from tam.run import RunFiles, main_method, read_pairs, sample_of
-from tam.words import FUNCTION, NO_CATEGORY, OTHER
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, answer_words
 
 log = logging.getLogger(__name__)
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
@@ -79,12 +80,14 @@ class Drawn:
 
 
 def read_metrics(run: RunFiles) -> pd.DataFrame:
-    """All rows of a run, with a column ``shard``: the place of their file among those of the run."""
+    """The rows of a run about words and answers, those of evidence apart, with a column ``shard``: the place of their
+    file among those of the run."""
     parts = []
     for shard, path in enumerate(run.metrics):
         with opened(path) as (_, file):
             parts.append(file.read().to_pandas().assign(shard=shard))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    return table[table.metric.isin(["answer", "word", *POOLED])].reset_index(drop=True)
 
 
 def scored_words(table: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
@@ -143,8 +146,7 @@ def named_words(drawn: Drawn, table: pd.DataFrame) -> dict[int, int]:
 
 def _read_words(drawn: Drawn) -> pd.DataFrame:
     """The words of an answer: first token, text, label."""
-    from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
-    from tam.tagging import choose
+    from tam.tagging import choose  # loads NLTK, which most figures do without
 
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
     return pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])

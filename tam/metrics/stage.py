@@ -1,7 +1,7 @@
 """The stage: one shard's generation, maps and manifest -> the metrics file of all methods, a sample at a time."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,24 +11,29 @@ from tqdm import tqdm
 
 from tam import manifest, rows, tagging
 from tam.cache import read_header
-from tam.errors import InputError
+from tam.cell_sets import Cells
+from tam.errors import InputError, SchemaError
 from tam.label_map import read_label_map, read_label_maps
 from tam.layout import Layout
 from tam.manifest import Sample
-from tam.maps import read_maps_header
+from tam.maps import MapsHeader, read_maps_header
 from tam.metrics.catalogue import FOCUS_METRICS, FUNCTION_METRICS, MAP_METRICS, OBJECT_METRICS
+from tam.metrics.faithfulness import Memo, faithfulness, image_use
 from tam.metrics.focus import focus
 from tam.metrics.grounding import grounding, map_grounding, truth
-from tam.metrics.language import LANGUAGE_METRICS, language
+from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION, language
 from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Box, Picture, find_targets
+from tam.perturbed import CURE as PERTURB_AGAIN
+from tam.perturbed import Perturbed, PerturbedHeader, read_perturbed, read_perturbed_header
 from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps, unexplained
 from tam.rows import Row, RowsHeader, missing, whole
 from tam.run import read_pairs
-from tam.words import FUNCTION, Word, read_words
+from tam.thoughts import caption_of, caption_starts
+from tam.words import FUNCTION, Word, answer_words, probed
 
 NOT_EXPLAINED = "not explained"
 ANSWER = ""
@@ -44,11 +49,15 @@ def write_metrics(
     *,
     sentences: bool = False,
     grounded: bool = False,
+    perturbed: Sequence[Path] = (),
 ) -> dict[str, int]:
     """Score every sample with the maps of all methods and write ``out_path`` (``tam.rows``), atomically.
 
     With ``sentences`` words are tagged in the context of their sentence; with ``grounded`` there are rows about each
     noun's evidence (``grounding.py``), too.
+
+    Args:
+        perturbed: memos of log p without parts of the pictures, one a baseline.
 
     Returns:
         the number of samples by kind of status: "ok", "truncated", "failed", "no mask", "not a single image", ...;
@@ -72,6 +81,7 @@ def write_metrics(
     made = f"{header.scores.sign}, {header.scores.scope}" if header.scores else ""
     about = RowsHeader(header.fingerprint, header.samples, header.methods, protocol.name, judge.name, made)
     counts: Counter[str] = Counter()
+    memos = [_memo(path, header) for path in perturbed]
     layer = read_header(generation_path)["run"].get("layer")
     with rows.written(out_path, about) as writer:
         pairs = tqdm(read_pairs(generation_path, maps_path), total=header.samples, desc="metrics", unit="sample")
@@ -83,12 +93,54 @@ def write_metrics(
             counts[status.partition(":")[0]] += 1
             if not generation.failed:
                 counts.update(f"failed {method}" for method, one in maps.items() if one.failed)
+            for known, reader in memos:
+                for method, found in _faithful(generation, maps, samples[generation.id], judge, known, reader).items():
+                    scored[method] += found
             for method, found in scored.items():
                 writer.add(generation.id, method, found)
             if grounded and not generation.failed:
                 for method, found in ground_sample(sample, generation, maps, manifest_path, judge, layer).items():
                     writer.add(generation.id, method, found)
     return dict(counts)
+
+
+def _memo(path: Path, header: MapsHeader) -> tuple[PerturbedHeader, Iterator[tuple[int, Perturbed]]]:
+    """A memo with its reader; SchemaError: of another generation. InputError: it wants a method that has no maps."""
+    found = read_perturbed_header(path)
+    if found.fingerprint != header.fingerprint:
+        raise SchemaError(
+            "scores of another generation", where=path, got=found.fingerprint, expected=header.fingerprint,
+            cure=PERTURB_AGAIN,
+        )  # fmt: skip
+    if unknown := [name for name in found.asked.methods if name not in header.methods]:
+        raise InputError("no maps of a method that was scored", where=path, got=unknown[0], cure=PERTURB_AGAIN)
+    return found, read_perturbed(path)
+
+
+def _faithful(
+    generation: Generation,
+    maps: Mapping[str, SampleMaps],
+    sample: Sample,
+    judge: tagging.Language,
+    header: PerturbedHeader,
+    reader: Iterator[tuple[int, Perturbed]],
+) -> dict[str, list[Row]]:
+    """Rows of the reader's next sample by method, and by ANSWER those that have no map in them.
+
+    Words and maps are the model's own whatever the protocol: the published code measures no such thing.
+    """
+    row, one = next(reader, (-1, None))
+    if one is None or (row, one.id) != (generation.row, generation.id):
+        raise SchemaError("samples are missing", where="scores without parts of the picture", cure=PERTURB_AGAIN)
+    if generation.failed:
+        return {}
+    words = answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED)
+    asked, cells = header.asked, Cells.of(generation.layout)
+    memo = Memo(generation.id, cells, probed(words, asked.words == "content"), one, header.baseline, asked)
+    answer = len(generation.answer_ids)
+    chosen = {name: maps[name] for name in asked.methods}
+    of_maps = {name: one.status if one.failed else cells.read(one.maps[-answer:]) for name, one in chosen.items()}
+    return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words)}
 
 
 def score_sample(
@@ -111,7 +163,11 @@ def score_sample(
     if generation.failed:
         return generation.status, {ANSWER: [Row(-1, "", 0, "answer", np.nan, generation.status)]}
     about = [Row(-1, generation.answer, 0, "answer", count, generation.status)]
-    spoken = language(generation.answer, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
+    start: int | None = 0
+    caption: str | None = generation.answer
+    if not protocol.thoughts_are_scored:
+        start, caption = caption_starts(generation), caption_of(generation)
+    spoken = language(caption, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
     ids = generation.retokenised_answer if protocol.retokenised_pieces else generation.answer_ids
     if len(ids) != count:
         problem = f"pieces differ: {len(ids)} after decoding and tokenising again, {count} maps"
@@ -126,7 +182,11 @@ def score_sample(
     label_maps, problem = read_label_maps(sample, generation.layout, manifest_path, any_size=protocol.mask_of_any_size)
     grids, unscorable = _scored_grids(sample, generation.layout, list(label_maps), protocol)
     problem = unscorable or problem
-    about += names(words, label_maps.values(), sample.categories.values(), problem)
+    if start is None:
+        about += names([], (), (), NO_CAPTION)
+    else:
+        said = [word for word in words if word.tokens[-1] >= start]
+        about += names(said, label_maps.values(), sample.categories.values(), problem)
     about += spoken
     pictures = place(words, list(label_maps.values()), problem, grids, protocol) if grids else []
     scored = {ANSWER: about}
@@ -240,27 +300,6 @@ def _box(grid: PictureGrid, size: tuple[int, int], protocol: Protocol) -> Box:
     x, y = size[0] / grid.size[0], size[1] / grid.size[1]
     left, top, right, bottom = grid.box
     return round(left * x), round(top * y), round(right * x), round(bottom * y)
-
-
-def answer_words(
-    generation: Generation,
-    ids: np.ndarray,
-    categories: dict[str, int],
-    judge: tagging.Language,
-    protocol: Protocol,
-) -> list[Word]:
-    """Words of the answer with tags and labels; ``ids`` are the answer's tokens, one a map."""
-    ends = frozenset(index for index, id in enumerate(ids) if int(id) in generation.end_tokens)
-    return read_words(
-        [generation.vocabulary[int(id)] for id in ids],
-        categories,
-        judge.tag,
-        judge.lemmatise,
-        published_grouping=protocol.words_from_decoded_pieces,
-        left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
-        tag_sentence=judge.tag_sentence,
-        last_category=protocol.last_category_with_the_word,
-    )
 
 
 def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) -> np.ndarray:

@@ -17,7 +17,6 @@ from tam.methods.cached import Cached
 from tam.methods.method import Method
 from tam.metrics.focus import entropy
 from tam.metrics.localisation import is_noun
-from tam.metrics.stage import answer_words
 from tam.model.forced import forced_batch
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
@@ -28,7 +27,7 @@ from tam.sanity.parts import INDEPENDENT, Part, parts_of, redrawn, sequence, unt
 from tam.sanity.record import ALIKE, MEASURES, ORIGINAL, Compared, State, failure
 from tam.sanity.similarity import spearman, ssim, top_overlap
 from tam.shard.task import Failed
-from tam.words import Word
+from tam.words import Word, answer_words
 
 Nouns = dict[str, np.ndarray | None]
 """Method -> float64 [noun, vision], the map of each noun; None where it failed."""

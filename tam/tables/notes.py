@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from tam.metrics.catalogue import CATALOGUE
+from tam.metrics.catalogue import CATALOGUE, MEASURED_ON_DEMAND
 from tam.records import OK
 from tam.tables.statistics import RESAMPLES
 from tam.tables.summary import SEED, MethodSummary, Summary
@@ -13,10 +13,11 @@ REASONS = 3  # that are named of a status
 
 CAPTION = "Percent; in small print the interval, or why there is no value."
 HOW_TO_READ = (
-    "Percent; means over all words of all images (ROUGE-L, METEOR and names: over images). F1-IoU is the harmonic mean "
-    f"of the two means. Intervals: 95 %, bootstrap over images, {RESAMPLES} draws, seed {SEED}; those of differences "
-    "from paired draws, the same images for both methods. The lists give the number of values of each metric, and in "
-    "brackets what has no value and why."
+    "Percent (image use: nats); means over all words of all images (ROUGE-L, METEOR and names: over images). F1-IoU is "
+    "the harmonic mean of the two means. "
+    f"Intervals: 95 %, bootstrap over images, {RESAMPLES} draws, seed {SEED}; those of differences from paired draws, "
+    "the same images for both methods. The lists give the number of values of each metric, and in brackets what has no "
+    "value and why."
 )
 
 
@@ -35,7 +36,7 @@ def _numbers(method: MethodSummary, metrics: set[str]) -> str:
     """How many images and values; metrics with the same numbers share them."""
     alike = defaultdict(list)
     for metric, number in method.values.items():
-        if metric in metrics:
+        if metric in metrics and (metric in method.statuses or CATALOGUE[metric].group not in MEASURED_ON_DEMAND):
             others = {status: count for status, count in method.statuses.get(metric, {}).items() if status != OK}
             alike[f"{number}" + (f" ({counted(others)})" if others else "")].append(CATALOGUE[metric].title)
     images = f"images {len(method.samples)} ({counted(method.statuses['answer'])})"

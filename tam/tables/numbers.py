@@ -1,4 +1,4 @@
-"""Numbers as people read them: in percent, two decimals; and as programs do, in CSV."""
+"""Numbers as people read them: in percent, or times another number, two decimals; and as programs do, in CSV."""
 
 import csv
 import io
@@ -14,17 +14,17 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NO_VALUE = "–"
 
 
-def percent(value: float) -> str:
-    return NO_VALUE if math.isnan(value) else f"{100 * value:.2f}"
+def percent(value: float, times: float = 100) -> str:
+    return NO_VALUE if math.isnan(value) else f"{times * value:.2f}".replace("-", "−")
 
 
 def signed(value: float) -> str:
     return NO_VALUE if math.isnan(value) else f"{100 * value:+.2f}".replace("-", "−")
 
 
-def interval(limits: Limits) -> str:
+def interval(limits: Limits, times: float = 100) -> str:
     """Low and high in square brackets; "" where there is none."""
-    return _brackets([percent(limit) for limit in limits])
+    return _brackets([percent(limit, times) for limit in limits])
 
 
 def signed_interval(limits: Limits) -> str:
@@ -32,9 +32,10 @@ def signed_interval(limits: Limits) -> str:
     return _brackets([signed(limit) for limit in limits])
 
 
-def cell(value: float, limits: Limits, why: str, best: bool = False) -> Cell:
-    """A number with its interval, or why there is none."""
-    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(percent(value), interval(limits), best)
+def cell(metric: str, value: float, limits: Limits, why: str, best: bool = False) -> Cell:
+    """A number of a metric with its interval, in the metric's unit, or why there is none."""
+    times = CATALOGUE[metric].times
+    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(percent(value, times), interval(limits, times), best)
 
 
 def signed_cell(value: float, limits: Limits, why: str) -> Cell:
@@ -59,9 +60,9 @@ def _brackets(limits: list[str]) -> str:
     return "" if NO_VALUE in limits else f"[{', '.join(limits)}]"
 
 
-def rounded(value: float) -> float:
+def rounded(value: float, times: float = 100) -> float:
     """In percent, as ``percent`` prints it; NaN stays."""
-    return round(100 * value, 2)
+    return round(times * value, 2)
 
 
 def _harmless(cell: str | float | None) -> str | float | None:

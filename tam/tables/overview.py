@@ -189,7 +189,7 @@ def _columns(column: Sequence[Compared | None]) -> dict[str, list[Cell | str]]:
     (metric,) = {one.metric for one in column if one}
     marks = best(values, metric)
     ours: list[Cell | str] = [
-        Cell(NO_VALUE, NOT_RUN) if one is None else cell(one.value, one.limits, one.why, mark)
+        Cell(NO_VALUE, NOT_RUN) if one is None else cell(metric, one.value, one.limits, one.why, mark)
         for one, mark in zip(column, marks, strict=True)
     ]
     published = [math.nan if one is None else one.published for one in column]

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from tam.metrics.catalogue import ANSWER, CATALOGUE, POOLED
+from tam.metrics.catalogue import ANSWER, CATALOGUE, POOLED, shown
 from tam.run import RunFiles
 from tam.tables import statistics
 from tam.tables.totals import OF_ANSWER, Answer, Totals, brief, kind, read_totals
@@ -103,6 +104,7 @@ class Summary:
         protocol, tagger, scores: how its metrics were made.
         answers: sample -> answer, in the order of the samples' ids; these are the images.
         methods: by name, in the order asked for, else of the files.
+        files: where the rows are.
     """
 
     dataset: str
@@ -112,10 +114,16 @@ class Summary:
     scores: str
     answers: dict[str, Answer]
     methods: dict[str, MethodSummary]
+    files: tuple[Path, ...]
 
     @property
     def name(self) -> str:
         return f"{self.dataset}, {self.model}"
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Those that tables show; all methods have the same."""
+        return shown({metric for method in self.methods.values() for metric in method.statuses})
 
     @cached_property
     def differences(self) -> dict[str, dict[str, tuple[float, Limits]]]:
@@ -137,7 +145,7 @@ def summarise(run: RunFiles, methods: Sequence[str] | None = None) -> Summary:
     pool = Pool(totals.sums, totals.counts)
     by_method = {name: _summary(totals, pool, name, title) for name, title in totals.how.methods.items()}
     how = totals.how
-    return Summary(run.dataset, run.model, how.protocol, how.tagger, how.scores, totals.answers, by_method)
+    return Summary(run.dataset, run.model, how.protocol, how.tagger, how.scores, totals.answers, by_method, run.metrics)
 
 
 def _summary(totals: Totals, pool: Pool, method: str, title: str) -> MethodSummary:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tam.errors import InputError
-from tam.metrics.catalogue import ANSWER, POOLED
+from tam.metrics.catalogue import ANSWER, POINT, POOLED
 from tam.records import FAILED, OK
 from tam.rows import CURE, RowsHeader, opened
 from tam.run import RunFiles
@@ -191,7 +191,8 @@ def _add(totals: Totals, places: dict[str, int], batch: pa.RecordBatch) -> None:
     which = np.array([briefs.index(brief(text)) for text in status.known])[status.codes]
     numbers = _counted((len(method.known), len(metric.known), len(briefs)), method.codes, metric.codes, which)
     for a, b, c in np.argwhere(numbers).tolist():
-        totals.statuses[method.known[a], metric.known[b], briefs[c]] += int(numbers[a, b, c])
+        if POINT not in metric.known[b]:
+            totals.statuses[method.known[a], metric.known[b], briefs[c]] += int(numbers[a, b, c])
 
     of_answer = method.are(OF_ANSWER.__eq__)
     for row in np.flatnonzero(of_answer & metric.are("answer".__eq__)).tolist():

@@ -64,6 +64,14 @@ def dataset(**entry) -> dict:
             {"sanity": {"orders": ["up"]}},
             "config: sanity.orders.0: unknown value 'up'; expected bottom_up or",
         ),
+        ({"faithfulness": {"methods": ["tam"]}}, "config: faithfulness.methods: without `random` nothing shows"),
+        ({"faithfulness": {}, "methods": ["tam", "random"]}, "faithfulness.methods: not in `methods`; got 'eci'"),
+        ({"faithfulness": {"fractions": [0.75]}}, "faithfulness.fractions.0: 0.75 is greater than the maximum of 0.5"),
+        ({"faithfulness": {"baselines": ["black"]}}, "faithfulness.baselines.0: unknown value 'black'; expected blur"),
+        (
+            {"faithfulness": {"blocks": 0, "methods": ["random"]}},
+            "faithfulness.sets: random sets are of blocks; got 32",
+        ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
             {"generate": {"batch_size": 0}},
@@ -139,7 +147,7 @@ def test_the_table_of_all_keys_is_the_schema_s():
     assert table() in README.read_text(encoding="utf-8"), "write it anew: python -m workflow.table"
 
 
-@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick"])
+@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick", "rivals"])
 def test_the_configs_that_ship_are_right_and_name_their_schema_to_editors(name):
     path = ROOT / f"config/{name}.yaml"
     first = path.read_text().splitlines()[0]
