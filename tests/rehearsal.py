@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -318,14 +318,14 @@ def compare(folder: Path, fresh: Path, config: Config) -> int:
     return equal
 
 
-def same_files(one: Path, other: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> int:
+def same_files(one: Path, other: Path) -> int:
     """Whether two folders hold the same; how many files."""
     names = [
         {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")}
         for root in (one, other)
     ]
     check(names[0] == names[1], "other files", one, sorted(names[0] ^ names[1]))
-    different = [name for name in sorted(names[0]) if read(one / name) != read(other / name)]
+    different = [name for name in sorted(names[0]) if (one / name).read_bytes() != (other / name).read_bytes()]
     check(not different, "files differ", one, other, different)
     return len(names[0])
 
