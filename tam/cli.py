@@ -1,13 +1,14 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
 import io
+import json
 import logging
 import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -78,6 +79,10 @@ Layer = Annotated[
 ]
 MaxPixels = Annotated[
     int | None, typer.Option(min=1, help="Of a picture or frame; a larger one is shown smaller. No limit without it.")
+]
+TemplateOptions = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="NAME=VALUE for the chat template, as enable_thinking=false; repeatable."),
 ]
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
@@ -215,6 +220,7 @@ def generate(
     trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     one_tile: Annotated[
         bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
     ] = False,
@@ -241,6 +247,7 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            template=_template(template),
             one_tile=one_tile,
         )
     _report(counts, out, strict)
@@ -698,6 +705,7 @@ def explain(
     layer: Layer = None,
     eci_cap: EciCap = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
@@ -715,6 +723,7 @@ def explain(
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
+    for_template = _template(template)
     check_cap(eci_cap, FIXED)
     check_layer_of(methods, layer)
     videos = [path for path in picture if is_video(path)]
@@ -731,7 +740,7 @@ def explain(
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
     folder = explained.save(out)
@@ -762,6 +771,20 @@ def _number_or(word: str, option: str, text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise InputError("wrong number", where=option, got=repr(text), expected=f"{word}, or 1 or more")
     return int(text)
+
+
+def _template(options: list[str] | None) -> dict[str, Any] | None:
+    """NAME=VALUE, VALUE as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not (name and equals):
+            raise InputError("no option of a chat template", got=repr(option), expected="NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found or None
 
 
 def _layers(text: str) -> Literal["last", "all"] | tuple[int, ...]:

@@ -289,6 +289,7 @@ def explain(
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
     max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
+    template: Mapping[str, Any] | None = None,
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
@@ -309,6 +310,7 @@ def explain(
         max_new_tokens: the longest answer; a longer one is "truncated".
         turns: (the person's words, the answer) of each earlier turn of the conversation.
         max_pixels: of a picture or frame; a larger one is shown smaller.
+        template: options of the chat template's own, such as ``{"enable_thinking": False}``.
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
@@ -328,7 +330,7 @@ def explain(
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
 
-    loaded = Loaded.of(model, processor, max_pixels)
+    loaded = Loaded.of(model, processor, max_pixels, template)
     images = [images] if isinstance(images, Picture) else list(images)
     media, sample = (
         _media(images, video, processor),
@@ -347,7 +349,7 @@ def explain(
         "pictures": [_digest(picture) for picture in media.pictures], "prompt": prompt, "turns": sample.turns,
         "model": str(loaded.config.name_or_path), "weights": loaded.weights,
         "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
-    }  # fmt: skip
+    } | ({"template": dict(template)} if template else {})  # fmt: skip
     name = type(loaded.model).__name__
     return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
 

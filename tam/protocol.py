@@ -36,6 +36,7 @@ class Protocol:
     undefined_precision_in_means: bool
     unequal_lengths_dropped_silently: bool
     blank_texts_are_scored: bool
+    thoughts_are_scored: bool
     words_tagged_alone: bool
 
 

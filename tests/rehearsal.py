@@ -1,11 +1,11 @@
 """The whole grid, rehearsed: ``python -m tests.rehearsal FOLDER [--small]``, which takes minutes.
 
-Three small data sets in the paper's layouts, the embedded model and tiny random ones of five families, all methods that
-need no more than a cache, both protocols, two shards. A run is killed and started again; then, in the same folder, the
-config changes one thing at a time. After each change: what was redone, by counts of jobs that are known beforehand, and
-whether metrics, tables, figures and page hold just what the config says, equal to what the stages make of it where
-nothing lay. At the end a whole run in a fresh folder, and Snakemake's report. FOLDER gets the table of what was redone,
-as Markdown and JSON. The first difference ends it.
+Three small data sets in the paper's layouts, the embedded model and tiny random ones of five families, all methods,
+both protocols, two shards. A run is killed and started again; then, in the same folder, the config changes one thing at
+a time. After each change: what was redone, by counts of jobs that are known beforehand, and whether metrics, tables,
+figures and page hold just what the config says, equal to what the stages make of it where nothing lay. At the end a run
+of all of it in a fresh folder, and Snakemake's report. FOLDER gets the table of what was redone, as Markdown and JSON.
+The first difference ends it.
 """
 
 import json
@@ -65,14 +65,13 @@ def first_config(folder: Path, small: bool) -> Config:
     from tam.methods.registry import METHODS
 
     datasets = write_datasets(folder)
-    models = {"embedded": {"model": "embedded"}} | write_models(folder, KEPT[1:] if small else FAMILIES)
-    methods = [name for name, method in METHODS.items() if getattr(method, "needs", "logits") == "logits"]
+    models = {"embedded": {"model": "embedded"}} | write_models(folder, FAMILIES[1:4:2] if small else FAMILIES)
     return {
         "datasets": {name: datasets[name] for name in (("coco", "grandf") if small else datasets)},
         "models": models,
         "shards": 2,
         "generate": {"max_new_tokens": 24, "batch_size": 2},
-        "methods": methods if not small else ["random", "eci", "tam"],
+        "methods": ["random", "eci", "gradcam", "tam"] if small else [*METHODS],
         "protocol": "fixed",
     }
 
@@ -86,8 +85,8 @@ def changes(config: Config, folder: Path) -> Iterator[tuple[str, Config, Counts]
     yield f"models: {' and '.join(KEPT)} alone", config, jobs_of(config)
     config = config | {"methods": ["activation", "tam"]}
     yield "methods: two", config, jobs_of(config, "maps")
-    config = config | {"methods": ["tam", "random", "activation", "rgf-5"], "protocol": "fixed"}
-    yield "methods: four, in another order; protocol: fixed", config, jobs_of(config, "maps")
+    config = config | {"methods": ["tam", "random", "layercam", "rgf-5"], "protocol": "fixed"}
+    yield "methods: four, one of a rival; protocol: fixed", config, jobs_of(config, "attribute")
     config = config | {"shards": 1}
     yield "shards: 1", config, jobs_of(config, "generate")
     other = config["datasets"]["grandf"] | {"prompt": "What is in the image?"}
@@ -102,7 +101,14 @@ def changes(config: Config, folder: Path) -> Iterator[tuple[str, Config, Counts]
     yield f"answers of {KEPT[1]} on coco", config, jobs_of(config, "generate", models=[KEPT[1]], datasets=["coco"])
 
 
-SHARDED = ("generate", "maps", "metrics")
+SHARDED = ("generate", "attribute", "maps", "metrics")
+
+
+def scored(config: Config) -> list[str]:
+    """The methods that need the model."""
+    from tam.methods.registry import METHODS
+
+    return [name for name in config["methods"] if METHODS[name].needs == "scores"]
 
 
 def jobs_of(
@@ -117,7 +123,8 @@ def jobs_of(
     if first == "dataset":
         counts["dataset"], first = len(datasets), "generate"
     for stage in SHARDED[SHARDED.index(first) :]:
-        counts[stage] = runs * config["shards"]
+        if stage != "attribute" or scored(config):
+            counts[stage] = runs * config["shards"]
     return counts | {"tables": runs, "figures": runs}
 
 
@@ -226,7 +233,8 @@ class Fresh:
                     generation, maps = place / f"generate/{shard}.h5", place / f"maps/{shard}.h5"
                     metrics = place / f"metrics/{shard}.parquet"
                     self._generated(config, dataset, of, model, shard, manifest, generation)
-                    write_maps(generation, maps, config["methods"], rules)
+                    scores = self._scored(config, model, manifest, generation)
+                    write_maps(generation, maps, config["methods"], rules, scores_path=scores)
                     write_metrics(generation, maps, manifest, metrics, rules)
                     for kind, path in (("generation", generation), ("maps", maps), ("metrics", metrics)):
                         files[kind].append(path)
@@ -240,7 +248,6 @@ class Fresh:
     def _generated(
         self, config: Config, dataset: str, of: Config, model: Config, shard: str, manifest: Path, out: Path
     ) -> None:
-        from tam.embedded import CHECKPOINT
         from tam.generation import generate
         from tam.manifest import Shard
 
@@ -248,14 +255,30 @@ class Fresh:
         key = json.dumps([of, model["model"], answers, shard, config["generate"]], sort_keys=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         if key not in self.made:
-            folder = str(CHECKPOINT) if model["model"] == "embedded" else model["model"]
             generate(
-                manifest, Shard.parse(shard), folder, out, device="cpu", answers=answers and Path(answers),
+                manifest, Shard.parse(shard), _folder_of(model), out, device="cpu", answers=answers and Path(answers),
                 **config["generate"],
             )  # fmt: skip
             self.made[key] = out
         else:
             shutil.copy(self.made[key], out)
+
+    def _scored(self, config: Config, model: Config, manifest: Path, generation: Path) -> Path | None:
+        from tam.attribution.methods import Settings
+        from tam.attribution.stage import write_attribution
+
+        if not scored(config):
+            return None
+        out = generation.parent.with_name("attribute") / generation.name
+        out.parent.mkdir(exist_ok=True)
+        write_attribution(generation, manifest, _folder_of(model), out, scored(config), Settings(), device="cpu")
+        return out
+
+
+def _folder_of(model: Config) -> str:
+    from tam.embedded import CHECKPOINT
+
+    return str(CHECKPOINT) if model["model"] == "embedded" else model["model"]
 
 
 def _dataset(of: Config, manifest: Path) -> None:

@@ -31,7 +31,7 @@ from tam.methods.registry import METHODS
 from tam.model import head
 from tam.model import question as answering
 from tam.model import samples as preparing
-from tam.model.checkpoint import dtype_of, fingerprint_of_file, load
+from tam.model.checkpoint import dtype_of, fingerprint_of_file, load, load_from, locate
 from tam.model.decoding import answer_batch
 from tam.model.loaded import Loaded
 from tam.model.prompt import prepare
@@ -373,6 +373,16 @@ def test_load_gives_model_processor_and_family(checkpoints):
     loaded = load(str(checkpoints["qwen2_5_vl"]), device="cpu", dtype="bfloat16")
     assert loaded.model.dtype == torch.bfloat16 and not loaded.model.training
     assert loaded.family is FAMILIES["qwen2_5_vl"] and type(loaded.processor).__name__ == "Qwen2_5_VLProcessor"
+
+
+def test_nothing_but_the_gpu_that_was_named_is_opened(checkpoints, monkeypatch):
+    """Here there is none: the weights cannot be moved there."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("cuda:1", "cuda"):
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            load_from(locate(str(checkpoints["qwen2_vl"])), torch.device(name), "float32")
+    assert chosen == [torch.device("cuda:1")]
 
 
 def test_float16_checkpoints_are_computed_in_float32_on_a_cpu():

@@ -781,7 +781,7 @@ def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
     counts, plain = run([_generation("a"), failed], protocol)
     grounded_counts, table = run.again(protocol, grounded=True)
     assert grounded_counts == counts
-    added = table.metric.isin(["present", "chair_s", "logprob", "peak", "margin", "spread", "mass"])
+    added = table.metric.isin(["present", "chair_s", "tokens", "logprob", "peak", "margin", "spread", "mass"])
     pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
     assert (
         {*table[added]["sample"]} == {"a"} and _of(table, "a", "present") == [1] and _of(table, "a", "chair_s") == [0]

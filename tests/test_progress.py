@@ -65,6 +65,14 @@ def ask(results, **changes) -> None:
     (results / "config.json").write_text(json.dumps(config | changes))
 
 
+def test_scores_are_counted_where_there_are_some(results):
+    assert "attribute" not in describe(survey(results))
+    (results / "emoji/tiny/attribute").mkdir()
+    (results / "emoji/tiny/attribute/0-of-4.h5").write_bytes(bytes(2500))
+    assert "\n  attribute 1 of 4 shards\n" in describe(survey(results))
+    assert "attribute 2.5 kB" in describe(survey(results))
+
+
 def test_a_run_in_the_middle(results):
     (run,) = survey(results).runs
     assert (run.name, run.shards, run.samples) == ("emoji/tiny", 4, 12)

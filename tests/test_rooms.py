@@ -12,8 +12,8 @@ TAM = Path(__file__).parents[1] / "tam"
 DOCS = TAM.parent / "docs" / "architecture.md"
 
 NOUNS = (
-    "layout", "picture_grid", "manifest", "media", "label_map", "protocol", "records", "evidence", "wordnet", "tagging",
-    "words", "cell_sets", "perturbed", "cache", "scores", "maps", "rows", "run",
+    "layout", "picture_grid", "manifest", "media", "label_map", "protocol", "records", "evidence", "thoughts",
+    "wordnet", "tagging", "words", "cell_sets", "perturbed", "cache", "scores", "maps", "rows", "run",
 )  # fmt: skip
 """Each may know those before it."""
 
@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": BASE,
     "tables": BASE | {"methods", "metrics"},
     "render": BASE,
-    "figures": BASE | {"metrics", "render"},
+    "figures": BASE | {"metrics", "render", "tables"},
     "page": BASE | {"methods", "metrics", "render", "tables"},
     "progress": BASE | {"shard"},
     # doors

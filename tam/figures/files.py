@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tam.figures.canvas import DPI, SETTINGS
 QUALITY = 80  # of JPEG
 ON_SCREEN = 1_000_000  # pixels of a PNG
 PALETTE = 256  # colours of a drawing, which PNG packs better than JPEG; a photograph has more
+_SAVING = threading.Lock()  # settings of the whole process are put back by who changed them
 _EMBEDDED = re.compile(rb"data:image/png;base64,([^\"]+)")
 
 
@@ -29,7 +31,7 @@ def save(figure: Figure, stem: Path, dots: int = DPI) -> list[Path]:
         dots: an inch, of what is a raster in the first two.
     """
     pdf, svg, png = (stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "svg", "png"))
-    with matplotlib.rc_context(SETTINGS):
+    with _SAVING, matplotlib.rc_context(SETTINGS):
         with _photographs_as_jpeg():
             figure.savefig(pdf, metadata={"CreationDate": None}, dpi=dots)
         with _hardly_packed():

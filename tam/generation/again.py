@@ -1,7 +1,7 @@
 """A finished generation, taken up again with its model, by stages that ask more about its answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Again:
         """The model, in the dtype in which it answered; ModelError: it cannot be loaded."""
         loaded = load_from(self.checkpoint, self.device, self.run["dtype"], self.trust_remote_code)
         family = family_of(loaded.config, self.run.get("one_tile", False))
-        return Loaded(loaded.model, loaded.processor, family, self.run.get("max_pixels"))
+        return replace(loaded, family=family, max_pixels=self.run.get("max_pixels"), template=self.run.get("template"))
 
     def prepare(self, loaded: Loaded) -> "PrepareAgain":
         """What makes prompts of the samples, also in other processes."""

@@ -14,8 +14,9 @@ from tam.model.decoding import Answer
 from tam.model.head import best_rows, candidates_of, columns, joined, likeliest, on_host
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
-from tam.model.vocabulary import piece_of
+from tam.model.vocabulary import ids_of, piece_of
 from tam.records import OK, TRUNCATED, Candidates, Generation
+from tam.thoughts import MARKS
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def in_words(tokenizer: Any, ends: np.ndarray, kept: KeptAnswer) -> Generation:
         ends: the ids that end an answer.
     """
     retokenised = [_retokenised(tokenizer, ids) for ids in (kept.tokens[kept.layout.prompt], kept.ids)]
-    occurring = np.unique(np.concatenate([kept.classes, kept.candidates.ids.ravel(), *retokenised]))
+    thoughts = np.intersect1d(kept.tokens, ids_of(tokenizer, MARKS))
+    occurring = np.unique(np.concatenate([kept.classes, kept.candidates.ids.ravel(), thoughts, *retokenised]))
     return Generation(
         id=kept.sample.id,
         status=OK if kept.ended else TRUNCATED,

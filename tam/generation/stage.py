@@ -30,6 +30,7 @@ from tam.model.checkpoint import (
     load_from,
     locate,
 )
+from tam.model.prompt import check_template
 from tam.model.recording import check_layer
 from tam.records import GivenAnswer
 from tam.shard.runner import run_shard
@@ -40,6 +41,7 @@ def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
     layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
+    template: Mapping[str, Any] | None = None,
     one_tile: bool = False,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
@@ -50,6 +52,7 @@ def generate(
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
         max_pixels: of a picture or frame; a larger one is shown smaller.
+        template: options of the chat template's own, such as ``enable_thinking``.
         one_tile: whether a picture is shown as one tile, by a family that would cut it into several.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
@@ -72,12 +75,14 @@ def generate(
         "one_tile": one_tile,
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
+    run |= {"template": dict(template)} if template else {}
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
         loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
-        loaded = replace(loaded, family=family, max_pixels=max_pixels)
+        loaded = replace(loaded, family=family, max_pixels=max_pixels, template=template)
         check_layer(loaded, layer)
+        check_template(loaded.prompter)
         return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
     store = Store(out, fingerprint, cache_files(run, fingerprint))
@@ -127,6 +132,8 @@ def fingerprint_of(
     content |= {"cache": VERSION, "rows": rows}
     if run.get("max_pixels") is not None:
         content["max_pixels"] = run["max_pixels"]
+    if "template" in run:
+        content["template"] = run["template"]
     if run.get("one_tile"):
         content["one_tile"] = True
     if texts is not None:

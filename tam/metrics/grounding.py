@@ -14,7 +14,7 @@ from tam.records import Generation, SampleMaps
 from tam.rows import Row, missing, whole
 from tam.words import Word, named
 
-PRESENT, CHAIR_S = "present", "chair_s"
+PRESENT, CHAIR_S, TOKENS = "present", "chair_s", "tokens"
 OF_WORD, OF_MAP = ("logprob", "peak", "margin"), ("scale", "spread", "mass")
 OTHER_LAYER = "logits of another layer"
 KEPT = "nothing subtracted"
@@ -24,7 +24,7 @@ def grounding(
     generation: Generation, words: Sequence[Word], seen: Set[int] | None, problem: str, layer: int | None = None
 ) -> list[Row]:
     """What is said of the answer itself: ``chair_s`` (1 where it names a category that is not in the picture), and of
-    each noun that names a category ``present`` (1 or 0) and its evidence.
+    each noun that names a category ``present`` (1 or 0), its number of ``tokens`` and its evidence.
 
     Args:
         seen: the categories in the picture; None: not known, because of ``problem``.
@@ -35,7 +35,8 @@ def grounding(
     nouns = named(words)
     rows = [whole(CHAIR_S, float(any(noun.label not in seen for noun in nouns)))]
     for noun in nouns:
-        found = {PRESENT: float(noun.label in seen)} | evidence_of(generation, noun.tokens, layer)._asdict()
+        found = {PRESENT: float(noun.label in seen), TOKENS: float(len(noun.tokens))}
+        found |= evidence_of(generation, noun.tokens, layer)._asdict()
         rows += [
             missing(noun, metric, OTHER_LAYER)
             if value is None

@@ -21,7 +21,7 @@ from tam.metrics.catalogue import FOCUS_METRICS, FUNCTION_METRICS, MAP_METRICS, 
 from tam.metrics.faithfulness import Memo, faithfulness, image_use
 from tam.metrics.focus import focus
 from tam.metrics.grounding import grounding, map_grounding, truth
-from tam.metrics.language import LANGUAGE_METRICS, language
+from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION, language
 from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Box, Picture, find_targets
@@ -32,6 +32,7 @@ from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps, unexplained
 from tam.rows import Row, RowsHeader, missing, whole
 from tam.run import read_pairs
+from tam.thoughts import caption_of, caption_starts
 from tam.words import FUNCTION, Word, answer_words, probed
 
 NOT_EXPLAINED = "not explained"
@@ -162,7 +163,11 @@ def score_sample(
     if generation.failed:
         return generation.status, {ANSWER: [Row(-1, "", 0, "answer", np.nan, generation.status)]}
     about = [Row(-1, generation.answer, 0, "answer", count, generation.status)]
-    spoken = language(generation.answer, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
+    start: int | None = 0
+    caption: str | None = generation.answer
+    if not protocol.thoughts_are_scored:
+        start, caption = caption_starts(generation), caption_of(generation)
+    spoken = language(caption, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
     ids = generation.retokenised_answer if protocol.retokenised_pieces else generation.answer_ids
     if len(ids) != count:
         problem = f"pieces differ: {len(ids)} after decoding and tokenising again, {count} maps"
@@ -177,7 +182,11 @@ def score_sample(
     label_maps, problem = read_label_maps(sample, generation.layout, manifest_path, any_size=protocol.mask_of_any_size)
     grids, unscorable = _scored_grids(sample, generation.layout, list(label_maps), protocol)
     problem = unscorable or problem
-    about += names(words, label_maps.values(), sample.categories.values(), problem)
+    if start is None:
+        about += names([], (), (), NO_CAPTION)
+    else:
+        said = [word for word in words if word.tokens[-1] >= start]
+        about += names(said, label_maps.values(), sample.categories.values(), problem)
     about += spoken
     pictures = place(words, list(label_maps.values()), problem, grids, protocol) if grids else []
     scored = {ANSWER: about}

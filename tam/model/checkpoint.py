@@ -195,6 +195,8 @@ def load_from(checkpoint: Checkpoint, device: torch.device, dtype: str, trust_re
     """``load`` for a checkpoint that was located."""
     folder, adapter = checkpoint.folder, checkpoint.adapter
     config = config_of(folder, trust_remote_code)
+    if device.index is not None and device.type == "cuda":  # or whatever pins memory would open the first GPU, too
+        torch.cuda.set_device(device)
     family = family_of(config)
     try:
         own = adapter is not None and any(adapter.glob("*processor_config.json"))

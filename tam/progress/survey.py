@@ -27,6 +27,7 @@ from tam.system import hdf5
 from tam.system.lease import TTL, Owner
 
 STAGES = {"generate": ".h5", "maps": ".h5", "metrics": ".parquet"}
+SCORES = {"attribute": ".h5"}  # where a method needs scores
 MOST_BYTES = 1 << 20  # of a lease, a benchmark, a config
 # What a file raises that is being written, replaced or deleted, or is damaged.
 UNREADABLE = (TamError, *hdf5.DAMAGE)
@@ -169,14 +170,14 @@ def _progress(results: Path, dataset: str, model: str, asked: _Asked | None) -> 
     total = _lines(home / "data" / dataset / "manifest.jsonl")
     count = asked.shards if asked else _count(folder)
     files, left = {}, []
-    for stage, ending in STAGES.items():
+    for stage, ending in (STAGES | (SCORES if (folder / "attribute").exists() else {})).items():
         files[stage], others = _split(folder / stage, ending, count)
         if others:
             left.append(_left(f"other shards in {stage}", others))
         if folders := [path for path in folder.glob(f"{stage}/[!.]*") if path.is_dir()]:  # earlier, one a method
             left.append(_left(f"folders in {stage}", folders))
     generated = {path.stem for path in files["generate"]}
-    stored = list(folder.glob(f"generate/{FOLDER}/*/*/whole.h5"))
+    stored = [path for stage in STAGES | SCORES for path in folder.glob(f"{stage}/{FOLDER}/*/*/whole.h5")]
     return Progress(
         name=f"{dataset}/{model}",
         shards=count,

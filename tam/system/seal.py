@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 EMPTY = 64 * b"0"
 SLOT = b"tam-sha256:" + EMPTY
@@ -48,6 +49,12 @@ def seal(path: Path) -> None:
         file.write(digest)
 
 
+def present(path: Path) -> bool:
+    """Whether a file has a seal, broken or not."""
+    with path.open("rb") as file:
+        return _last_slot(file) is not None
+
+
 def intact(path: Path) -> bool | None:
     """Whether every bit is as it was sealed; None for a file that has no seal.
 
@@ -67,16 +74,21 @@ def _read(path: Path) -> tuple[int, bytes, bytes]:
     Texts of others may look like a slot: the last one counts.
     """
     with path.open("rb") as file:
-        start = max(0, file.seek(0, os.SEEK_END) - _END)
-        file.seek(start)
-        slots = [*_SLOT.finditer(file.read())]
-        if not slots:
+        if (slot := _last_slot(file)) is None:
             raise ValueError("no checksum in it")
-        digest, place, done = hashlib.sha256(), start + slots[-1].start() + SLOT.index(EMPTY), 0
+        digest, place, done = hashlib.sha256(), slot[0] + SLOT.index(EMPTY), 0
         file.seek(0)
         while block := file.read(min(_BLOCK, place - done)):
             digest.update(block)
             done += len(block)
         file.seek(len(EMPTY), os.SEEK_CUR)
         digest.update(EMPTY + file.read())
-    return place, slots[-1][1] or b"", digest.hexdigest().encode()
+    return place, slot[1], digest.hexdigest().encode()
+
+
+def _last_slot(file: BinaryIO) -> tuple[int, bytes] | None:
+    """Where it begins, and the digest in it."""
+    start = max(0, file.seek(0, os.SEEK_END) - _END)
+    file.seek(start)
+    slots = [*_SLOT.finditer(file.read())]
+    return (start + slots[-1].start(), slots[-1][1] or b"") if slots else None

@@ -1,4 +1,5 @@
 # What the rules share: names of shards, how `tam` is called, options from the config.
+import json
 import re
 import shlex
 import sys
@@ -48,12 +49,16 @@ def dataset_options(wildcards):
 def model_options(wildcards, input):
     """The model's entry in the config as options of `tam generate`."""
     entry = config["models"][wildcards.model] | {"answers": input.answers or None}
+    template = entry.pop("template", None) or {}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
         if key != "engine" and value is not None and value is not False
     }
-    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
+    return [
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()),
+        *(f"--template={key}={json.dumps(value)}" for key, value in template.items()),
+    ]
 
 
 def checkpoint_options(wildcards):
@@ -84,6 +89,39 @@ def scores_options(wildcards, input):
     asked = config["attribute"]
     return (
         [f"--scores={input.scores}", f"--sign={asked['sign']}", f"--scope={asked['scope']}"] if SCORED else []
+    )
+
+
+def checkpoint_options(wildcards):
+    """Where the model comes from and where it computes, for stages that take a finished generation up again."""
+    entry = config["models"][wildcards.model]
+    given = {
+        key: entry[key] for key in ("model", "revision", "device", "trust_remote_code") if entry.get(key)
+    }
+    return [
+        f"--{key.replace('_', '-')}{'' if value is True else f'={value}'}" for key, value in given.items()
+    ]
+
+
+def faithfulness_options(wildcards):
+    """What the config asks of `tam perturb`."""
+    asked = config["faithfulness"]
+    return [
+        *(f"--method={name}" for name in asked["methods"]),
+        *(f"--fraction={fraction}" for fraction in asked["fractions"]),
+        *([] if asked["samples"] == "all" else [f"--samples={asked['samples']}"]),
+        *(f"--{key}={asked[key]}" for key in ("seed", "blocks", "sets", "words")),
+        *([] if asked["ordered"] else ["--shared"]),
+        *(["--sentences"] if config["tagging"] == "sentence" else []),
+    ]
+
+
+def perturbed():
+    """The memos of a shard, one a baseline; none where the config asks for no faithfulness."""
+    return expand(
+        "results/{dataset}/{model}/perturb/{baseline}/{shard}.h5",
+        baseline=config.get("faithfulness", {}).get("baselines", []),
+        allow_missing=True,
     )
 
 
