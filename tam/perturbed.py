@@ -265,6 +265,8 @@ def _read(group: h5py.Group) -> Perturbed:
         answer = logprob.shape[1]
         best = hdf5.array(group, "best", BITS, (len(sets), -(-answer // 8)))
         one = Perturbed(id, status, media, sets, logprob, np.unpackbits(best, axis=1, count=answer).astype(bool))
+    if not np.isfinite(one.logprob).all():
+        raise ValueError("a log p that is no number")
     if _digest(group.name, one) != hdf5.attribute(group, "digest", str):
         raise ValueError("checksum differs")
     return one

@@ -39,6 +39,7 @@ from tam.errors import TamError
 from tam.manifest import Sample
 from tam.media import open_picture, picture_size, read_video, stored_size
 from tam.methods.stage import write_maps
+from tam.perturbed import Asked, Perturbed, PerturbedHeader, read_perturbed, read_perturbed_header, write_perturbed
 from tam.protocol import FIXED
 from tam.rows import SCHEMA, VERSION, RowsHeader
 from tam.run import RunFiles, read_pairs
@@ -200,6 +201,17 @@ def read_raw_scores(path: Path) -> None:
     list(read_scores(path))
 
 
+def read_memo(path: Path) -> None:
+    read_perturbed_header(path)
+    list(read_perturbed(path))
+
+
+def write_memo(path: Path) -> None:
+    sets = np.packbits(np.eye(3, 12, dtype=bool), axis=1)[::-1]
+    scored = Perturbed("a", "ok", "digest", sets, np.full((3, 4), -1, np.float32), np.eye(3, 4, dtype=bool))
+    write_perturbed(path, {0: scored}, PerturbedHeader("f", "blur", Asked(("tam", "random")), {"tam": "1"}))
+
+
 def read_config(path: Path) -> None:
     from snakemake.common.configfile import load_configfile
     from snakemake.utils import validate
@@ -334,7 +346,8 @@ def targets(folder: Path) -> dict[str, Target]:
     write_generations(folder / "g.h5", {0: made()}, {"model": "m"}, "f")
     write_maps(folder / "g.h5", folder / "m.h5", ["tam", "random"], FIXED)
     scored(folder / "s.h5", made())
-    answers, maps, scores = ((folder / name).read_bytes() for name in ("g.h5", "m.h5", "s.h5"))
+    write_memo(folder / "p.h5")
+    answers, maps, scores, memo = ((folder / name).read_bytes() for name in ("g.h5", "m.h5", "s.h5", "p.h5"))
     sample = Sample(
         "x", ["a.jpg"], "What?", references=["A cat."], mask="m.png", categories={"cat": 1}, turns=[["a", "b"]]
     )
@@ -352,6 +365,8 @@ def targets(folder: Path) -> dict[str, Target]:
         "cache, structure": structural(read_cache, answers),
         "scores, bytes": bytewise(read_raw_scores, ".h5", scores),
         "scores, structure": structural(read_raw_scores, scores),
+        "perturb, bytes": bytewise(read_memo, ".h5", memo),
+        "perturb, structure": structural(read_memo, memo),
         "maps, bytes": bytewise(read_both, ".h5", maps),
         "maps, structure": structural(read_both, maps),
         "metrics, bytes": bytewise(read_table, ".parquet", table),

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from tam.figures.curves import faithfulness_curves
+from tam.figures.data import read_metrics
 from tam.tables.ablation import run_table, write_tables
 from tam.tables.agreement import warnings
 from tam.tables.formats import markdown
@@ -53,6 +54,13 @@ def test_only_what_was_measured_stands_in_the_tables_with_direction_and_chance(s
     rows = {row["name"]: row for row in csv.DictReader((tmp_path / "tables/ablation.csv").open())}
     assert float(rows["TAM"]["gain_blur"]) == 45 and float(rows["TAM"]["image_use_blur"]) == 2.5
     assert "loo_blur" not in rows["TAM"] and "@" not in (tmp_path / "tables/statuses.csv").read_text()
+
+
+def test_figures_read_the_points_of_curves_and_tables_do_not(summary):
+    _, path = summary
+    table = read_metrics(run(path))
+    assert (table.metric == "deletion_blur@0.5").sum() == 8
+    assert faithfulness_curves(table, {"tam": "TAM"}, "tam", "blur") is not None
 
 
 def test_agreement_with_localisation_is_by_rank(summary):
