@@ -29,6 +29,7 @@ include: "workflow/rules/ask.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/attribute.smk"
 include: "workflow/rules/maps.smk"
+include: "workflow/rules/perturb.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/tables.smk"
 

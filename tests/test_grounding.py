@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tam.evidence import evidence_of
+from tam.figures.data import read_metrics
 from tam.metrics.grounding import grounding, map_grounding, truth
 from tam.records import SampleMaps
 from tam.rows import Row, RowsHeader, written
@@ -71,14 +72,23 @@ def test_of_each_noun_that_names_a_category_it_is_said_whether_it_is_in_the_pict
     assert rows[0] == Row(-1, "", 0, "chair_s", 1.0)
     assert [(row.token, row.value) for row in rows if row.metric == "present"] == [(1, 1.0), (3, 0.0)]
     assert [row.value for row in rows if row.metric == "peak"] == [5, 0]
+    assert [row.value for row in rows if row.metric == "tokens"] == [2, 1]
     assert grounding(answer, WORDS, {25, 17}, "")[0].value == 0
 
 
 def test_without_a_label_map_there_is_no_truth(answer):
     (row,) = grounding(answer, WORDS, None, "no mask")
     assert (row.metric, row.status) == ("chair_s", "no mask")
-    assert truth(None, {}) is None
-    assert truth(np.array([[0, 17], [99, 17]], np.uint8), {"cat": 17, "dog": 18}) == {17}
+    seen = np.array([[0, 17], [99, 17]], np.uint8)
+    assert truth({}, {(0, 0)}, [17]) is None
+    assert truth({(0, 0): seen}, {(0, 0)}, [17, 18]) == {17}
+
+
+def test_of_several_pictures_each_needs_a_label_map():
+    """What is in none of them is absent; what one does not say may be in it."""
+    one, other = np.full((2, 2), 17, np.uint8), np.full((2, 2), 18, np.uint8)
+    assert truth({(0, 0): one}, [(0, 0), (1, 0)], [17, 18]) is None
+    assert truth({(0, 0): one, (1, 0): other}, [(0, 0), (1, 0)], [17, 18, 19]) == {17, 18}
 
 
 def test_neighbours_with_one_label_are_one_noun():
@@ -130,6 +140,15 @@ def test_the_area_is_the_share_of_pairs_in_order_and_knows_no_order_of_rows(word
     np.testing.assert_array_equal(shuffled, auroc(scores, present))
 
 
+def test_words_of_another_kind_are_not_compared():
+    """Between kinds the order is turned round: within each the scores are perfect."""
+    scores, present = np.array([1, 2, 11, 12.0]), np.array([False, True, False, True])
+    kind = np.array([1, 1, 2, 2])
+    assert auroc(scores, present).tolist() == [0.75] and auroc(scores, present, kind=kind).tolist() == [1]
+    drawn = np.array([[1, 1, 0, 1], [1, 0, 0, 1]])
+    np.testing.assert_array_equal(auroc(scores, present, drawn, kind), [1, np.nan])
+
+
 def test_a_word_drawn_twice_counts_twice():
     scores, present = np.array([1, 2, 3]), np.array([False, True, False])
     drawn = np.array([[1, 1, 1], [2, 1, 0], [0, 1, 3], [1, 0, 1]])
@@ -179,7 +198,8 @@ def run_of(folder: Path, absent: int, order: int = 1):
         rows = [Row(-1, "A cat.", 0, "answer", 4.0), Row(-1, "", 0, "chair_s", float(number < absent))]
         for token, present in ((1, 1.0), (3, float(number >= absent))):
             label = 17 + (number + token) % 7
-            values = {"present": present, "logprob": -rng.random(), "peak": 3 * present + rng.normal(), "margin": 1.0}
+            values = {"present": present, "tokens": 1.0 + number % 2, "logprob": -rng.random(), "margin": 1.0}
+            values |= {"peak": 3 * present + rng.normal(), "image_use_blur": 2 * present}
             rows += [Row(token, "cat", label, metric, value) for metric, value in values.items()]
         answers.append((f"{number:02d}", rows, [Row(1, "cat", 17, "scale", 0.5), Row(3, "cat", 17, "scale", 0.5)]))
     path = folder / "results/d/m/metrics/0-of-1.parquet"
@@ -202,7 +222,8 @@ def test_the_order_of_rows_changes_nothing(tmp_path):
 def test_what_the_map_adds_is_a_difference_of_pairs_with_an_interval(tmp_path):
     run = run_of(tmp_path, 15)
     nouns = read_nouns(run, ["tam"])
-    alone = {line.score: line for line in judge(nouns)}
+    alone = {line.score: line for line in judge(nouns) if not line.folds}
+    assert alone["image_use_blur"].value == 1  # of another stage
     assert alone["peak"].value > 0.9 and 0.3 < alone["logprob"].value < 0.7 and alone["margin"].value == 0.5
     assert (alone["peak"].present, alone["peak"].absent, nouns.wrong, nouns.answers) == (65, 15, 15, 40)
     joined = {(line.score, line.folds): line for line in judge_together(nouns)}
@@ -216,6 +237,10 @@ def test_what_the_map_adds_is_a_difference_of_pairs_with_an_interval(tmp_path):
     assert "CHAIR_i 0.188, CHAIR_s 0.375" in table and "Evidence, not truth" in table
     rows = [*csv.DictReader(io.StringIO((out / "grounding_words.csv").read_text()))]
     assert len(rows) == 80 and rows[0]["scale_tam"] == "0.5" and rows[0]["present"] == "1"
+
+
+def test_figures_choose_words_as_without_evidence(tmp_path):
+    assert set(read_metrics(run_of(tmp_path, 15)).metric) == {"answer", "image_use_blur"}
 
 
 def test_below_ten_absent_nouns_there_is_no_value(tmp_path):

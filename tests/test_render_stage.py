@@ -259,6 +259,27 @@ def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
     assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [FILE, *NAMES]
 
 
+@pytest.mark.parametrize("other", ["manifest", "model", "method"])
+def test_a_sample_of_another_dataset_model_or_method_is_not_replaced(tmp_path, other, without_tex):
+    made = [generation("one", PROMPT, ANSWER)]
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    first, second = run(tmp_path / "1", made), run(tmp_path / "1", made)
+    if other == "manifest":
+        second = run(tmp_path / "2", made)
+    elif other == "model":
+        second["generation"] = [tmp_path / "2/g.h5"]
+        write_generations(tmp_path / "2/g.h5", {0: made[0]}, {"model": "another"}, "f")
+    else:
+        second["method"] = "activation"
+    render(**first, samples=None, out=tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/one").iterdir()}
+    with pytest.raises(DiskError, match="out/one: another result lies there; got another sample"):
+        render(**second, samples=None, out=tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out/one").iterdir()} == before
+    assert render(**first, samples=None, out=tmp_path / "out") == {"ok": 1}
+
+
 def test_a_folder_in_the_place_of_a_sample_that_is_not_ours_stops_all_before_anything_is_drawn(tmp_path, without_tex):
     files = run(tmp_path, [generation("one", PROMPT, ANSWER), generation("two", PROMPT, ANSWER)])
     (tmp_path / "out/two").mkdir(parents=True)

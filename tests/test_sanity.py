@@ -213,7 +213,7 @@ def test_the_table_has_every_order_the_reference_and_the_share_of_constant_maps(
     assert rows[BOTTOM_UP, "head", "tam"]["constant_n"] == "6"  # three nouns, two seeds
     assert rows["reference", "two nouns of one answer", "tam"]["spearman_n"] == "1"
     text = (folder / "sanity.md").read_text()
-    assert "share of constant maps" in text and "3 nouns, 2 seeds" in text
+    assert "share of constant maps" in text and "3 nouns; seeds: 2" in text
     assert all((folder / f"sanity.{kind}").stat().st_size for kind in ("tex", "png", "pdf", "svg"))
 
 
@@ -267,5 +267,7 @@ def test_a_picture_that_has_changed_since_costs_its_sample(made, run, tmp_path):
 def test_what_cannot_be_asked_is_said_before_the_model_is_loaded(run):
     with pytest.raises(InputError, match="unknown order; got 'sideways'"):
         run(orders=["sideways"])
+    with pytest.raises(InputError, match="needs scores of `tam attribute`; got rollout"):
+        run(methods=["tam", "rollout"])
     with pytest.raises(InputError, match="nothing to compare"):
         run(seeds=[])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from tam.attribution.forced import forced
-from tam.attribution.gradients import Backward
+from tam.attribution.gradients import Backward, relevance_of
 from tam.attribution.lrp import Course, is_norm
 from tam.errors import ModelError
 from tam.model.loaded import Loaded
@@ -73,10 +73,7 @@ def conserved(loaded: Loaded, question: Question) -> Conserved:
     felt = backward.behind(token[None], more)[2:] if more else []
     through = torch.autograd.grad(leaves.last, more, behind[1], materialize_grads=True) if more else []
     grads = [embeddings[0], *(a + b - c for a, b, c in zip(before, felt, through, strict=True))]
-    parts = [
-        (value.detach().float() * grad.float()).reshape(-1, value.shape[-1]).sum(-1)
-        for value, grad in zip(values, grads, strict=True)
-    ]
+    parts = [relevance_of(value, grad.reshape(value.shape)) for value, grad in zip(values, grads, strict=True)]
     return Conserved(torch.cat(parts), float(logits[token]), made.tap.capped)
 
 

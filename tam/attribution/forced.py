@@ -208,8 +208,8 @@ def _shifted(decoder: torch.nn.Module, leaves: Leaves) -> Iterator[None]:
     """Each bias gets a leaf beside it."""
     handles = []
     for part in decoder.modules():
-        bias = getattr(part, "bias", None)
-        if isinstance(bias, torch.Tensor):
+        bias = part._parameters.get("bias")  # its own: a wrapper shows that of what it wraps
+        if bias is not None:
             zeros = torch.zeros_like(bias).requires_grad_()
             leaves.biases.append((bias.detach(), zeros))
             handles.append(part.register_forward_hook(lambda module, inputs, output, zeros=zeros: output + zeros))

@@ -22,6 +22,15 @@ RULES: dict[str, Rule] = {
 """Method -> the rule of its backward pass."""
 
 
+def relevance_of(given: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Input x gradient (Shrikumar et al. 2016): Σ_k x_k ∇x_k of each position, [position, width] to float32 [position].
+
+    By the rules of LRP, the same is LRP's relevance. That x is what enters the decoder, and ∇ of the logit of the
+    answer's own class, is our reading for autoregressive models.
+    """
+    return (given.detach().float() * gradient.float()).sum(-1)
+
+
 @dataclass
 class Backward:
     """The backward passes of one graph.
@@ -102,9 +111,9 @@ class Backward:
         rolling = Rolling(here.float()) if {"gradrollout", "gae"}.intersection(methods) else None
         inner = [leaves.inner] if leaves.inner is not None and "llava-cam" in methods else []
         grads = self.before(token, behind, [leaves.embeddings, *leaves.features, *inner], rolling)
-        relevance = (leaves.embeddings[0].float() * grads[0][0]).sum(-1)
+        relevance = relevance_of(leaves.embeddings[0], grads[0][0])
         for features, at, grad in zip(leaves.features, leaves.positions, grads[1:], strict=False):
-            relevance = relevance.index_add(0, at, (features.float() * grad).sum(-1))
+            relevance = relevance.index_add(0, at, relevance_of(features, grad))
         found = dict.fromkeys(("inputxgradient", "cp-lrp", "attnlrp"), relevance)
         if inner:
             found["llava-cam"] = llava_cam(inner[0][0].float(), grads[-1][0].float(), places.vision)

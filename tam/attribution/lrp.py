@@ -1,7 +1,7 @@
 """Layer-wise relevance propagation as rules of the backward pass: x ⊙ ∇x of an input is its relevance.
 
 One graph serves all rules: what differs is decided while the backward pass runs, by the course. Rules sit on norms, on
-activations, on what ``down_proj`` reads, and in ``tam.attribution.attention``. Their adaptation to autoregressive
+activations, behind ``down_proj``, and in ``tam.attribution.attention``. Their adaptation to autoregressive
 models (the target is the logit of the answer's own class at the position that predicts it, relevance is read where
 vision enters the decoder, and at every later injection) is our reading.
 
@@ -50,7 +50,7 @@ def ruled(decoder: torch.nn.Module, course: Course) -> Iterator[None]:
         if is_norm(part):
             handles.append(part.register_forward_hook(_of_norm(part, course)))
         elif isinstance(down := getattr(part, "down_proj", None), torch.nn.Module):
-            handles.append(down.register_forward_pre_hook(_of_product(course)))
+            handles.append(down.register_forward_hook(_of_product(course)))
             handles += [gate.register_forward_hook(_of_activation(course)) for gate in activations(part)]
     try:
         yield
@@ -101,7 +101,10 @@ class Scaled(torch.autograd.Function):
 
 
 class Halved(torch.autograd.Function):
-    """What two factors made, by AttnLRP: half of the relevance to each."""
+    """What ``down_proj`` makes of the product of gate and up: by AttnLRP, half of the relevance goes to each of both.
+
+    Halved behind the matrix, where there are fewer numbers than before it.
+    """
 
     @staticmethod
     def forward(ctx: Any, course: Course, product: torch.Tensor) -> torch.Tensor:
@@ -152,8 +155,8 @@ def _of_activation(course: Course) -> Callable[..., torch.Tensor]:
     return hook
 
 
-def _of_product(course: Course) -> Callable[..., tuple[torch.Tensor, ...]]:
-    def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (Halved.apply(course, inputs[0]),)
+def _of_product(course: Course) -> Callable[..., torch.Tensor]:
+    def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        return Halved.apply(course, output)
 
     return hook

@@ -289,11 +289,10 @@ def _layercam(seen: Seen) -> Scores:
 
 
 def _attention(seen: Seen) -> Scores | str:
-    """The mean over heads, and over the layers that were chosen, of A[p, v]."""
+    """Of the layers that were chosen; a token whose sliding window holds no picture is not explained."""
     tap = seen.forced.tap
     layers = attention_layers(seen.settings.attention_layers, tap.windows)
-    rows = torch.stack([tap.row_means[layer] for layer in layers]).mean(0)
-    made = _along_the_sequence(seen, rows)
+    made = _along_the_sequence(seen, rollout.attention(torch.stack([tap.row_means[layer] for layer in layers])))
     if all(tap.windows[layer] is None for layer in layers):
         return made
     inside = made.image.any(1)

@@ -9,8 +9,22 @@ from collections.abc import Iterable
 import torch
 
 
+def attention(means: torch.Tensor) -> torch.Tensor:
+    """Raw attention: A[p], the mean over heads and over the layers that are chosen; float32 [row, sequence].
+
+    Which layers (Chefer et al. 2021 compare with the last one), and that row p is the token's map, is our reading for
+    autoregressive models.
+
+    Args:
+        means: float32 [layer, row, sequence], the rows p of each layer.
+    """
+    return means.mean(0)
+
+
 def rollout(rows: torch.Tensor, means: Iterable[torch.Tensor]) -> torch.Tensor:
     """Attention rollout (Abnar & Zuidema 2020): e_p Π_l (I + A_l) / rowsum, the last layer leftmost.
+
+    That row p is the token's map is our reading for autoregressive models.
 
     Args:
         rows: int64 [row], positions p. means: float32 [sequence, sequence] of each layer, the last first.
@@ -37,7 +51,8 @@ class Rolling:
     """Grad-RollOut and GAE of one token, layer after layer as the backward pass reaches it.
 
     Both are of G_l = mean over heads of (∇A_l ⊙ A_l)+, ∇ of the token's logit; rectified before the mean, as Chefer et
-    al. do.
+    al. do. That the target is the logit of the answer's own class, and the map the row p, is our reading for
+    autoregressive models.
 
     Attributes:
         normed: Grad-RollOut: e_p Π_l (I + G_l) / rowsum, float32 [sequence].

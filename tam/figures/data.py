@@ -12,6 +12,7 @@ from tam.errors import TamError
 from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
+from tam.metrics.catalogue import POOLED
 from tam.protocol import FIXED
 from tam.records import Generation, SampleMaps
 from tam.render import answer
@@ -79,12 +80,14 @@ class Drawn:
 
 
 def read_metrics(run: RunFiles) -> pd.DataFrame:
-    """All rows of a run, with a column ``shard``: the place of their file among those of the run."""
+    """The rows of a run about words and answers, those of evidence apart, with a column ``shard``: the place of their
+    file among those of the run."""
     parts = []
     for shard, path in enumerate(run.metrics):
         with opened(path) as (_, file):
             parts.append(file.read().to_pandas().assign(shard=shard))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    return table[table.metric.isin(["answer", "word", *POOLED])].reset_index(drop=True)
 
 
 def scored_words(table: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:

@@ -7,7 +7,9 @@ from pathlib import Path
 from tam import manifest
 from tam.errors import InputError
 from tam.figures import data, drawing
+from tam.figures.curves import faithfulness_curves
 from tam.figures.files import save
+from tam.metrics.catalogue import FAITHFULNESS
 from tam.run import RunFiles, main_method
 from tam.run import titles as run_titles
 from tam.system.atomic import atomic_folder
@@ -61,6 +63,9 @@ def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None
                 written += save(drawing.panel_grid(drawn[id], main, tokens), part / kind)
         if not words.empty:
             written += save(drawing.distributions(words, titles, main), part / "scores", drawing.CLOUD)
+        for baseline in FAITHFULNESS:
+            if (curves := faithfulness_curves(table, titles, main, baseline)) is not None:
+                written += save(curves, part / f"faithfulness_{baseline}")
         failures = [(drawn[row.sample], row) for row in worst.itertuples() if row.sample in drawn]
         if failures:
             written += save(drawing.failure_cases(failures, main), part / "failures")

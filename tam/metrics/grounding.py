@@ -4,7 +4,7 @@ Truth is the label map, in the sense of CHAIR (Rohrbach et al., EMNLP 2018), per
 of the maps alone; whether one tells the other is asked of all nouns of a run together (``tables/grounding.py``).
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from tam.records import Generation, SampleMaps
 from tam.rows import Row, missing, whole
 from tam.words import Word, named
 
-PRESENT, CHAIR_S = "present", "chair_s"
+PRESENT, CHAIR_S, TOKENS = "present", "chair_s", "tokens"
 OF_WORD, OF_MAP = ("logprob", "peak", "margin"), ("scale", "spread", "mass")
 OTHER_LAYER = "logits of another layer"
+PARTLY = "not every picture has a mask"
 KEPT = "nothing subtracted"
 
 
@@ -24,7 +25,7 @@ def grounding(
     generation: Generation, words: Sequence[Word], seen: Set[int] | None, problem: str, layer: int | None = None
 ) -> list[Row]:
     """What is said of the answer itself: ``chair_s`` (1 where it names a category that is not in the picture), and of
-    each noun that names a category ``present`` (1 or 0) and its evidence.
+    each noun that names a category ``present`` (1 or 0), its number of ``tokens`` and its evidence.
 
     Args:
         seen: the categories in the picture; None: not known, because of ``problem``.
@@ -35,7 +36,8 @@ def grounding(
     nouns = named(words)
     rows = [whole(CHAIR_S, float(any(noun.label not in seen for noun in nouns)))]
     for noun in nouns:
-        found = {PRESENT: float(noun.label in seen)} | evidence_of(generation, noun.tokens, layer)._asdict()
+        found = {PRESENT: float(noun.label in seen), TOKENS: float(len(noun.tokens))}
+        found |= evidence_of(generation, noun.tokens, layer)._asdict()
         rows += [
             missing(noun, metric, OTHER_LAYER)
             if value is None
@@ -73,6 +75,15 @@ def map_grounding(words: Sequence[Word], maps: SampleMaps, answer: int) -> list[
     return rows
 
 
-def truth(label_map: np.ndarray | None, categories: Mapping[str, int]) -> Set[int] | None:
-    """The categories that occur in a label map; None without one."""
-    return None if label_map is None else set(np.unique(label_map).tolist()) & set(categories.values())
+def truth(
+    label_maps: Mapping[tuple[int, int], np.ndarray], shown: Collection[tuple[int, int]], categories: Collection[int]
+) -> Set[int] | None:
+    """The categories that occur in the label maps; None unless every picture and frame that is shown has one.
+
+    Args:
+        label_maps: medium and frame -> category ids. shown: medium and frame.
+        categories: the ids that have a name.
+    """
+    if not set(shown) <= label_maps.keys():
+        return None
+    return {id for one in label_maps.values() for id in np.unique(one).tolist()} & set(categories)

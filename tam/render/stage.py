@@ -1,6 +1,7 @@
 """The stage: generations and maps -> a folder of pictures for each sample."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 from tqdm import tqdm
 
 from tam import manifest
+from tam.cache import read_header
 from tam.errors import InputError, RenderError, TamError
 from tam.label_map import outlined_map
 from tam.manifest import Sample
@@ -49,7 +51,8 @@ def render(
 
     Raises:
         InputError: unknown ids, colour map or method, or unequal numbers of files.
-        SchemaError: files that do not belong together. DiskError: a sample's folder is not ours, or the disk is full.
+        SchemaError: files that do not belong together. DiskError: a sample's folder is not ours, or is of another
+            manifest, model or method; the disk is full.
         OSError: the disk's own.
     """
     look = look or Look()
@@ -61,8 +64,12 @@ def render(
     if len(generation) != len(maps):
         raise InputError("unequal numbers of files", got=f"{len(generation)} generation files, {len(maps)} maps files")
     wanted = range(len(listed)) if samples is None else {rows[id] for id in samples}
+    of = {
+        "kind": "sample", "manifest": os.path.relpath(manifest_path.resolve(), out.resolve()), "method": method,
+        "model": [*{str(read_header(path)["run"].get("model")): None for path in generation}],
+    }  # fmt: skip
     for row in wanted:
-        check_replaceable(*_place(listed[row].id, out))
+        check_replaceable(*_place(listed[row].id, out, of))
     out.mkdir(parents=True, exist_ok=True)
     say_if_without_tex()
     counts: Counter[str] = Counter()
@@ -79,9 +86,9 @@ def render(
                     counts["failed"] += _failed(answer.id, error)
                     progress.update()
                 if sum(len(one.pages) for one in batch) >= xelatex.PAGES:
-                    counts += _finish(batch, out, progress)
+                    counts += _finish(batch, out, of, progress)
                     batch = []
-        counts += _finish(batch, out, progress)
+        counts += _finish(batch, out, of, progress)
     return dict(counts)
 
 
@@ -94,9 +101,9 @@ def _opened(generation: Generation, maps: SampleMaps, sample: Sample, manifest_p
     return prepare(generation, maps, media, look, mask)
 
 
-def _place(id: str, out: Path) -> tuple[Path, Mark]:
-    """A sample's folder, and what it says that it is of."""
-    return out / safe_id(id), {"kind": "sample", "sample": id}
+def _place(id: str, out: Path, of: Mark) -> tuple[Path, Mark]:
+    """A sample's folder, and what it says that it is of: another dataset's or model's sample may have the same id."""
+    return out / safe_id(id), {**of, "sample": id}
 
 
 def _failed(id: str, error: BaseException) -> int:
@@ -104,7 +111,7 @@ def _failed(id: str, error: BaseException) -> int:
     return 1
 
 
-def _finish(batch: Sequence[Drawable], out: Path, progress: "tqdm[NoReturn]") -> Counter[str]:
+def _finish(batch: Sequence[Drawable], out: Path, of: Mark, progress: "tqdm[NoReturn]") -> Counter[str]:
     """Write samples; how many, by status."""
     counts: Counter[str] = Counter()
     for one, text in zip(batch, typeset([one.pages for one in batch]), strict=True):
@@ -112,7 +119,7 @@ def _finish(batch: Sequence[Drawable], out: Path, progress: "tqdm[NoReturn]") ->
             by_pillow = f"{text.by_tex.count(None)} of {len(text.pages)}"
             log.warning("%r: text of %s pages by Pillow: %s", one.id, by_pillow, text.refused)
         try:
-            write(one, text, *_place(one.id, out))
+            write(one, text, *_place(one.id, out, of))
             counts[one.status + (", text by Pillow" if text.refused else "")] += 1
         except FAILURES as error:
             if of_disk(error) or getattr(error, "errno", None) is not None:  # where we write is no sample's doing

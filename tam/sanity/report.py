@@ -61,7 +61,7 @@ def write_report(methods: Mapping[str, str], answers: Mapping[int, Compared], ou
     means = means_of([*methods], compared)
     statuses = Counter(made.status.partition(":")[0] for made in answers.values())
     nouns = sum(len(made.words) for made in compared)
-    table = _table(means, methods, f"{counted(statuses)}; {nouns} nouns, {_seeds(compared)} seeds.")
+    table = _table(means, methods, f"{counted(statuses)}; {nouns} nouns; seeds: {_seeds(compared)}.")
     texts = {"csv": _csv(means), "md": markdown([table]), "tex": latex([table])}
     for kind, text in texts.items():
         with atomic(out.with_name(f"sanity.{kind}")) as temporary:

@@ -39,6 +39,8 @@ def sanity(
     chosen = find_all(methods)
     if unknown := [order for order in orders if order not in ORDERS]:
         raise InputError("unknown order", got=repr(unknown[0]), expected=" or ".join(ORDERS))
+    if scored := [method.name for method in chosen if method.needs == "scores"]:
+        raise InputError("a method that needs scores of `tam attribute`", got=scored[0], cure="leave it out")
     if not orders or not seeds or not chosen:
         raise InputError("nothing to compare", expected="a method, an order and a seed at least")
     found = again(generation, manifest, model, revision, device, trust_remote_code)

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Generic
 
 from tam.errors import SchemaError
+from tam.shard.folder import FOLDER
 from tam.shard.task import Format, Row
 from tam.system.atomic import atomic
 from tam.system.lease import Lease
 
 logger = logging.getLogger(__name__)
-
-FOLDER = ".parts"
 
 
 class Store(Generic[Row]):

@@ -47,7 +47,13 @@ Value = TypeVar("Value", str, int, float, bool)
 
 
 class NewFile(h5py.File):
-    """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did."""
+    """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did.
+
+    Attributes:
+        note: what stands beside its seal.
+    """
+
+    note = ""
 
     def __init__(self, path: Path, let_go: Callable[[], None]):
         self._disk, self._let_go = _Disk(path, "w+"), let_go
@@ -108,7 +114,7 @@ def written(path: Path) -> Iterator[NewFile]:
         with NewFile(temporary, let_go) as file:
             yield file
         file.check()
-        seal.append(temporary)
+        seal.append(temporary, file.note)
 
 
 def join(file: NewFile, parts: Sequence[Path], rows: Set[int], folder: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tam.metrics.grounding import CHAIR_S, OF_MAP, OF_WORD, PRESENT
+from tam.metrics.grounding import CHAIR_S, OF_MAP, OF_WORD, PRESENT, TOKENS
 from tam.rows import OK, opened
 from tam.run import MAIN, RunFiles
 from tam.tables.formats import Cell, Panel, Table, markdown
@@ -27,17 +27,18 @@ from tam.tables.statistics import RESAMPLES, drawn, interval, ratio
 LEAST = 10
 """Fewer absent (or present) nouns say nothing."""
 TOO_FEW = "too few"
-IMAGE_USE = "image_use"
 RAW = "activation"
 SEED = 0
 REPEATS = 5
 """Ways of folding: what is said of a noun is the mean over them, as one way alone moves the AUROC by a hundredth."""
 TITLES = {
-    "logprob": "log P of the word", "peak": "peak of the raw logits", "margin": "peak minus mean",
+    TOKENS: "number of tokens", "logprob": "log P of the word", "peak": "peak of the raw logits",
+    "margin": "peak minus mean",
     "scale": "scale of interference", "spread": "1 - entropy of the map", "mass": "mass of the map",
-    IMAGE_USE: "log P with - without the picture",
+    "image_use_blur": "log P, picture minus blur", "image_use_mean": "log P, picture minus mean colour",
 }  # fmt: skip
 BY_IMAGE, BY_WORD = "by image", "by word"
+ALIKE = "words of as many tokens"
 PROBABILITY, MAP, BOTH, ADDED = "log P", "the map", "log P and the map", "the map adds"
 
 Score = tuple[str, str]
@@ -91,6 +92,7 @@ class Judged:
     """One line: the AUROC (or a difference of two) with its interval.
 
     Attributes:
+        folds: of a regression; of a number, ALIKE where only words of as many tokens are compared, else "".
         present, absent: nouns that it is of. status: "ok", or why there is no value.
     """
 
@@ -165,17 +167,22 @@ def read_nouns(run: RunFiles, methods: Sequence[str]) -> Nouns:
 
 
 def judge(nouns: Nouns) -> list[Judged]:
-    """Each number alone, over the nouns that have it; a higher one is taken to mean present."""
+    """Each number alone, over the nouns that have it; a higher one is taken to mean present.
+
+    Numbers of words of one token and of several are not alike (``peak`` is a mean, ``logprob`` a sum), and which words
+    have several is the vocabulary's: so each is judged among words of as many tokens, too.
+    """
     lines = []
     for (metric, method), values in nouns.scores.items():
         kept = np.isfinite(values)
-        lines.append(_judged(nouns, metric, method, "", kept, [values]))
+        ways = {"": None, ALIKE: nouns.scores[TOKENS, ""][kept]}
+        lines += [_judged(nouns, metric, method, way, kept, [values], kind) for way, kind in ways.items()]
     return lines
 
 
 def judge_together(nouns: Nouns) -> list[Judged]:
     """Regressions on log P, on the map's numbers and on both, over the nouns that have all of them, and what the map
-    adds: nouns of the part that is predicted had no say in the weights."""
+    adds: nouns of the part that is predicted had no say in the weights. All know the number of tokens."""
     of_map = [score for score in nouns.scores if score[0] in OF_WORD[1:] + OF_MAP and score[1] in ("", MAIN, RAW)]
     probability = [score for score in nouns.scores if score[0] == OF_WORD[0]]
     if not probability or not of_map:
@@ -187,23 +194,26 @@ def judge_together(nouns: Nouns) -> list[Judged]:
         said = {}
         for name, scores in ((PROBABILITY, probability), (MAP, of_map), (BOTH, [*probability, *of_map])):
             said[name] = np.full(len(kept), math.nan)
-            numbers = np.stack([nouns.scores[score][kept] for score in scores], 1)
+            numbers = np.stack([nouns.scores[score][kept] for score in ((TOKENS, ""), *scores)], 1)
             said[name][kept] = np.mean([held_out(numbers, nouns.present[kept], part) for part in parts], axis=0)
             lines.append(_judged(nouns, name, "", way, kept, [said[name]]))
         lines.append(_judged(nouns, ADDED, "", way, kept, [said[BOTH], said[PROBABILITY]]))
     return lines
 
 
-def _judged(nouns: Nouns, score: str, method: str, way: str, kept: np.ndarray, values: Sequence[np.ndarray]) -> Judged:
-    """Of one score, or of the first minus the second: on the same images in every draw."""
+def _judged(
+    nouns: Nouns, score: str, method: str, way: str, kept: np.ndarray, values: Sequence[np.ndarray],
+    kind: np.ndarray | None = None,
+) -> Judged:  # fmt: skip
+    """Of one score, or of the first minus the second: on the same images in every draw. ``kind``: as ``auroc``."""
     present, images = nouns.present[kept], nouns.images[kept]
     counts = int(present.sum()), int((~present).sum())
     unknown = not all(np.isfinite(value[kept]).all() for value in values)
-    if min(counts) < LEAST or unknown:
+    whole = [auroc(value[kept], present, kind=kind)[0] for value in values]
+    if min(counts) < LEAST or unknown or np.isnan(whole).any():
         return Judged(score, method, way, math.nan, (math.nan, math.nan), *counts, TOO_FEW)
-    whole = [auroc(value[kept], present)[0] for value in values]
     draws = np.concatenate([
-        _minus([auroc(value[kept], present, weights[:, images]) for value in values])
+        _minus([auroc(value[kept], present, weights[:, images], kind) for value in values])
         for weights in drawn(int(nouns.images.max()) + 1, SEED, RESAMPLES)
     ])  # fmt: skip
     low, high = interval(draws[:, None])[:, 0].tolist()
@@ -223,11 +233,16 @@ def _table(
     def named(line: Judged) -> str:
         return f"{TITLES[line.score]}{f', {titles[line.method]}' if line.method else ''}"
 
+    among = {(line.score, line.method): line for line in alone if line.folds == ALIKE}
     panels = [
         Panel(
             "AUROC of one number, present against absent nouns, 95 % intervals",
-            ["", "AUROC", "present", "absent"],
-            [[named(line), _cell(line), str(line.present), str(line.absent)] for line in alone],
+            ["", "AUROC", f"among {ALIKE}", "present", "absent"],
+            [
+                [named(line), _cell(line), _cell(among[line.score, line.method]), str(line.present), str(line.absent)]
+                for line in alone
+                if not line.folds
+            ],
         )
     ]
     if joined:
@@ -254,8 +269,9 @@ def _notes(nouns: Nouns) -> list[str]:
         "Evidence, not truth: 0.5 is chance, below it the number is higher for absent nouns. Ties count half. "
         f"Intervals: bootstrap over images, {RESAMPLES} draws, seed {SEED}; the difference from paired draws.",
         f"Regressions: five folds, in which no image, or no category, is both learned from and asked, drawn {REPEATS} "
-        "times; numbers standardised, a penalty of 1 on the squared weights. The map: peak, margin, and scale, spread "
-        "and mass of TAM and CAM. Weights are of this run: signs turn between kinds of error.",
+        "times; numbers standardised, a penalty of 1 on the squared weights. All know the number of tokens. The map: "
+        "peak, margin, and scale, spread and mass of TAM and CAM. Weights are of this run: signs turn between "
+        "kinds of error.",
     ]
     if not nouns.enough:
         notes.append(f"{TOO_FEW}: a value needs {LEAST} absent and {LEAST} present nouns.")

@@ -13,10 +13,11 @@ REASONS = 3  # that are named of a status
 
 CAPTION = "Percent; in small print the interval, or why there is no value."
 HOW_TO_READ = (
-    "Percent; means over all words of all images (ROUGE-L, METEOR and names: over images). F1-IoU is the harmonic mean "
-    f"of the two means. Intervals: 95 %, bootstrap over images, {RESAMPLES} draws, seed {SEED}; those of differences "
-    "from paired draws, the same images for both methods. The lists give the number of values of each metric, and in "
-    "brackets what has no value and why."
+    "Percent (image use: nats); means over all words of all images (ROUGE-L, METEOR and names: over images). F1-IoU is "
+    "the harmonic mean of the two means. "
+    f"Intervals: 95 %, bootstrap over images, {RESAMPLES} draws, seed {SEED}; those of differences from paired draws, "
+    "the same images for both methods. The lists give the number of values of each metric, and in brackets what has no "
+    "value and why."
 )
 
 

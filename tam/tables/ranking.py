@@ -8,12 +8,15 @@ PENALTY = 1.0
 finite."""
 
 
-def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The chance that a positive has a higher score than a negative; ties count half. NaN where one kind is missing.
+def auroc(
+    scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None, kind: np.ndarray | None = None
+) -> np.ndarray:
+    """The chance that a positive has a higher score than a negative; ties count half. NaN where one of them is missing.
 
     Args:
         scores: float [word]. positive: bool [word].
         weights: float [draw, word], how often each word was drawn; None: once, in one draw.
+        kind: [word]: only words of one kind are compared; None: all.
 
     Returns:
         float64 [draw].
@@ -22,17 +25,24 @@ def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None =
     [0.75]
     """
     weights = np.ones((1, len(scores))) if weights is None else weights
+    kind = np.zeros(len(scores), int) if kind is None else kind
+    won, pairs = np.zeros((2, len(weights)))
+    for one in np.unique(kind):
+        chosen = kind == one
+        its_won, its_pairs = _pairs(scores[chosen], positive[chosen], weights[:, chosen])
+        won, pairs = won + its_won, pairs + its_pairs
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+def _pairs(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[draw] each: the pairs in which the positive has the higher score, and all pairs."""
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(order) else order
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     drawn, of_it = weights[:, order], positive[order]
-    zero = np.zeros(len(weights))
-    if not len(first):
-        return zero / np.nan
-    hits, misses = (np.add.reduceat(drawn * kind, first, axis=1) for kind in (of_it, ~of_it))
+    hits, misses = (np.add.reduceat(drawn * wanted, first, axis=1) for wanted in (of_it, ~of_it))
     below = np.cumsum(misses, axis=1) - misses
-    pairs = hits.sum(1) * misses.sum(1)
-    return np.divide((hits * (below + misses / 2)).sum(1), pairs, out=zero + np.nan, where=pairs > 0)
+    return (hits * (below + misses / 2)).sum(1), hits.sum(1) * misses.sum(1)
 
 
 def folds(groups: np.ndarray, seed: int = 0, count: int = FOLDS) -> np.ndarray:

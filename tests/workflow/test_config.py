@@ -64,6 +64,14 @@ def dataset(**entry) -> dict:
             {"sanity": {"orders": ["up"]}},
             "config: sanity.orders.0: unknown value 'up'; expected bottom_up or",
         ),
+        ({"faithfulness": {"methods": ["tam"]}}, "config: faithfulness.methods: without `random` nothing shows"),
+        ({"faithfulness": {}, "methods": ["tam", "random"]}, "faithfulness.methods: not in `methods`; got 'eci'"),
+        ({"faithfulness": {"fractions": [0.75]}}, "faithfulness.fractions.0: 0.75 is greater than the maximum of 0.5"),
+        ({"faithfulness": {"baselines": ["black"]}}, "faithfulness.baselines.0: unknown value 'black'; expected blur"),
+        (
+            {"faithfulness": {"blocks": 0, "methods": ["random"]}},
+            "faithfulness.sets: random sets are of blocks; got 32",
+        ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
             {"generate": {"batch_size": 0}},

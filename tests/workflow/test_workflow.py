@@ -268,6 +268,7 @@ def test_the_papers_grid_is_a_plan(tmp_path, name, runs):
     assert planned["maps"] == planned["metrics"] == runs * config["shards"]
     assert planned.get("attribute", 0) == (runs * config["shards"] if name == "paper" else 0)
     assert planned["nltk_data"] == 1
+    assert planned.get("perturb", 0) == (2 * planned["generate"] if "faithfulness" in config else 0)
     assert "render" not in planned  # no sample is named, and none is drawn
 
 

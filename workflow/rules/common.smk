@@ -92,6 +92,28 @@ def scores_options(wildcards, input):
     )
 
 
+def faithfulness_options(wildcards):
+    """What the config asks of `tam perturb`."""
+    asked = config["faithfulness"]
+    return [
+        *(f"--method={name}" for name in asked["methods"]),
+        *(f"--fraction={fraction}" for fraction in asked["fractions"]),
+        *([] if asked["samples"] == "all" else [f"--samples={asked['samples']}"]),
+        *(f"--{key}={asked[key]}" for key in ("seed", "blocks", "sets", "words")),
+        *([] if asked["ordered"] else ["--shared"]),
+        *(["--sentences"] if config["tagging"] == "sentence" else []),
+    ]
+
+
+def perturbed():
+    """The memos of a shard, one a baseline; none where the config asks for no faithfulness."""
+    return expand(
+        "results/{dataset}/{model}/perturb/{baseline}/{shard}.h5",
+        baseline=config.get("faithfulness", {}).get("baselines", []),
+        allow_missing=True,
+    )
+
+
 def given_answers(wildcards):
     """The file of texts to explain, where somebody else answers for the model."""
     entry = config["models"][wildcards.model]
