@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-kills test-slurm bench bench-generate fuzz
+.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate fuzz
 
-SNAKEMAKE := .venv/bin/snakemake --workflow-profile workflow/profiles/default
+SNAKEMAKE := .venv/bin/snakemake
 
 help:
 	@echo "make run     set up, then maps, tables and pictures of the embedded default"
@@ -9,6 +9,7 @@ help:
 	@echo "make test-faults   twenty kills a stage, at random moments, and those of test-kills"
 	@echo "make test-kills    thirty kills of whole runs, at random moments"
 	@echo "make test-slurm    the embedded default and faults on a SLURM of one node; as root, writes /etc/slurm"
+	@echo "make rehearse   the paper's grid in small: what each change of the config redoes, and that nothing old is left"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
 	@echo "make bench-generate   the same for generation: full-size models on a GPU, else the embedded one"
@@ -45,12 +46,17 @@ test-slurm:
 	@bash envs/setup.sh slurmctld slurmd slurm-client munge
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m slurm -s tests/slurm
 
+rehearse: setup
+	.venv/bin/python -m tests.rehearsal results/bench
+
 bench: setup
 	.venv/bin/python -m tests.bench.maps results/bench
 	.venv/bin/python -m tests.bench.cache results/bench
 	.venv/bin/python -m tests.bench.render results/bench
 	.venv/bin/python -m tests.bench.scale results/bench
 	.venv/bin/python -m tests.bench.grid results/bench
+	.venv/bin/python -m tests.bench.attribution results/bench
+	.venv/bin/python -m tests.bench.perturb results/bench
 
 fuzz: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz 10000

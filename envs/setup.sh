@@ -25,6 +25,6 @@ if ! cmp -s requirements.lock "$venv/installed.lock"; then
     echo "setup: installing the locked Python packages into $venv (a few minutes, about 5 GB)"
     "${PYTHON:-python3}" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     cp requirements.lock "$venv/installed.lock"
 fi

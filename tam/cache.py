@@ -7,7 +7,8 @@ vision tokens, the user's words and the states that predict the answer.
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tam.errors import DiskError
 from tam.layout import Grid, Layout
 from tam.records import FAILED, OK, TRUNCATED, Candidates, Generation, Piece
-from tam.system import hdf5
+from tam.system import hdf5, seal
 
 KIND, VERSION = "generation", 1
 CURE = "remove it and generate again"
@@ -32,26 +32,36 @@ def write_generations(
     """Write one file, atomically; ``generations`` maps rows of the manifest to samples."""
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
+        statuses = []
         for row, generation in generations.items():
             _write(file.create_group(f"{row:08d}"), generation)
+            statuses.append(generation.status)
+        file.note = json.dumps(_kinds(statuses))
 
 
 def merge(parts: list[Path], path: Path, run: Mapping[str, object], fingerprint: str, rows: Set[int]) -> None:
-    """Join parts into one file, atomically. Groups are copied, not re-computed, so every value stays as it is.
-
-    Raises:
-        DiskError: some of ``rows`` are in no part.
-    """
+    """Join parts into one file, atomically; DiskError: some of ``rows`` are in no part."""
     with hdf5.written(path) as file:
         _write_header(file, run, fingerprint)
-        for part in parts:
-            with h5py.File(part, locking=False) as source:
-                for name in source:
-                    if name not in file:  # two processes may have worked on it
-                        source.copy(name, file)
-            file.check()
-        if missing := sorted(rows - set(map(int, file))):
-            raise DiskError("samples are in no part", where=path.parent, got=f"rows {missing[:5]}", cure="run it again")
+        hdf5.join(file, parts, rows, path.parent)
+        file.note = json.dumps(_kinds(json.loads(hdf5.text(file, f"{name}/meta"))["status"] for name in file))
+
+
+def read_statuses(path: Path) -> dict[str, int]:
+    """The number of samples by kind of status, as the file says beside its seal, which is not checked.
+
+    Raises:
+        SchemaError: not a cache file, or damaged. OSError: it cannot be read just now.
+    """
+    with hdf5.damage_in(path, CURE):
+        if (note := seal.noted(path)) is not None:
+            return {_text(status): _whole(number) for status, number in json.loads(note).items()}
+    with hdf5.opened(path, KIND, VERSION, "generate") as file, hdf5.damage_in(path, CURE):  # it was made without a note
+        return dict(_kinds(json.loads(hdf5.text(file, f"{name}/meta"))["status"] for name in file))
+
+
+def _kinds(statuses: Iterable[str]) -> Counter[str]:
+    return Counter(status.partition(":")[0] for status in statuses)
 
 
 def read_header(path: Path) -> dict[str, Any]:

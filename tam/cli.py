@@ -1,16 +1,23 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import difflib
 import io
+import json
 import logging
 import os
 import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tam.errors import InputError, TamError
 from tam.system import stop
+
+if TYPE_CHECKING:
+    from tam.explanation import Word
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +27,12 @@ app = typer.Typer(
 )
 dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 app.add_typer(dataset, name="dataset")
+
+EXTRAS = {
+    "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
+    "openai": "engine", "jsonschema": "workflow", "snakemake": "workflow",
+}  # fmt: skip
+"""Package that not everybody installs -> the extra that brings it."""
 
 DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.")]
 DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
@@ -58,6 +71,9 @@ Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Layer = Annotated[
     int | None, typer.Option(min=1, help="Decoder layer, from 1, whose states are mapped; the last without it.")
@@ -65,9 +81,14 @@ Layer = Annotated[
 MaxPixels = Annotated[
     int | None, typer.Option(min=1, help="Of a picture or frame; a larger one is shown smaller. No limit without it.")
 ]
+TemplateOptions = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="NAME=VALUE for the chat template, as enable_thinking=false; repeatable."),
+]
 EciCap = Annotated[
     float | None, typer.Option(min=0, help="The most that the scale of interference may be; no limit without it.")
 ]
+Sentences = Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
 
 
@@ -157,6 +178,18 @@ def dataset_csv(
     _wrote(count, out / "manifest.jsonl")
 
 
+@dataset.command("swap-nouns")
+def dataset_swap_nouns(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`, or `answers` in the config.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which noun, and what stands for it.")] = 0,
+) -> None:
+    """Write the captions with one noun exchanged for a category that is not in the picture."""
+    from tam.datasets import swapped
+
+    _report(swapped.write(manifest, out, seed), out, strict=False)
+
+
 @dataset.command("nltk")
 def dataset_nltk(
     out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.")],
@@ -185,11 +218,13 @@ def generate(
     answers: Annotated[
         Path | None, typer.Option(help='Explain these texts instead: lines of {"id": ..., "answer": ...}.')
     ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     layer: Layer = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
+    one_tile: Annotated[
+        bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -205,7 +240,7 @@ def generate(
             _checkpoint(model),
             out,
             max_new_tokens=max_new_tokens,
-            batch_size=_batch_size(batch_size),
+            batch_size=_number_or("auto", "--batch-size", batch_size),
             answers=answers,
             revision=revision,
             device=device,
@@ -213,8 +248,84 @@ def generate(
             layer=layer,
             trust_remote_code=trust_remote_code,
             max_pixels=max_pixels,
+            template=_template(template),
+            one_tile=one_tile,
         )
     _report(counts, out, strict)
+
+
+@app.command()
+def ask(
+    manifest: ManifestFile,
+    url: Annotated[str, typer.Option(help="Of a server that speaks OpenAI's protocol: http://localhost:8000/v1")],
+    model: Annotated[str, typer.Option(help="Its name for the model.")],
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`.")],
+    shard: Annotated[str, typer.Option(help="Which slice of the manifest: INDEX-of-COUNT.")] = "0-of-1",
+    max_new_tokens: MaxNewTokens = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at a time.")] = 8,
+    strict: Strict = False,
+) -> None:
+    """Let a server (vLLM, SGLang, transformers serve) answer every sample of a shard. Resumes where it was stopped."""
+    from tam.ask import ask
+    from tam.manifest import Shard
+
+    with stop.put_off():
+        counts = ask(
+            manifest, Shard.parse(shard), url, model, out, max_new_tokens=max_new_tokens, concurrency=concurrency
+        )
+    _report(counts, out, strict)
+
+
+@app.command()
+def attribute(
+    generation: GenerationFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file of scores.")],
+    method: Annotated[list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/evaluation.md); once per method.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    chunk: Annotated[str, typer.Option(help="Tokens in one pass back, or 'auto': as memory allows.")] = "auto",
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Methods with gradients explain the prompt's words, too.")
+    ] = False,
+    attention_layers: Annotated[
+        str, typer.Option(help="'attention': the 'last' layer, the mean of 'all', or of 1,2,...")
+    ] = "last",
+    answer_layer: Annotated[
+        float, typer.Option(min=0, max=1, help="'llava-cam': its layer, as a share of the depth.")
+    ] = 0.9,
+    surgery_layers: Annotated[str, typer.Option(help="'archi-surgery': so many last layers, or 'half'.")] = "half",
+    occlusion_cells: Annotated[int, typer.Option(min=1, help="'occlusion': side of a window, in cells.")] = 4,
+    occlusion_step: Annotated[int, typer.Option(min=1, help="'occlusion': cells from a window to the next.")] = 3,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
+    ] = False,
+) -> None:
+    """Compute raw scores of cached answers by methods that need the model. Resumes where it was stopped."""
+    from tam.attribution.methods import Settings
+    from tam.attribution.stage import write_attribution
+    from tam.run import inputs
+    from tam.shard.store import lease
+    from tam.system.damage import set_aside
+    from tam.system.gpus import claim
+
+    settings = Settings(
+        chunk=_number_or("auto", "--chunk", chunk),
+        prompt=prompt,
+        attention_layers=_layers(attention_layers),
+        answer_layer=answer_layer,
+        surgery_layers=_number_or("half", "--surgery-layers", surgery_layers) or "half",
+        occlusion_cells=occlusion_cells,
+        occlusion_step=occlusion_step,
+    )
+    with stop.put_off(), lease(out), set_aside(out, inputs(generation=[generation])), claim(device) as device:
+        statuses, failures = write_attribution(
+            generation, manifest, _checkpoint(model), out, method, settings, revision=revision, device=device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    _report_methods(statuses, failures, out, strict)
 
 
 @app.command()
@@ -228,25 +339,132 @@ def maps(
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
     eci_cap: EciCap = None,
+    scores: Annotated[Path | None, typer.Option(help="A file that `tam attribute` wrote.")] = None,
+    sign: Annotated[str, typer.Option(help="Of scores: 'positive', or 'signed'.")] = "positive",
+    scope: Annotated[
+        str, typer.Option(help="Scores to 0..1 with those of the text: 'joint', or 'image' alone.")
+    ] = "joint",
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
     ] = False,
 ) -> None:
     """Compute the maps of every token from the cache by all methods ('tam' without any), without the model."""
+    from tam.methods.scored import scope_of, sign_of
     from tam.methods.stage import write_maps
     from tam.protocol import protocol as named
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside(out, inputs(generation=[generation])):
+    with set_aside(out, inputs(generation=[generation], scores=[scores] if scores else [])):
         statuses, failures = write_maps(
-            generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap
-        )
-    said = [", ".join(f"{number} {status}" for status, number in statuses.items()) or "no samples"]
-    said += [f"{name} failed on {number}" for name, number in failures.items()]
-    print(f"{out}: {'; '.join(said)}")
-    if strict and ("failed" in statuses or failures):
-        raise InputError("samples failed", where=out, got="; ".join(said))
+            generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap, scores_path=scores,
+            sign=sign_of(sign), scope=scope_of(scope),
+        )  # fmt: skip
+    _report_methods(statuses, failures, out, strict)
+
+
+@app.command()
+def sanity(
+    generation: GenerationFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file; table and figure appear beside it, as sanity.*.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    method: ShownMethods = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many answers, drawn from those of the file.")] = 32,
+    order: Annotated[
+        list[str] | None, typer.Option(help="'bottom_up', 'independent', 'top_down'; all three without it.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the weights; 0, 1 and 2 without it.")] = None,
+    strict: Strict = False,
+) -> None:
+    """Draw the model's weights anew, part after part, and see how the maps of its answers change."""
+    from tam.sanity.parts import ORDERS
+    from tam.sanity.stage import sanity
+    from tam.shard.store import lease
+    from tam.system.gpus import claim
+
+    with stop.put_off(), lease(out), claim(device) as device:
+        counts = sanity(
+            generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
+            orders=order or ORDERS, seeds=seed or (0, 1, 2), revision=revision, device=device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    _report(counts, out, strict)
+
+
+@app.command()
+def perturb(
+    generation: GenerationFile,
+    maps: Annotated[Path, typer.Option(help="A file that `tam maps` wrote.")],
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="HDF5 file: log p of the answer's tokens without cells of the picture.")],
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    baseline: Annotated[str, typer.Option(help="What takes the cells' place: 'blur' or 'mean'.")] = "blur",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose maps say the order; once per method. All of --maps without it.",
+            callback=lambda methods: methods and [*map(_in_files, methods)],
+        ),
+    ] = None,
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(help="Of the cells, up to 0.5; the rest is mirrored. 1/32, 1/16, 1/8, 1/4, 1/2 without it."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the dataset, drawn by the seed, the same for all shards; all without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of the samples.")] = 0,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="No orders of maps: only blocks and random sets, which all methods share.")
+    ] = False,
+    blocks: Annotated[int, typer.Option(min=0, help="Blocks left out one at a time, at least; 0: none.")] = 49,
+    sets: Annotated[int, typer.Option(min=0, help="Random sets of half the blocks.")] = 32,
+    words: Annotated[str, typer.Option(help="'nouns' that name a category, or all 'content' words.")] = "nouns",
+    sentences: Sentences = False,
+    batch_size: Annotated[str, typer.Option(help="Pictures at a time, or 'auto': as memory allows.")] = "auto",
+    only_estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how many forwards it takes, and stop.")
+    ] = False,
+    strict: Strict = False,
+) -> None:
+    """Score every answer token without parts of the picture. Resumes, and scores only what is not there yet."""
+    from tam.maps import read_maps_header
+    from tam.perturb import Request, estimate, perturb
+    from tam.perturbed import Asked, baseline_of, words_of
+    from tam.run import inputs
+    from tam.shard.store import lease
+    from tam.system.damage import set_aside
+    from tam.system.gpus import claim
+
+    asked = Asked(
+        methods=tuple(method or read_maps_header(maps).methods),
+        fractions=tuple(sorted(set(fraction or Asked.fractions))),
+        ordered=not shared, blocks=blocks, sets=sets, words=words_of(words), sentences=sentences, samples=samples,
+        seed=seed,
+    )  # fmt: skip
+    request = Request(generation, maps, manifest, baseline_of(baseline), asked)
+    if only_estimate:
+        print(estimate(request))
+        return
+    with (
+        stop.put_off(),
+        lease(out),
+        claim(device) as device,
+        set_aside(out, inputs(generation=[generation], maps=[maps])),
+    ):
+        counts = perturb(
+            request, _checkpoint(model), out, revision=revision, device=device, trust_remote_code=trust_remote_code,
+            batch_size=_number_or("auto", "--batch-size", batch_size),
+        )  # fmt: skip
+    _report(counts, out, strict)
 
 
 @app.command()
@@ -256,7 +474,14 @@ def metrics(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="Parquet file, one row a value.")],
     protocol: ProtocolName = "fixed",
-    sentences: Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")] = False,
+    sentences: Sentences = False,
+    grounding: Annotated[
+        bool, typer.Option("--grounding", help="Also the evidence of each noun, and whether it is in the picture.")
+    ] = False,
+    perturbed: Annotated[
+        list[Path] | None,
+        typer.Option("--perturb", help="A file that `tam perturb` wrote: faithfulness, too. Once per baseline."),
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Score maps against label maps, and answers against captions."""
@@ -265,8 +490,11 @@ def metrics(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    with set_aside(out, inputs(generation=[generation], maps=[maps])):
-        counts = write_metrics(generation, maps, manifest, out, named(protocol), sentences=sentences)
+    with set_aside(out, inputs(generation=[generation], maps=[maps], perturbed=perturbed or ())):
+        counts = write_metrics(
+            generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding,
+            perturbed=perturbed or (),
+        )  # fmt: skip
     _report(counts, out, strict)
 
 
@@ -390,6 +618,21 @@ def page(
     _report(counts, out / "index.html", strict=False)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context) -> None:
+    """Run the workflow: Snakemake with our Snakefile, and with all the options that you add for it.
+
+    For example: tam run --configfile mine.yaml --cores 4
+    """
+    import importlib.util
+
+    from tam.snakefile import SNAKEFILE
+
+    if importlib.util.find_spec("snakemake") is None:
+        raise ModuleNotFoundError("snakemake", name="snakemake")
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), *context.args])
+
+
 @app.command()
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
@@ -431,14 +674,28 @@ def explain(
     layer: Layer = None,
     eci_cap: EciCap = None,
     max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw a figure of words and methods: .pdf, .svg, .png, .jpg or .webp.")
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="Of the figure, as 'dog,red umbrella'; those with the highest maps without it.")
+    ] = None,
+    width: Annotated[int, typer.Option(min=100, help="Of pictures and of a figure in pixels.")] = 1800,
+    colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
-    from tam.explanation import check_folder, explain
+    from tam.explanation import check_folder, check_layer_of, explain
+    from tam.figures.explained import check_name
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
     from tam.protocol import FIXED
+    from tam.render.colors import table
     from tam.render.names import safe_word
     from tam.selection import check_pooling, wanted_of
     from tam.system.atomic import atomic
@@ -448,39 +705,96 @@ def explain(
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
     methods = find_all(method or ["tam"])
+    for_template = _template(template)
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
+    table(colormap)
+    if figure is not None:
+        check_name(figure)
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
-    if missing := [path for path in picture if not path.is_file()]:
-        raise InputError("no such picture", where=missing[0])
+    for path in picture:
+        if path.is_dir():
+            cure = "name its pictures (DIR/*.jpg), or give the folder to `tam dataset folder`"
+            raise InputError("a folder is no picture", where=path, cure=cure)
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, sorted(one.name for one in path.parent.glob("*")), 1)
+            known = f"did you mean {path.parent / near[0]}?" if near else None
+            raise InputError("no such picture", where=path, cure=known)
 
     check_folder(out, picture[0])
 
     from tam.model.checkpoint import load
 
-    loaded = load(_checkpoint(model), revision, device, dtype)
+    loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
-    folder = explained.save(out)
+    folder = explained.save(out, tokens=tokens, colormap=colormap, width=width)
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
+    if figure is not None:
+        named = [wanted_of(text.strip()) for text in words.split(",")] if words else None
+        drawn = explained.figure(named, list(explained.by_method), colormap=colormap, width=width)
+        print(f"figure: {drawn.save(figure)}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
         with atomic(path) as temporary:
-            explained.overlay(wanted, known_pooling).save(temporary, "PNG")
+            explained.overlay(wanted, known_pooling, colormap=colormap).save(temporary, "PNG")
         print(f"{text}: {path}")
+    print(_evidence(explained.words))
+    if show:
+        import webbrowser
+
+        webbrowser.open((folder / "index.html").resolve().as_uri())
 
 
-def _batch_size(text: str) -> int | None:
-    if text == "auto":
+def _evidence(words: "Sequence[Word]") -> str:
+    """A line on what speaks for each word of an answer."""
+    said = [
+        f"{word.text} {'' if found.probability is None else f'{found.probability:.0%}, '}{found.peak:.1f}"
+        for word in words
+        if (found := word.evidence)
+    ]
+    head = "evidence, not truth (of each word its probability; its peak, the highest logit in the picture, 0: none): "
+    return textwrap.fill(head + "; ".join(said), 120)
+
+
+def _number_or(word: str, option: str, text: str) -> int | None:
+    """None for the word."""
+    if text == word:
         return None
-    if not text.isdecimal():
-        raise InputError("wrong number", where="--batch-size", got=repr(text), expected="auto, or 1 or more")
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError("wrong number", where=option, got=repr(text), expected=f"{word}, or 1 or more")
     return int(text)
+
+
+def _template(options: list[str] | None) -> dict[str, Any] | None:
+    """NAME=VALUE, VALUE as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not (name and equals):
+            raise InputError("no option of a chat template", got=repr(option), expected="NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found or None
+
+
+def _layers(text: str) -> Literal["last", "all"] | tuple[int, ...]:
+    if text == "last":
+        return "last"
+    if text == "all":
+        return "all"
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise InputError("wrong layers", where="--attention-layers", got=repr(text), expected="last, all, or 1,2,...")
+    return tuple(map(int, numbers))
 
 
 def _checkpoint(model: str) -> str:
@@ -504,6 +818,15 @@ def _root(kind: str, root: Path | None, hub: str | None, revision: str | None, d
     raise InputError("the data is in a folder or on the hub", where=kind, expected="either --root or --hub")
 
 
+def _report_methods(statuses: Mapping[str, int], failures: Mapping[str, int], out: Path, strict: bool) -> None:
+    """Say how samples and methods fared; with ``strict`` a failed one is an error."""
+    said = [", ".join(f"{number} {status}" for status, number in statuses.items()) or "no samples"]
+    said += [f"{name} failed on {number}" for name, number in failures.items()]
+    print(f"{out}: {'; '.join(said)}")
+    if strict and ("failed" in statuses or failures):
+        raise InputError("samples failed", where=out, got="; ".join(said))
+
+
 def _report(counts: dict[str, int], out: Path, strict: bool) -> None:
     """Say how the samples fared; with ``strict`` a failed one is an error."""
     print(f"{out}: " + (", ".join(f"{number} {status}" for status, number in counts.items()) or "no samples"))
@@ -515,6 +838,8 @@ def _report(counts: dict[str, int], out: Path, strict: bool) -> None:
 def main() -> None:
     """Entry of the ``tam`` command: an error that we know of is one line, not a traceback."""
     os.environ["MPLBACKEND"] = "agg"  # nobody looks on, and what Jupyter sets is only there in Jupyter
+    # Idle threads of OpenMP sleep: spinning, two jobs on two cores slow each other down many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # answers have letters that not every terminal has
             stream.reconfigure(errors="backslashreplace")
@@ -525,6 +850,10 @@ def main() -> None:
         app()
     except (TamError, OSError) as error:  # the disk's own: read-only, no permission, gone
         sys.exit(f"tam: error: {error}")
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(error.name or "")) is None:
+            raise
+        sys.exit(f'tam: error: {error.name} is not installed; cure: pip install "token-activation-maps[{extra}]"')
     except UnicodeEncodeError as error:  # a text or a file's name in a locale without its letters
         letters = ascii(error.object[error.start : error.end])
         sys.exit(f"tam: error: letters that the locale lacks; got {letters}; cure: export PYTHONUTF8=1")

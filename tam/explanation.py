@@ -1,17 +1,20 @@
 """One question about one's own pictures or video: asked, mapped, and shown. ``tam.explain`` is the function here."""
 
 import hashlib
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
 from tam.errors import InputError
+from tam.evidence import Evidence, evidence_of
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.media import Media, film_of, open_pictures, read_video
@@ -19,16 +22,23 @@ from tam.methods.cached import Cached
 from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
 from tam.methods.registry import find_all
+from tam.methods.rivals import RIVALS
+from tam.pictures import Picture, is_address, opened
 from tam.protocol import FIXED
-from tam.records import Generation, Maps
+from tam.records import Generation, Maps, Scores, unexplained
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
 
-Picture: TypeAlias = Image.Image | Path | str
+if TYPE_CHECKING:
+    from tam.figures.explained import Arrangement, Drawing
+    from tam.render.overlay import Panel
+
 Part = Literal["prompt", "answer"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Asked = str | Function | Method
 KIND = "explanation"
+PROMPT = "Write a one-sentence caption for this image:"
 
 
 class Token(NamedTuple):
@@ -50,11 +60,20 @@ class Token(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word: its text without white space, and the indices of its tokens (in ``Explanation.tokens``)."""
+    """A word.
+
+    Attributes:
+        text: without white space.
+        tokens: indices of its tokens (in ``Explanation.tokens``).
+        part: "prompt" or "answer".
+        evidence: how likely the model found it, and how much the picture speaks for it: evidence, not truth
+            (docs/grounding.md). None in the prompt, which the model did not say.
+    """
 
     text: str
     tokens: tuple[int, ...]
     part: Part
+    evidence: Evidence | None
 
 
 class Candidate(NamedTuple):
@@ -80,6 +99,7 @@ class Explanation:
         model: the name of the model's class.
         method: whose maps are shown.
         asked: what was asked of which model, as JSON has it: tells this explanation from others.
+        layer: of the decoder, from 1, whose states are mapped; None: the last.
     """
 
     generation: Generation
@@ -90,6 +110,7 @@ class Explanation:
     model: str
     method: str
     asked: Mapping[str, object]
+    layer: int | None = None
 
     def of(self, method: str) -> "Explanation":
         """The same, shown by another of its methods; InputError: there is none of this name."""
@@ -149,7 +170,11 @@ class Explanation:
     @cached_property
     def words(self) -> tuple[Word, ...]:
         """Of the prompt, then of the answer; end tokens are in no word."""
-        return tuple(Word(text, tokens, part) for part in ("prompt", "answer") for text, tokens in self._grouped(part))
+        return tuple(
+            Word(text, tokens, part, self._evidence(tokens) if part == "answer" else None)
+            for part in PARTS
+            for text, tokens in self._grouped(part)
+        )
 
     @cached_property
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -174,24 +199,156 @@ class Explanation:
                 probabilities of the tokens (equally where they have none: in the prompt).
 
         Raises:
-            InputError: nothing matches, or an unknown pooling.
+            InputError: nothing matches, the method does not explain it, or an unknown pooling.
         """
         check_pooling(pooling)
         found = self._found(what)
         tokens = sorted({token for _, members in found for token in members})
+        if silent := {*tokens} & {*unexplained(self.by_method[self.method])}:
+            got = ", ".join(repr(self.tokens[token].text) for token in sorted(silent))
+            raise InputError(
+                "the method does not explain this", where=self.method, got=got, expected="a token of the answer"
+            )
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
-    def overlay(self, what: Wanted = None, pooling: Pooling = "mean") -> Image.Image:
-        """The map of ``select`` over the media: one picture, with several pictures or frames beside each other."""
-        from tam.render.overlay import mosaic, overlay, panels
+    def overlay(
+        self, what: Wanted = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
+        width: int | None = None,
+    ) -> Image.Image:  # fmt: skip
+        """The map of ``select`` over the media: one picture, with several pictures or frames beside each other.
 
-        grids = self.select(what, pooling).grids
-        return Image.fromarray(mosaic([overlay(panel, grids) for panel in panels(self.layout, self.media)]))
+        Args:
+            colormap: "jet", "viridis", "magma" or "cividis". alpha: share of its colours, 0 to 1.
+            width: mean width of a picture in pixels; None: its own.
 
-    def save(self, folder: Path | str) -> Path:
-        """Write a picture a token, ``sheet.png``, with TeX ``tokens.pdf``, and the page ``index.html``, which has the
-        maps of all methods.
+        Raises:
+            InputError: as ``select``; an unknown colour map, a share or a width that cannot be.
+        """
+        return Image.fromarray(self._over(self.select(what, pooling).grids, self._look(colormap, alpha), width))
+
+    def figure(
+        self, words: Sequence[Wanted] | None = None, methods: Sequence[str] | None = None, *,
+        layout: "Arrangement" = "across", colormap: str = "jet", width: int = 1800, alpha: float = 0.5,
+        prompt: bool = False,
+    ) -> "Drawing":  # fmt: skip
+        """A figure for a paper or a talk: what was shown, words under their maps, the answer in colours, a scale.
+
+        Args:
+            words: as ``select`` takes them; None: the words of the answer whose maps rise highest, at most four.
+            methods: of ``by_method``, a row each; None: the one that is shown.
+            layout: words "across", a row a method; or "down", a row a word with a column a method.
+            width: in pixels, of a PNG. PDF and SVG hold the photo at its own resolution.
+            prompt: whether the question stands above the answer.
+
+        Returns:
+            what has ``save(path)`` (.pdf, .svg, .png, .jpg, .webp) and shows itself in a notebook.
+
+        Raises:
+            InputError: as ``select`` and ``of``; an option that cannot be.
+        """
+        from tam.figures.explained import ARRANGEMENTS, Cell, explained_figure
+        from tam.render.overlay import mosaic
+
+        if layout not in ARRANGEMENTS:
+            raise InputError("unknown layout", got=repr(layout), expected=" or ".join(ARRANGEMENTS))
+        look = self._look(colormap, alpha)
+        shown = [self.of(name) for name in methods or [self.method]]
+        wanted = list(words) if words is not None else self._strongest(4)
+        texts = [_title(self.select(what).texts) for what in wanted]
+        over = [[one._over(one.select(what).grids, look, 0) for what in wanted] for one in shown]
+        titles = [self.titles[one.method] for one in shown]
+        if layout == "across":
+            several = len(shown) > 1
+            rows = [
+                (titles[row] if several else "", [Cell(*pair) for pair in zip(drawn, texts, strict=True)])
+                for row, drawn in enumerate(over)
+            ]
+        else:
+            rows = [
+                (text, [Cell(drawn[column], titles[row]) for row, drawn in enumerate(over)])
+                for column, text in enumerate(texts)
+            ]
+        said = [(word.text, self._rise(word)) for word in self.words if word.part == "answer"]
+        question: list[tuple[str, float | None]] = [(text, None) for text in self.prompt.split()]
+        picture = mosaic([panel.picture for panel in self._panels(0)])
+        return explained_figure(picture, rows, [question, said] if prompt else [said], look[0], width)
+
+    def _word_pictures(self, look: tuple[np.ndarray, float], width: int) -> list[tuple[str, np.ndarray]]:
+        """(word, RGB) of each word of the answer that the method explains."""
+        own = int(np.mean([size[0] for size in self.layout.sizes]))
+        return [
+            (word.text, self._over(self.layout.split(self.maps[list(word.tokens)].mean(0)), look, min(width, own)))
+            for word in self.words
+            if word.part == "answer" and self._rise(word) is not None
+        ]
+
+    def _strongest(self, count: int) -> list[Wanted]:
+        """The words of the answer whose maps rise highest, in its order, each once."""
+        first = {word.text.lower(): word for word in reversed(self.words) if word.part == "answer"}
+        rises = {word.text: self._rise(word) or 0 for word in first.values()}
+        chosen = sorted(rises, key=lambda text: -rises[text])[:count]
+        return [text for text in dict.fromkeys(word.text for word in self.words) if text in chosen]
+
+    def _rise(self, word: Word) -> float | None:
+        """The highest value of a word's map, the mean of its tokens'; None where the method does not explain it."""
+        if {*word.tokens} & {*unexplained(self.by_method[self.method])}:
+            return None
+        return float(self.maps[list(word.tokens)].mean(0).max())
+
+    def _look(self, colormap: str, alpha: float) -> tuple[np.ndarray, float]:
+        from tam.render.colors import table
+
+        if not 0 <= alpha <= 1:
+            raise InputError("wrong share of colours", where="alpha", got=alpha, expected="0 to 1")
+        return table(colormap), alpha
+
+    def _panels(self, width: int | None) -> "list[Panel]":
+        from tam.render.overlay import panels
+
+        if width is not None and width < 0:
+            raise InputError("wrong number", where="width", got=width, expected="pixels")
+        return panels(self.layout, self.media, width or 0)
+
+    def _over(self, grids: Sequence[np.ndarray], look: tuple[np.ndarray, float], width: int | None) -> np.ndarray:
+        from tam.render.overlay import mosaic, overlay
+
+        return mosaic([overlay(panel, grids, *look) for panel in self._panels(width)])
+
+    def __repr__(self) -> str:
+        sizes = " + ".join(f"{width} x {height}" for width, height in self.layout.sizes)
+        return (
+            f"<Explanation of {self.answer[:60]!r} ({self.status}) by {self.titles[self.method]}:"
+            f" {len(self.tokens)} tokens, {'video' if self.media.video else 'pictures'} of {sizes}, {self.model}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return self.figure()._repr_png_()
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, which needs no server. Where scripts are not run, ``_repr_png_`` is shown."""
+        page = html.escape(self.to_html())
+        return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>'
+
+    def show(self) -> None:
+        """Open the page in a browser."""
+        import tempfile
+        import webbrowser
+
+        path = Path(tempfile.mkdtemp(prefix="tam-")) / "index.html"
+        path.write_text(self.to_html(), encoding="utf-8")
+        webbrowser.open(path.as_uri())
+
+    def save(
+        self, folder: Path | str, *, tokens: bool = False, colormap: str = "jet", width: int = 1200
+    ) -> Path:  # fmt: skip
+        """Write ``sheet.png``, a picture a word of the answer, with TeX ``tokens.pdf``, and the page ``index.html``,
+        which has the maps of all methods.
+
+        Args:
+            tokens: a picture a token instead, of the question's words, too.
+            colormap: of the pictures: "jet", "viridis", "magma" or "cividis".
+            width: in pixels, of a picture under a word's map; a smaller one keeps its own.
 
         Returns:
             the folder of this explanation in ``folder``, named after the first file that was shown. An earlier one of
@@ -203,18 +360,24 @@ class Explanation:
         """
         from tam.render.folder import draw
         from tam.render.names import safe_id
+        from tam.render.sample import Look
 
         said = {"answer": self.generation.answer_ids.tolist(), "methods": [self.method, *self.by_method]}
         mark = {"kind": KIND, **self.asked, **said}
         drawn = free_name(Path(folder), safe_id(self.generation.id), mark)
-        draw(self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html())
+        words = None if tokens else self._word_pictures(self._look(colormap, 0.5), width)
+        draw(
+            self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html(), Look(colormap), words
+        )
         return drawn
 
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
         from tam.page.single import single_page
 
-        return single_page(self.generation, self.by_method, self.titles, self.media, self.model, self.method)
+        return single_page(
+            self.generation, self.by_method, self.titles, self.media, self.model, self.method, self.layer
+        )
 
     # ---- what a selection means
 
@@ -224,6 +387,10 @@ class Explanation:
             index for index, token in enumerate(self.tokens)
             if token.part == part and token.id not in self.generation.end_tokens
         ]  # fmt: skip
+
+    def _evidence(self, tokens: Sequence[int]) -> Evidence:
+        prompt = len(self.generation.prompt_ids)
+        return evidence_of(self.generation, [token - prompt for token in tokens], self.layer)
 
     def _grouped(self, part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:
         span = self._span(part)
@@ -255,19 +422,27 @@ class Explanation:
         return [(text, tuple(span[place] for place in members)) for text, members in places(pieces, words, what)]
 
 
+def _title(texts: Sequence[str]) -> str:
+    """What was selected, each text once."""
+    return ", ".join(dict.fromkeys(texts))
+
+
 def explain(
-    model: Any, processor: Any, images: Sequence[Picture] | Picture = (), prompt: str = "", *,
+    model: Any, processor: Any = None, images: Sequence[Picture] | Picture = (), prompt: str = PROMPT, *,
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
     max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
+    template: Mapping[str, Any] | None = None,
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
     The answer is greedy. Nothing is kept between calls; hooks, the model's mode and its configs are left as they were.
 
     Args:
-        model, processor: of transformers, of a supported family (``docs/families.md``), on any device, in any dtype.
-        images: one picture or several, in the order in which they are shown.
+        model, processor: of transformers, of a supported family (``docs/families.md``), on any device, in any dtype. Or
+            a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        images: one picture or several, in the order in which they are shown: files, PIL's, arrays, tensors, bytes, or
+            http(s) addresses, which are fetched.
         prompt: the person's words.
         video: in place of images: a file, sampled as the processor does, or its frames, which are shown as they are.
         answer: explain this text, whoever wrote it, instead of what the model would answer.
@@ -280,6 +455,7 @@ def explain(
         max_new_tokens: the longest answer; a longer one is "truncated".
         turns: (the person's words, the answer) of each earlier turn of the conversation.
         max_pixels: of a picture or frame; a larger one is shown smaller.
+        template: options of the chat template's own, such as ``{"enable_thinking": False}``.
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
@@ -288,6 +464,7 @@ def explain(
     """
     methods = find_all([method] if isinstance(method, str | Method) or callable(method) else method)
     check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
     if not methods:
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
@@ -298,22 +475,45 @@ def explain(
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
 
-    loaded = Loaded.of(model, processor, max_pixels)
-    images = [images] if isinstance(images, Picture) else list(images)
+    if isinstance(model, str | Path):
+        model, processor = _loaded(str(model))
+    loaded = Loaded.of(model, processor, max_pixels, template)
+    images = list(images) if isinstance(images, list | tuple) else [images]
     media, sample = (
         _media(images, video, processor),
         Sample(_name(images, video), [], prompt, turns=[list(turn) for turn in turns]),
     )
     generation, chances = ask(loaded, sample, media, max_new_tokens=max_new_tokens, answer=answer, layer=layer)
-    cached = Cached(generation, FIXED, eci_cap=eci_cap)
+    scores: dict[str, Scores] = {}
+    if rivals := [one.name for one in methods if one.name in RIVALS]:
+        from tam.attribution.answer import scores_for
+
+        scores = scores_for(loaded, sample, media, generation, rivals)
+    cached = Cached(generation, FIXED, eci_cap=eci_cap, scores=scores)
     maps = {one.name: one.maps(cached) for one in methods}
     titles = {one.name: one.title for one in methods}
     asked = {
         "pictures": [_digest(picture) for picture in media.pictures], "prompt": prompt, "turns": sample.turns,
         "model": str(loaded.config.name_or_path), "weights": loaded.weights,
         "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
-    }  # fmt: skip
-    return Explanation(generation, maps, titles, media, chances, type(loaded.model).__name__, methods[0].name, asked)
+    } | ({"template": dict(template)} if template else {})  # fmt: skip
+    name = type(loaded.model).__name__
+    return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
+
+
+def _loaded(name: str) -> tuple[Any, Any]:
+    from tam.embedded import CHECKPOINT
+    from tam.model.checkpoint import load
+
+    loaded = load(str(CHECKPOINT) if name == "embedded" else name)
+    return loaded.model, loaded.processor
+
+
+def check_layer_of(methods: Sequence[Method], layer: int | None) -> None:
+    """Raises: InputError: a method that needs scores, which are of the last layer, and another layer."""
+    scored = [one.name for one in methods if one.needs == "scores"]
+    if scored and layer is not None:
+        raise InputError("these methods explain the last layer", got=" and ".join(scored), cure="leave out the layer")
 
 
 def check_folder(folder: Path, first: Path) -> None:
@@ -332,14 +532,14 @@ def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | No
         got = "both" if images else "neither"
         raise InputError("a question needs pictures or a video", got=got, expected="images=[...] or video=...")
     if video is None:
-        return Media(False, open_pictures(images), (0,) * len(images))
+        return Media(False, open_pictures([opened(image) for image in images]), (0,) * len(images))
     if isinstance(video, str | Path):
         from tam.model.video import sampling_of
 
         return read_video(Path(video), sampling_of(processor))
     if not video:
         raise InputError("a video without frames")
-    return film_of(open_pictures(video))
+    return film_of(open_pictures([opened(frame) for frame in video]))
 
 
 def _digest(picture: Image.Image) -> str:
@@ -348,4 +548,6 @@ def _digest(picture: Image.Image) -> str:
 
 def _name(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None) -> str:
     first = video if isinstance(video, str | Path) else [*images, *(video or ())][0]
-    return "explanation" if isinstance(first, Image.Image) else Path(first).stem
+    if not isinstance(first, str | Path):
+        return KIND
+    return Path(urlsplit(str(first)).path if is_address(first) else first).stem or KIND

@@ -1,5 +1,6 @@
 """The one reader of label maps: PNG of one grey channel of 8 bits, a category id a pixel, on the upright picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,43 @@ def read_label_map(
             return None, "unreadable mask: no picture, or a damaged one"
 
 
+def read_label_maps(
+    sample: Sample, layout: Layout, manifest: Path, *, any_size: bool = False
+) -> tuple[dict[tuple[int, int], np.ndarray], str]:
+    """The label maps of all that a sample shows, by medium and frame, and ""; or none, and why."""
+    found, problem = {}, "no mask"
+    paths = _paths(sample, layout)
+    if not paths and sample.masks:
+        shown = layout.frames if sample.kind == "video" else range(len(layout.sizes))
+        problem = f"no mask: of {', '.join(sample.masks)}, shown were {', '.join(map(str, shown))}"
+    for (medium, frame), path in paths.items():
+        one = replace(sample, mask=path)
+        label_map, why = read_label_map(one, layout.sizes[medium], manifest, any_size=any_size)
+        if label_map is None:
+            problem = why
+        else:
+            found[medium, frame] = label_map
+    return found, "" if found else problem
+
+
+def _paths(sample: Sample, layout: Layout) -> dict[tuple[int, int], str]:
+    """Medium and frame -> the path of its label map."""
+    if sample.kind == "video":
+        middle = min(layout.frames, key=lambda frame: abs(2 * frame - layout.frames[0] - layout.frames[-1]))
+        places = {str(frame): (0, frame) for frame in layout.frames}
+        first = str(middle)
+    else:
+        places = {str(medium): (medium, 0) for medium in range(len(layout.sizes))}
+        first = "0"
+    masks = sample.masks or ({} if sample.mask is None else {first: sample.mask})
+    return {places[number]: path for number, path in masks.items() if number in places}
+
+
 def outlined_map(sample: Sample, layout: Layout, manifest: Path) -> np.ndarray | None:
     """The label map of a sample with one picture, of any size, whose objects may be outlined; None if it has none."""
     if sample.kind != "images" or len(sample.media) != 1:
         return None
-    return read_label_map(sample, layout.sizes[0], manifest, any_size=True)[0]
+    return read_label_maps(sample, layout, manifest, any_size=True)[0].get((0, 0))
 
 
 def _no_label_map(picture: Image.Image, header: bytes) -> str:

@@ -32,7 +32,10 @@ class Sample:
         media: paths, relative to the folder of the manifest.
         prompt: the user's words.
         references: captions to compare the answer with; may be empty.
-        mask: path, as in ``media``, of a label map (8-bit grey, category id a pixel, 0 = background), or None.
+        mask: path, as in ``media``, of a label map (8-bit grey, category id a pixel, 0 = background), or None. Of
+            several pictures it lies on the first, of a video on the middle one of the frames that are shown.
+        masks: instead of it, label maps by the place of their picture in ``media``, or by the number of their frame in
+            the video, both from 0.
         turns: earlier turns of the conversation, [the user's words, the answer] each; the media come before the first.
         categories: name -> id (> 0), in the dataset's order, which decides between names that share a word.
         problem: what is wrong with the dataset's entry (file, entry, cause), or None. Such a sample has no media, and
@@ -45,6 +48,7 @@ class Sample:
     kind: str = "images"
     references: list[str] = field(default_factory=list)
     mask: str | None = None
+    masks: dict[str, str] = field(default_factory=dict)
     categories: dict[str, int] = field(default_factory=dict)
     turns: list[list[str]] = field(default_factory=list)
     problem: str | None = None
@@ -108,7 +112,10 @@ def _check(fields: dict[str, Any], where: str) -> None:
         raise InputError("wrong value", where=f"{where}, id", got="''", expected="an id of one character or more")
     if "\0" in fields["id"]:
         raise InputError("wrong value", where=f"{where}, id", got=reprlib.repr(fields["id"]), expected="no zero byte")
-    for path in (*fields["media"], fields.get("mask") or ""):
+    for number in fields.get("masks", {}):
+        if not (number.isascii() and number.isdecimal()):
+            raise InputError("wrong value", where=f"{where}, masks", got=reprlib.repr(number), expected="a number")
+    for path in (*fields["media"], fields.get("mask") or "", *fields.get("masks", {}).values()):
         if not is_path(path):
             expected = f"no zero byte, names of {LONGEST_NAME} bytes at most"
             raise InputError("no path", where=where, got=reprlib.repr(path), expected=expected)

@@ -5,14 +5,15 @@ Its digest is checked before HDF5 reads a byte of it (``system/seal.py``).
 
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from tam.errors import InputError
-from tam.records import FAILED, OK, TRUNCATED, Maps, SampleMaps
+from tam.records import FAILED, OK, TRUNCATED, Maps, SampleMaps, unexplained
 from tam.system import hdf5
 
 KIND, VERSION = "maps", 2
@@ -21,8 +22,22 @@ ARRAYS = {
     name: np.dtype(dtype)
     for name, dtype in {"maps": np.float16, "uint8": np.uint8, "relevance": np.float32, "scale": np.float64}.items()
 }
+EXPLAINED = "explained"  # uint8; only where some token is not
 ONE, MINUS_ZERO = 0x3C00, 0x8000  # in float16; 0 to 1 are the bits from 0 to those of 1
 PACKED = {"uint8", "relevance"}  # half of a float16 map is noise: packing it takes longest, and saves a sixth
+
+
+@dataclass(frozen=True)
+class FromScores:
+    """How maps were made of scores.
+
+    Attributes:
+        methods: whose maps were. sign, scope: as in ``methods.scored``.
+    """
+
+    methods: tuple[str, ...]
+    sign: str
+    scope: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,7 @@ class MapsHeader:
         fingerprint: of the generation that they explain. samples: how many it has.
         methods: name -> title, in the order of the config.
         eci_cap: the most that the scale of interference might be; None: no limit.
+        scores: of the methods whose maps were made of scores; None: there is none.
     """
 
     fingerprint: str
@@ -41,6 +57,7 @@ class MapsHeader:
     protocol: str
     exact: bool
     eci_cap: float | None
+    scores: FromScores | None = None
 
 
 class MapsWriter:
@@ -53,6 +70,8 @@ class MapsWriter:
         file.attrs.update({"format": f"tam-{KIND}", "version": VERSION} | about)
         if header.eci_cap is not None:
             file.attrs["eci_cap"] = header.eci_cap
+        if header.scores is not None:
+            file.attrs["scores"] = json.dumps(asdict(header.scores))
 
     def add(self, row: int, id: str, status: str, maps: Mapping[str, Maps | str]) -> None:
         """One sample.
@@ -66,6 +85,9 @@ class MapsWriter:
         if there := [made for made in maps.values() if isinstance(made, Maps)]:
             for array, dtype in ARRAYS.items():
                 hdf5.store_stack(group, array, [getattr(made, array).astype(dtype) for made in there], array in PACKED)
+            if any(map(unexplained, there)):
+                explained = [np.ones(len(made.maps)) if made.explained is None else made.explained for made in there]
+                hdf5.store_stack(group, EXPLAINED, [one.astype(np.uint8) for one in explained], packed=False)
         self._file.check()
 
 
@@ -111,7 +133,15 @@ def _header(file: h5py.File, path: Path) -> MapsHeader:
             protocol=hdf5.attribute(file, "protocol", str),
             exact=hdf5.attribute(file, "exact", bool),
             eci_cap=hdf5.attribute(file, "eci_cap", float) if "eci_cap" in file.attrs else None,
+            scores=_from_scores(json.loads(hdf5.attribute(file, "scores", str))) if "scores" in file.attrs else None,
         )
+
+
+def _from_scores(said: dict[str, Any]) -> FromScores:
+    methods = said.pop("methods")
+    if not isinstance(methods, list):
+        raise TypeError(f"{methods!r} instead of names")
+    return FromScores(tuple(methods), **_texts(said))
 
 
 def _read(group: h5py.Group, methods: Sequence[str]) -> dict[str, SampleMaps]:
@@ -135,17 +165,21 @@ def _texts(value: object) -> dict[str, str]:
     return value
 
 
-def _arrays(group: h5py.Group, count: int, wanted: list[int]) -> Iterator[tuple[np.ndarray, ...]]:
-    """The arrays of ``ARRAYS`` of each wanted method; ``count``: how many are stored."""
+def _arrays(group: h5py.Group, count: int, wanted: list[int]) -> Iterator[tuple[Any, ...]]:
+    """The arrays of ``ARRAYS`` of each wanted method, and which tokens it explains; ``count``: how many are stored."""
     maps = hdf5.stacked(group, "maps", ARRAYS["maps"], (count, None, None), wanted)
     tokens, vision = maps[0].shape
     shapes = {"uint8": (count, tokens, vision), "relevance": (count, tokens, None), "scale": (count, tokens)}
     others = [hdf5.stacked(group, name, ARRAYS[name], shape, wanted) for name, shape in shapes.items()]
-    for one, uint8, relevance, scale in zip(maps, *others, strict=True):
+    explained: list[np.ndarray | None] = [None] * len(wanted)
+    if EXPLAINED in group:
+        stored = hdf5.stacked(group, EXPLAINED, np.dtype(np.uint8), (count, tokens), wanted)
+        explained = [one != 0 for one in stored]
+    for one, uint8, relevance, scale, whether in zip(maps, *others, explained, strict=True):
         bits = one.view(np.uint16)  # as numbers, float16 takes long to compare
         if not ((bits <= ONE) | (bits == MINUS_ZERO)).all() or not np.isfinite(relevance).all():
             raise ValueError("a map is not between 0 and 1, or a relevance is no number")
-        yield one, uint8, relevance, scale
+        yield one, uint8, relevance, scale, whether
 
 
 def _failed(id: str, status: str) -> SampleMaps:

@@ -27,6 +27,7 @@ class Protocol:
     # the evaluation
     end_token_joined_to_last_word: bool
     words_from_decoded_pieces: bool
+    one_grid_a_picture: bool
     map_stretched_over_picture: bool
     mask_of_any_size: bool
     missing_mask_has_map_size: bool
@@ -35,6 +36,7 @@ class Protocol:
     undefined_precision_in_means: bool
     unequal_lengths_dropped_silently: bool
     blank_texts_are_scored: bool
+    thoughts_are_scored: bool
     words_tagged_alone: bool
 
 

@@ -1,7 +1,8 @@
-"""What passes from stage to stage: an answer with the logits that its maps need, and the maps."""
+"""What passes from stage to stage: an answer with the logits that its maps need, scores, and the maps."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -29,11 +30,15 @@ class GivenAnswer:
         text: as it is read.
         ids: its tokens, which are taken as they are; None where the text is all that is known.
         ended: whether it came to its end; None where nobody says: a text did, and ids did if they end so.
+        prompt_tokens: how many tokens of the prompt whoever answered saw; None where nobody says.
+        failed: why there is no answer, or None.
     """
 
     text: str
     ids: tuple[int, ...] | None = None
     ended: bool | None = None
+    prompt_tokens: int | None = None
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,22 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """What a method says of one answer. Tokens: those of the user's words, then of the answer.
+
+    Attributes:
+        image: float32 [token, vision], signed; 0 of a token that is not explained.
+        text: float32 [token, token], how much an earlier token (second axis) speaks for a later one; None: the method
+            says nothing of text.
+        explained: bool [token].
+    """
+
+    image: np.ndarray
+    text: np.ndarray | None
+    explained: np.ndarray
+
+
+@dataclass(frozen=True)
 class Maps:
     """Where one sample's tokens come from.
 
@@ -143,12 +164,14 @@ class Maps:
         relevance: float32 [token, row], how much an earlier token speaks for this one, on the scale of the image
             scores before the filter; 0 for the token itself and later ones.
         scale: float64 [token], the factor of the interference that was subtracted; NaN where none was.
+        explained: bool [token]; of the others the method says nothing, and their maps are 0. None: all are.
     """
 
     maps: np.ndarray
     uint8: np.ndarray
     relevance: np.ndarray
     scale: np.ndarray
+    explained: np.ndarray | None = None
 
     @classmethod
     def plain(cls, maps: np.ndarray, rows: int) -> "Maps":
@@ -163,7 +186,7 @@ class SampleMaps:
     """One method's maps of one sample, as they are stored; every array is empty where the status is "failed: why".
 
     Attributes:
-        maps: float16 [token, vision]; uint8, relevance, scale: as in ``Maps``.
+        maps: float16 [token, vision]; uint8, relevance, scale, explained: as in ``Maps``.
     """
 
     id: str
@@ -172,10 +195,23 @@ class SampleMaps:
     uint8: np.ndarray
     relevance: np.ndarray
     scale: np.ndarray
+    explained: np.ndarray | None = None
 
     @property
     def failed(self) -> bool:
         return self.status.startswith(FAILED)
+
+
+class SaysWhat(Protocol):
+    """``Maps`` or ``SampleMaps``."""
+
+    @property
+    def explained(self) -> np.ndarray | None: ...
+
+
+def unexplained(maps: SaysWhat) -> list[int]:
+    """The tokens of which a method says nothing."""
+    return [] if maps.explained is None else np.flatnonzero(~maps.explained).tolist()
 
 
 def _line(why: object) -> str:

@@ -24,6 +24,8 @@ from tam.words import Word
 VERSION = 2
 CURE = "run `tam metrics` again"
 OK = "ok"
+NOT_EXPLAINED = "not explained"
+"""The status of a word of which a method says nothing."""
 COLUMNS = {
     "sample": pa.string(), "method": pa.string(), "token": pa.int32(), "word": pa.string(), "label": pa.int32(),
     "metric": pa.string(), "value": pa.float64(), "status": pa.string(),
@@ -43,6 +45,7 @@ class RowsHeader:
         fingerprint: of the generation. samples: how many it has.
         methods: name -> title, in the order of the config.
         tagger: what words were judged with.
+        scores: how maps were made of scores ("positive, joint"); empty where none were.
     """
 
     fingerprint: str
@@ -50,6 +53,7 @@ class RowsHeader:
     methods: dict[str, str]
     protocol: str
     tagger: str
+    scores: str = ""
 
 
 class Row(NamedTuple):
@@ -59,9 +63,9 @@ class Row(NamedTuple):
         token: index of the word's first token in the answer, -1 for a whole sample.
         word: the word; for the metric "answer" the whole answer; else "".
         label: category id, or a label of tam.words; 0 for a whole sample.
-        metric: one of ``metrics.catalogue.POOLED``; or word (only with a status), answer (its number of tokens, with
-            the status of the generation).
-        value: from 0 to 1, NaN where there is none.
+        metric: one of ``metrics.catalogue.POOLED`` or of ``metrics.grounding``; or word (only with a status), answer
+            (its number of tokens, with the status of the generation).
+        value: from 0 to 1 (evidence: any number), NaN where there is none.
         status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means. Where a
             method failed on a sample, that is the status of a row a metric, about the whole sample.
     """
@@ -164,7 +168,7 @@ def _header(file: pq.ParquetFile, path: Path, intact: bool | None) -> RowsHeader
     if not file.schema_arrow.equals(SCHEMA) or rows > MOST_ROWS or not intact:
         raise ValueError(f"{rows} rows of {', '.join(file.schema_arrow.names)}")
     header = RowsHeader(**about)
-    texts = header.fingerprint, header.protocol, header.tagger, *header.methods, *header.methods.values()
+    texts = header.fingerprint, header.protocol, header.tagger, header.scores, *header.methods, *header.methods.values()
     if not all(isinstance(text, str) for text in texts) or type(header.samples) is not int:
         raise TypeError(f"not how rows were made: {about!r:.200}")
     return header

@@ -18,7 +18,9 @@ from tam.cache import read_generations, read_header
 from tam.errors import InputError, SchemaError
 from tam.manifest import Sample
 from tam.maps import CURE, read_maps, read_maps_header
+from tam.perturbed import read_perturbed
 from tam.records import Generation, SampleMaps
+from tam.scores import read_scores
 from tam.system.damage import Reader
 
 if TYPE_CHECKING:
@@ -83,11 +85,17 @@ def runs_of(
 
 
 def inputs(
-    *, generation: Iterable[Path] = (), maps: Iterable[Path] = (), metrics: Iterable[Path] = ()
+    *,
+    generation: Iterable[Path] = (),
+    scores: Iterable[Path] = (),
+    maps: Iterable[Path] = (),
+    metrics: Iterable[Path] = (),
+    perturbed: Iterable[Path] = (),
 ) -> dict[Path, Reader]:
     """Files of earlier stages with what reads all of one, for ``damage.set_aside``; those that have our names."""
     kinds = (
-        (generation, ".h5", _read_all_generations), (maps, ".h5", _read_all_maps), (metrics, ".parquet", _read_all_rows)
+        (generation, ".h5", _read_all_generations), (scores, ".h5", _read_all_scores), (maps, ".h5", _read_all_maps),
+        (metrics, ".parquet", _read_all_rows), (perturbed, ".h5", _read_all_perturbed),
     )  # fmt: skip
     return {path: read for paths, suffix, read in kinds for path in paths if path.suffix == suffix}
 
@@ -96,8 +104,16 @@ def _read_all_generations(path: Path) -> None:
     deque(read_generations(path), 0)
 
 
+def _read_all_scores(path: Path) -> None:
+    deque(read_scores(path), 0)
+
+
 def _read_all_maps(path: Path) -> None:
     deque(read_maps(path), 0)
+
+
+def _read_all_perturbed(path: Path) -> None:
+    deque(read_perturbed(path), 0)
 
 
 def _read_all_rows(path: Path) -> None:
@@ -124,7 +140,7 @@ def titles(run: RunFiles, methods: Sequence[str] | None = None) -> dict[str, str
             got="{} generation, {} maps and {} metrics files".format(*counts), cure="name the files of all shards",
         )  # fmt: skip
     found = {path: _about(generation, path) for generation, path in zip(run.generation, run.metrics, strict=True)}
-    ways = {path: (about.protocol, about.tagger, *about.methods.items()) for path, about in found.items()}
+    ways = {path: (about.protocol, about.tagger, about.scores, *about.methods.items()) for path, about in found.items()}
     first, way = next(iter(ways.items()))
     if other := next((path for path in ways if ways[path] != way), None):
         raise InputError(

@@ -7,9 +7,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
-from tam.records import Piece
-from tam.tagging import Lemmatiser, SentenceTagger, Tagger
+import numpy as np
+
+from tam.protocol import Protocol
+from tam.records import Generation, Piece
+from tam.tagging import Language, Lemmatiser, SentenceTagger, Tagger
 
 NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 """Labels of words that are no category: a noun, a function word, anything else."""
@@ -17,6 +21,9 @@ NO_CATEGORY, FUNCTION, OTHER = -1, -2, -3
 NOUN_TAGS = frozenset({"NN", "NNS", "NNP", "NNPS"})
 # As published: prepositions (IN) and numbers (CD) are left out on purpose.
 FUNCTION_TAGS = frozenset({"CC", "DT", "EX", "MD", "POS", "PRP", "PRP$", "UH", "WDT", "WP", "WP$", "WRB"})
+
+CONTENT_TAGS = ("NN", "VB", "JJ", "RB")
+"""Starts of the tags of nouns, verbs, adjectives and adverbs."""
 
 # Punctuation that holds together what stands on its two sides: "t-shirt", "man's".
 JOINERS = frozenset("-'\u2019\u2010\u2011")
@@ -75,6 +82,27 @@ def read_words(
         tokens = tuple(kept[member] for member in members)
         words.append(Word(text, tokens, found, label(text, found, categories, lemmatise, last_category=last_category)))
     return words
+
+
+def answer_words(
+    generation: Generation,
+    ids: np.ndarray,
+    categories: dict[str, int],
+    judge: Language,
+    protocol: Protocol,
+) -> list[Word]:
+    """Words of the answer with tags and labels; ``ids`` are the answer's tokens, one a map."""
+    ends = frozenset(index for index, id in enumerate(ids) if int(id) in generation.end_tokens)
+    return read_words(
+        [generation.vocabulary[int(id)] for id in ids],
+        categories,
+        judge.tag,
+        judge.lemmatise,
+        published_grouping=protocol.words_from_decoded_pieces,
+        left_out=frozenset() if protocol.end_token_joined_to_last_word else ends,
+        tag_sentence=judge.tag_sentence,
+        last_category=protocol.last_category_with_the_word,
+    )
 
 
 def published_groups(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
@@ -156,6 +184,24 @@ def label(
     if last_category:
         return known.get(lemmatise(_joined(word)), NO_CATEGORY)
     return known.get(_joined(word), known.get(_singular(word, lemmatise), NO_CATEGORY))
+
+
+def named(words: Sequence[Word]) -> list[Word]:
+    """The nouns that name a category; neighbours with one label are one ("traffic light")."""
+    found = []
+    for label, group in groupby(words, lambda word: word.label):
+        if label > 0:
+            members = [*group]
+            tokens = tuple(token for word in members for token in word.tokens)
+            found.append(Word(" ".join(word.text for word in members), tokens, members[0].tag, label))
+    return found
+
+
+def probed(words: Sequence[Word], content: bool = False) -> list[Word]:
+    """The words of an answer whose probability is probed: those that name a category; with ``content``, for pictures
+    without categories, all nouns, verbs, adjectives and adverbs."""
+    others = [word for word in words if content and word.label <= 0 and word.tag.startswith(CONTENT_TAGS)]
+    return sorted([*named(words), *others], key=lambda word: word.tokens)
 
 
 def is_nameable(name: str) -> bool:

@@ -65,9 +65,9 @@ def _evaluate(maps, ids, mask, meta, out, tokenizer, judge) -> SimpleNamespace:
     if len(pieces) != len(maps):
         return SimpleNamespace(words=words, answer=answer, rows=[], thresholds=[], typed=[])
     height, width = maps.shape[1:] if mask is None else mask.shape
-    targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
-    picture = Picture((0, 0, width, height), targets, "no mask" if mask is None else "")
-    placed = localise(words, maps, maps, picture, REFERENCE)
+    (targets,) = [{}] if mask is None else find_targets([mask], {word.label for word in words if word.label > 0})
+    picture = Picture((0, 0, width, height), targets, "no mask" if mask is None else "", np.ones(maps.shape[1:]))
+    placed = localise(words, [maps], [maps], [picture], REFERENCE)
     spoken = language(answer, meta["captions"], judge.wordnet)
     return SimpleNamespace(
         words=words, answer=answer, rows=placed.rows + spoken, thresholds=placed.thresholds, typed=words

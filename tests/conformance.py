@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,26 +15,36 @@ import pytest
 import torch
 from PIL import Image
 
+from tam import tagging
+from tam.attribution.cams import gradcam
+from tam.attribution.conservation import conserved
+from tam.attribution.forced import forced
+from tam.attribution.lrp import Course
 from tam.cache import read_generations, write_generations
 from tam.errors import InputError
 from tam.generation.kept import generation_of
+from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
 from tam.media import Media
 from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.methods.stage import write_maps
+from tam.metrics.stage import score_sample
 from tam.model.checkpoint import load
+from tam.model.collate import with_answer
 from tam.model.decoding import answer_batch
 from tam.model.forced import forced_batch
 from tam.model.loaded import Loaded
-from tam.model.probe import probe
+from tam.model.probe import paint, probe, vision_embeddings
 from tam.model.prompt import Prepared, prepare
+from tam.model.question import Question
 from tam.protocol import FIXED
-from tam.records import Generation
+from tam.records import Generation, Maps, Piece, SampleMaps
 from tests import tiny
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
+NOUNS = tagging.Language(lambda word: "NN", str, None, "all words are nouns")
 WORDS, LIMIT, TOLERANCE = "What is in the image?", 6, 1e-4
 
 
@@ -189,9 +199,77 @@ def painting_moves_the_right_token(case: Case) -> None:
         assert len(found) >= 2 and all(right for right, _ in found), [what for right, what in found if not right]
 
 
+def taps_are_exact(case: Case) -> None:
+    """The tap changes no logit; attention is what an eager model gives out; Grad-CAM is the cached logits."""
+    eager = tiny.model(case.kind, attention="eager")
+    for one, alone in zip(case.prepared, case.alone, strict=True):
+        made = forced(case.loaded, Question(one, alone.answer_ids.astype(np.int32)), means=True, course=Course())
+        ids = [alone.column(id) for id in np.concatenate([alone.prompt_ids, alone.answer_ids])]
+        states, vision = made.states[0].detach(), made.places.vision
+        found = gradcam(states, made.weights)[:, torch.cat([vision, made.places.states])]
+        assert np.abs(found.numpy() - alone.logits[:, ids].T).max() < TOLERANCE
+        with torch.no_grad():
+            whole = with_answer(one, alone.answer_ids, case.loaded.family.answer_type).inputs
+            given = eager(**whole, output_attentions=True).attentions
+        for layer, attention in enumerate(given):
+            assert (made.tap.all_means[layer] - attention[0].mean(0)).abs().max() < 1e-5
+            assert (made.tap.row_means[layer] - attention[0].mean(0)[made.places.predicting]).abs().max() < 1e-5
+
+
+def cp_lrp_conserves(case: Case) -> None:
+    """The relevance of all that enters the decoder, biases and later injections counted, is the logit to 1e-4."""
+    biases = [weight for name, weight in case.loaded.decoder.named_parameters() if name.endswith("bias")]
+    for one, alone in zip(case.prepared, case.alone, strict=True):
+        with torch.no_grad():  # they start at 0
+            for number, bias in enumerate(biases):
+                bias.copy_(torch.linspace(-0.3, 0.3, len(bias)).roll(number))
+        found = conserved(case.loaded, Question(one, alone.answer_ids.astype(np.int32)))
+        with torch.no_grad():
+            for bias in biases:
+                bias.zero_()
+        assert abs(float(found.relevance.sum()) / found.logit - 1) < 1e-4
+
+
+def painted_object_scores(case: Case) -> None:
+    """A painted object's word map scores on it: what moves, as the map of a word, points at it, by the metrics."""
+    for media, prepared, alone in zip(case.media, case.prepared, case.alone, strict=True):
+        box = upper_right(prepared.layout)
+        grid = prepared.layout.grids[-1]
+        painted = prepare(case.loaded.prompter, paint(media, grid, box), WORDS)
+        moved = np.linalg.norm(
+            vision_embeddings(case.loaded, painted) - vision_embeddings(case.loaded, prepared), axis=1
+        )
+        width, height = prepared.layout.sizes[grid.medium]
+        mask = np.zeros((height, width), np.uint8)
+        mask[box[1] : box[3], box[0] : box[2]] = 1
+        Image.fromarray(mask).save(case.folder / "mask.png")
+        said = replace(alone, vocabulary=dict.fromkeys(alone.vocabulary, Piece(" cat", " cat", b" cat")))
+        map_ = Maps.plain(np.tile(moved / moved.max(), (alone.explained, 1)), 0)
+        maps = SampleMaps("s", "ok", map_.maps, map_.uint8, map_.relevance, map_.scale)
+        place = str(grid.frames[0] if media.video else grid.medium)
+        sample = Sample(
+            "s", [], WORDS, kind="video" if media.video else "images", masks={place: "mask.png"}, categories={"cat": 1}
+        )
+        _, scored = score_sample(sample, said, {"moved": maps}, case.folder / "manifest.jsonl", NOUNS, FIXED)
+        values = {row.metric: row.value for row in scored["moved"] if row.status == "ok"}
+        assert values["pointing"] == 1 and min(values["obj_iou"], values["relevance_mass"]) > mask.mean()
+
+
+def upper_right(layout: Layout) -> tuple[int, int, int, int]:
+    """Half of the last grid's rows and columns, in whole cells, on its picture."""
+    grid = layout.grids[-1]
+    left, top, right, bottom = grid.box
+    width, height = layout.sizes[grid.medium]
+    start = right - (right - left) * (grid.columns // 2) / grid.columns
+    end = top + (bottom - top) * (grid.rows // 2) / grid.rows
+    return round(start), round(max(top, 0)), round(min(right, width)), round(min(end, height))
+
+
 CHECKS: list[Callable[[Case], None]] = [
     words_are_found, head_of_a_state_is_the_logits, batch_is_one_by_one, eager_is_sdpa, given_is_generated,
     last_layer_is_the_default, maps_survive_the_files, checkpoint_is_read_back, painting_moves_the_right_token,
+    taps_are_exact, cp_lrp_conserves,
+    painted_object_scores,
 ]  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from tam.errors import SchemaError
 from tam.maps import read_maps, read_maps_header
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
-from tests.test_maps import made
+from tam.scores import read_scores, read_scores_header
+from tests.test_maps import made, scored, scores_of
 
 SECONDS = 20  # of one reading
 REFUSED, SAME, OTHER = 1, 2, 3
@@ -29,6 +30,10 @@ def read_cache(path: Path) -> Content:
 
 def read_maps_file(path: Path) -> Content:
     return plain([read_maps_header(path), *read_maps(path)])
+
+
+def read_scores_file(path: Path) -> Content:
+    return plain([read_scores_header(path), *read_scores(path)])
 
 
 def read_rows(path: Path) -> Content:
@@ -53,15 +58,19 @@ def originals(folder: Path) -> dict[str, tuple[Path, Reader]]:
     """A file of each kind, and what reads all of it."""
     folder.mkdir(exist_ok=True)
     cache, maps, metrics = (folder / name for name in ("g.h5", "m.h5", "r.parquet"))
+    scores = scored(
+        folder / "s.h5", made(), made("large", 1), methods={"gae": scores_of(made()), "rollout": "failed: x"}
+    )
     large = made("large", 1, classes=range(300))  # has an array that is compressed
-    write_generations(cache, {0: made(), 1: large}, {"model": "m"}, "f")
+    write_generations(cache, {0: made(), 1: large}, {"model": "m"}, "f" * 8)
     write_maps(cache, maps, ["tam", "random"], FIXED)
     with rows.written(metrics, rows.RowsHeader("f", 1, {"tam": "TAM"}, "fixed", "t")) as file:
         for sample in "abc":
             file.add(sample, "", [rows.Row(-1, "x", 0, "answer", 3.0)])
             file.add(sample, "tam", [rows.Row(token, "x", 1, "obj_iou", token / 7) for token in range(7)])
     return {
-        "generation": (cache, read_cache), "maps": (maps, read_maps_file), "metrics": (metrics, read_rows)
+        "generation": (cache, read_cache), "scores": (scores, read_scores_file), "maps": (maps, read_maps_file),
+        "metrics": (metrics, read_rows),
     }  # fmt: skip
 
 

@@ -42,10 +42,11 @@ from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.rows import SCHEMA, VERSION, RowsHeader
 from tam.run import RunFiles, read_pairs
+from tam.scores import read_scores, read_scores_header
 from tam.system import seal
 from tam.tables.summary import summarise
 from tests import flips, fuzz_datasets, fuzz_rules
-from tests.test_maps import made
+from tests.test_maps import made, scored
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY, SECONDS = 4 << 30, 60  # of a worker; of a case
@@ -194,6 +195,11 @@ def read_cache(path: Path) -> None:
     write_maps(path, path.with_suffix(".maps"), ["tam", "permuted"], FIXED)
 
 
+def read_raw_scores(path: Path) -> None:
+    read_scores_header(path)
+    list(read_scores(path))
+
+
 def read_config(path: Path) -> None:
     from snakemake.common.configfile import load_configfile
     from snakemake.utils import validate
@@ -327,7 +333,8 @@ def targets(folder: Path) -> dict[str, Target]:
     """Valid files, written into ``folder``, and what is done with them."""
     write_generations(folder / "g.h5", {0: made()}, {"model": "m"}, "f")
     write_maps(folder / "g.h5", folder / "m.h5", ["tam", "random"], FIXED)
-    answers, maps = ((folder / name).read_bytes() for name in ("g.h5", "m.h5"))
+    scored(folder / "s.h5", made())
+    answers, maps, scores = ((folder / name).read_bytes() for name in ("g.h5", "m.h5", "s.h5"))
     sample = Sample(
         "x", ["a.jpg"], "What?", references=["A cat."], mask="m.png", categories={"cat": 1}, turns=[["a", "b"]]
     )
@@ -343,6 +350,8 @@ def targets(folder: Path) -> dict[str, Target]:
         "manifest, values": documents(manifest.read, ".jsonl", asdict(sample), json.dumps),
         "cache, bytes": bytewise(read_cache, ".h5", answers),
         "cache, structure": structural(read_cache, answers),
+        "scores, bytes": bytewise(read_raw_scores, ".h5", scores),
+        "scores, structure": structural(read_raw_scores, scores),
         "maps, bytes": bytewise(read_both, ".h5", maps),
         "maps, structure": structural(read_both, maps),
         "metrics, bytes": bytewise(read_table, ".parquet", table),

@@ -54,6 +54,21 @@ def test_the_same_model_says_the_same_logits_again(made):
         prepare(1)
 
 
+def test_a_picture_that_was_shown_in_one_tile_is_so_again(made, tmp_path):
+    folder = tiny.checkpoint(tmp_path / "checkpoint", "internvl")
+    options = {"max_new_tokens": 2, "device": "cpu"}
+    files = [made / "manifest.jsonl", Shard(0, 1), str(folder)]
+    for name, one_tile in (("tiles", False), ("one", True)):
+        generate(*files, tmp_path / f"{name}.h5", **options, one_tile=one_tile)
+    found = [again(tmp_path / f"{name}.h5", files[0], files[2], device="cpu") for name in ("tiles", "one")]
+    assert [len(one.generations[0].layout.grids) for one in found] == [7, 1]
+    assert found[0].fingerprint != found[1].fingerprint
+    for one in found:
+        same_question(one.generations[0], one.prepare(one.load())(0))
+    with pytest.raises(InputError, match="one tile cannot be asked for; got qwen2_vl; expected internvl"):
+        generate(*files[:2], str(made / "checkpoint"), tmp_path / "no.h5", **options, one_tile=True)
+
+
 def test_another_checkpoint_or_manifest_is_refused(made, tmp_path):
     other = tiny.checkpoint(tmp_path / "other", "qwen2_vl")
     config = json.loads((other / "generation_config.json").read_text())

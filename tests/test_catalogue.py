@@ -3,7 +3,16 @@
 import re
 from pathlib import Path
 
-from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, MAP_METRICS, POOLED
+from tam.metrics.catalogue import (
+    ANSWER,
+    CATALOGUE,
+    FAITHFULNESS,
+    GROUPS,
+    IMAGE_USE,
+    MAP_METRICS,
+    POOLED,
+    shown,
+)
 from tam.metrics.language import LANGUAGE_METRICS
 from tam.metrics.names import NAME_METRICS
 
@@ -20,6 +29,9 @@ def test_groups_and_kinds_hold_every_metric_once():
     assert [name for names in GROUPS.values() for name in names] == list(CATALOGUE)
     assert all(name == metric.name for name, metric in CATALOGUE.items())
     assert len({metric.title for metric in CATALOGUE.values()}) == len(CATALOGUE)
-    assert sorted([*MAP_METRICS, *ANSWER, "f1_iou"]) == sorted(CATALOGUE)
+    always, faithful = shown(()), [name for group in FAITHFULNESS.values() for name in GROUPS[group]]
+    assert sorted([*MAP_METRICS, *ANSWER, "f1_iou"]) == sorted([*always, *GROUPS[IMAGE_USE]])
+    assert shown(["loo_blur"]) == [*always, "loo_blur"] and shown(CATALOGUE) == list(CATALOGUE)
+    assert sorted([*always, *faithful, *GROUPS[IMAGE_USE]]) == sorted(CATALOGUE)
     assert [name for name in CATALOGUE if name != "f1_iou"] == POOLED
-    assert [*LANGUAGE_METRICS, *NAME_METRICS] == ANSWER
+    assert [*LANGUAGE_METRICS, *NAME_METRICS, *GROUPS[IMAGE_USE]] == ANSWER

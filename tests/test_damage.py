@@ -35,9 +35,13 @@ def run(tmp_path) -> Path:
 
 def command(run: Path, kind: str) -> tuple[Path, list[str]]:
     """A file of a kind, and a stage that reads it."""
-    cache, maps, metrics = (str(next((run / kind).iterdir())) for kind in ("generation", "maps", "metrics"))
+    cache, scores, maps, metrics = (
+        str(next((run / kind).iterdir())) for kind in ("generation", "scores", "maps", "metrics")
+    )
     return {
         "generation": (Path(cache), ["maps", "--generation", cache, "--out", f"{run}/new/0.h5"]),
+        "scores": (Path(scores), ["maps", "--generation", cache, "--scores", scores, "--method", "gae", "--out",
+                                  f"{run}/new/0.h5"]),
         "maps": (Path(maps), ["metrics", "--generation", cache, "--maps", maps, "--manifest",
                               f"{run.parents[1]}/manifest.jsonl", "--out", f"{run}/new/0.parquet"]),
         "metrics": (Path(metrics), ["tables", "--metrics", metrics, "--out", f"{run}/new"]),
@@ -52,7 +56,7 @@ def tam(arguments: list[str], before: str = "") -> subprocess.CompletedProcess:
     )
 
 
-KINDS = pytest.mark.parametrize("kind", ["generation", "maps", "metrics"])
+KINDS = pytest.mark.parametrize("kind", ["generation", "scores", "maps", "metrics"])
 
 
 @KINDS
@@ -70,6 +74,7 @@ def test_a_damaged_file_of_each_kind_is_set_aside(run, kind, content):
 
 DIES = {
     "generation": "from tam import cache; cache._read = lambda *_: os.kill(os.getpid(), {signal})",
+    "scores": "from tam import scores; scores._read = lambda *_: os.kill(os.getpid(), {signal})",
     "maps": "from tam import maps; maps._read = lambda *_: os.kill(os.getpid(), {signal})",
     "metrics": "from tam import rows; rows._header = lambda *_: os.kill(os.getpid(), {signal})",
 }

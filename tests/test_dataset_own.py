@@ -157,6 +157,19 @@ def test_a_csv_row_with_everything(tmp_path):
     )
 
 
+def test_label_maps_of_a_csv_are_of_a_picture_or_of_a_frame(tmp_path):
+    for name in ("a.jpg", "b.jpg", "walk/1.png"):
+        picture(tmp_path / name)
+    two, both, film, middle, none = csv(
+        tmp_path, "media,mask", "a.jpg | b.jpg,| b.png", "b.jpg | a.jpg,a.png | b.png", "walk,0=a.png | 05=b.png",
+        "film.webm,a=b.png", "b.jpg,",
+    )  # fmt: skip
+    assert (two.mask, two.masks) == (None, {"1": "../b.png"})
+    assert (both.mask, both.masks) == (None, {"0": "../a.png", "1": "../b.png"})
+    assert (film.mask, film.masks) == (None, {"0": "../a.png", "5": "../b.png"})
+    assert (middle.mask, middle.masks) == ("../a=b.png", {}) and (none.mask, none.masks) == (None, {})
+
+
 def test_a_csv_needs_only_media(tmp_path):
     picture(tmp_path / "walk/1.png")
     samples = csv(tmp_path, "media", "a.jpg", "film.webm", "walk")
@@ -174,6 +187,9 @@ def test_a_csv_needs_only_media(tmp_path):
         ("/etc/passwd,,,", "not a path in its folder; got '/etc/passwd'"),
         ("../b.jpg,,,", "not a path in its folder; got '../b.jpg'"),
         ("b.jpg,,../mask.png,", "not a path in its folder; got '../mask.png'"),
+        ("b.jpg,,a.png|b.png,", "label maps of what; got 'a.png|b.png'; expected at most 1, one a picture"),
+        ("film.webm,,a.png|5=b.png,", "label maps of what; got 'a.png|5=b.png'; expected frame=path"),
+        ("b.jpg|c.jpg,,|../b.png,", "not a path in its folder; got '../b.png'"),
         ("b.jpg,,,dog", "not a category; got 'dog'"),
         ("b.jpg,,,dog=-1", "not a category"),
         ("b.jpg,,,dog=300", "category id out of range"),

@@ -92,6 +92,23 @@ def test_tokens_words_and_maps_belong_together(said):
     assert len(said.candidates) == count and said.media.sizes == ((112, 84), (56, 140))
 
 
+def test_rivals_explain_the_same_answer_and_say_what_they_do_not_explain(model, processor, said):
+    hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
+    found = tam.explain(
+        model, processor, [picture(), picture(56, 140, 1)], ASKED, answer=SAID, method=["attnlrp", "gradcam", "tam"]
+    )
+    assert hooks == sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
+    assert [*found.titles.values()] == ["Attn-LRP", "Grad-CAM", "TAM"]
+    raw = METHODS["activation"].maps(Cached(found.generation)).maps
+    assert np.abs(found.of("gradcam").maps - raw).max() < 1e-3
+    assert np.array_equal(found.of("tam").maps, said.maps)
+    assert found.select("umbrella").map.any() and found.overlay(-2).size == found.of("tam").overlay(-2).size
+    with pytest.raises(InputError, match="attnlrp: the method does not explain this; got 'Wh'"):
+        found.select(0)
+    with pytest.raises(InputError, match="these methods explain the last layer; got attnlrp"):
+        tam.explain(model, processor, picture(), ASKED, method=["tam", "attnlrp"], layer=1)
+
+
 def test_probabilities_are_the_models_own(model, processor, said):
     """Of each token of a given answer, also where it is not among the best candidates."""
     answer = [token for token in said.tokens if token.part == "answer"]
@@ -108,6 +125,24 @@ def test_probabilities_are_the_models_own(model, processor, said):
     assert all(token.probability is None for token in said.tokens if token.part == "prompt")
     best = said.candidates[-1][0]
     assert best.probability == pytest.approx(chances[answer[-1].position - 1].max().item(), rel=1e-4)
+
+
+def test_words_of_the_answer_have_evidence(model, processor, said):
+    """The probability is that of its tokens together; with the logits of another layer there is none."""
+    start = len(said.generation.prompt_ids)
+    for word in said.words:
+        if word.part == "prompt":
+            assert word.evidence is None
+            continue
+        logits = said.generation.logits[: len(said.layout.vision)]
+        seen = logits[:, [said.generation.column(said.tokens[token].id) for token in word.tokens]]
+        assert word.evidence.probability == pytest.approx(
+            np.prod([said.chances[t - start] for t in word.tokens]), rel=1e-3
+        )
+        assert word.evidence.peak == pytest.approx(seen.max(0).clip(min=0).mean())
+    inner = tam.explain(model, processor, picture(), ASKED, answer="a cat", layer=1)
+    assert [word.evidence.logprob for word in inner.words if word.part == "answer"] == [None, None]
+    assert "[null," in inner.to_html() and "[null," not in said.to_html()
 
 
 def test_an_answer_of_its_own_is_that_of_the_stage(model, processor, tmp_path):
@@ -371,8 +406,11 @@ def test_a_folder_holds_pictures_sheet_and_page(said, tmp_path):
     folder = said.save(tmp_path)
     assert folder == tmp_path / "explanation" and (tmp_path / "kept.txt").exists()
     names = {path.name for path in folder.iterdir()}
-    assert {"sheet.png", "index.html"} <= names and sum(name.endswith(".png") for name in names) == len(said.tokens) + 1
-    assert said.save(str(tmp_path)) == folder
+    words = [word for word in said.words if word.part == "answer"]
+    assert {"sheet.png", "index.html", "001_dogs.png"} <= names
+    assert sum(name.endswith(".png") for name in names) == len(words) + 1
+    assert said.save(str(tmp_path), tokens=True) == folder
+    assert sum(path.suffix == ".png" for path in folder.iterdir()) == len(said.tokens) + 1
 
 
 def test_a_full_disk_leaves_no_half_explanation(said, small_disk):

@@ -13,18 +13,23 @@ import pytest
 from PIL import Image
 
 from tam import manifest
-from tam.cache import write_generations
+from tam.cache import read_generations, read_header, write_generations
 from tam.errors import DiskError, InputError, SchemaError
-from tam.figures import data
-from tam.figures.drawing import save
+from tam.figures import data, drawing
+from tam.figures.canvas import Canvas, Room
+from tam.figures.files import save
 from tam.figures.stage import write_comparison, write_figures
 from tam.layout import Grid
+from tam.methods.registry import METHODS
+from tam.methods.rivals import RIVALS
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.records import Generation
 from tam.rows import SCHEMA, Row, RowsHeader, opened, written
 from tam.run import RunFiles, main_method, runs_of, titles
+from tam.scores import SampleScores, ScoresHeader, write_scores
 from tests.answers import END, generation, picture, sample
+from tests.test_maps import scores_of
 
 TITLES = {"activation": "CAM (raw activation)", "tam": "TAM"}
 WORDS = ((0, "A", -2), (1, "dog", 2), (2, "$x_1$", 3), (3, "中国", -1))
@@ -144,6 +149,18 @@ def test_nouns_of_a_category_are_chosen_first_then_other_nouns_then_function_wor
     assert data.chosen_words(table(rows("a", "tam", 0.5)), 2).word.tolist() == ["dog", "$x_1$"]
 
 
+def test_methods_are_compared_by_two_nouns_and_a_function_word_behind_them():
+    words = [(0, "A", -2), (1, "dog", 2), (2, "and", -2), (3, "dog", 2), (4, "x", 3), (5, "of", -2), (6, "sky", -1)]
+
+    def chosen(*tokens: int) -> list[int]:
+        made = [("a", "tam", *Row(*words[token], "obj_iou", 0.5)) for token in tokens]
+        return data.compared_words(table(made)).token.tolist()
+
+    assert chosen(*range(7)) == [1, 4, 2], "of two categories"
+    assert chosen(0, 1, 3) == [1, 3, 0] and chosen(0, 1, 6) == [1, 6, 0]
+    assert chosen(1, 3, 4, 6) == [1, 3, 4] and chosen(0, 2) == [0, 2]
+
+
 EXAMPLES = (("good", 0.9, 2), ("rich", 0.1, 99), ("also rich", 0.9, 99))
 
 
@@ -226,6 +243,94 @@ def test_models_are_compared_on_a_sample_that_all_name_alike(run, out, caplog):
     assert "no sample has maps from all models" in caplog.text
     with pytest.raises(InputError, match="of one dataset"):
         write_comparison([run, replace(other, dataset="another")], out)
+
+
+def test_many_methods_stand_in_bands_and_what_is_not_explained_or_failed_says_so(run, out):
+    titles = {name: method.title for name, method in METHODS.items() if method.needs == "logits"} | {
+        name: RIVALS[name].title for name in ("occlusion", "gae")
+    }
+    answer = next(read_generations(run.generation[0]))
+    scores = {"occlusion": scores_of(answer, silent=answer.explained), "gae": "failed: out of memory"}
+    header = read_header(run.generation[0])
+    write_scores(
+        out.with_name("scores.h5"), {0: SampleScores("high", "ok", scores)},
+        ScoresHeader(header["fingerprint"], 1, {name: {} for name in scores}, {}),
+    )  # fmt: skip
+    write_maps(run.generation[0], run.maps[0], [*titles], FIXED, scores_path=out.with_name("scores.h5"))
+    store_rows(run.metrics[0], "0", table(rows("high", "tam", 0.8)), titles)
+    one = replace(run, generation=run.generation[:1], maps=run.maps[:1], metrics=run.metrics[:1])
+    write_figures(one, out)
+    text = (out / "methods.svg").read_text()
+    assert text.count("picture -->") == 4 and text.count("not explained -->") == text.count("failed -->") == 3
+    assert all(f"<!-- {title} -->" in text for title in ("TAM", "Occlusion", "GAE (Chefer)"))
+    width, height = Image.open(out / "methods.png").size
+    assert width < 2300 and height > width
+
+
+def test_a_named_word_without_a_score_is_not_scored_and_only_what_is_not_named_is_not_named(run, out, tmp_path):
+    (folder,) = {path.parents[1] for path in run.generation}
+    for name, kept in (("unscored", lambda found: found.token < 0), ("silent", lambda found: found.label != 2)):
+        shutil.copytree(folder, folder.with_name(name))
+        for path in (folder.with_name(name) / "metrics").iterdir():
+            with opened(path) as (about, file):
+                found = file.read().to_pandas()
+            store_rows(path, about.fingerprint, found[kept(found)])
+    unscored, silent = (files_of(folder.with_name(name), run.manifest) for name in ("unscored", "silent"))
+    write_comparison([run, unscored], out)
+    text = (out / "models.svg").read_text()
+    assert text.count("<!-- not scored -->") == 1 and text.count("<!-- not named -->") == 1  # dog, and x, which is not
+    assert text.count("<!-- IoU 0.") == 2
+    write_comparison([run, silent], out)
+    assert (out / "models.svg").read_text().count("<!-- not named -->") == 1
+
+
+def test_a_long_answer_goes_on_in_lines_that_fit_and_a_very_long_one_is_cut():
+    lines = drawing._wrapped("word " * 300, 5)
+    assert len(lines) == drawing.LINES and lines[0].startswith("“word") and lines[-1].endswith(" …")
+    assert max(map(len, lines)) <= 70 and drawing._wrapped("Short.", 5) == ["“Short.”"]
+
+
+def test_pictures_in_rows_are_as_high_as_their_row_and_fill_its_width():
+    room = Room(0, 0, 0, 0, gap=0.1, between=0.1)
+    canvas, places = Canvas.in_rows([[(100, 200), (100, 100)], [(50, 310)]], 3.1, room)
+    assert [(round(place.width, 2), round(place.height, 2)) for place in places] == [
+        (1.99, 0.99),
+        (0.99, 0.99),
+        (3.09, 0.5),
+    ]
+    assert [(round(place.left, 2), round(place.bottom, 2)) for place in places] == [
+        (0.01, 0.61),
+        (2.1, 0.61),
+        (0.01, 0.01),
+    ]
+    assert canvas.figure.get_size_inches() == pytest.approx((3.1, 1.6), abs=0.02)
+
+
+def test_a_run_of_many_methods_and_words_has_figures_of_at_most_five_megabytes(tmp_path):
+    """Photographs are JPEG inside vectors, matrices one picture, many dots one layer; text stays text."""
+    random = np.random.default_rng(0)
+    blurred = Image.fromarray((random.random((12, 16, 3)) * 255).astype(np.uint8)).resize((320, 240), Image.BICUBIC)
+    photo = random.normal(blurred, 4).clip(0, 255).astype(np.uint8)
+    canvas, places = Canvas.of(photo.shape, 4, 26, 45, Room(left=1, top=0.3, right=0.4))
+    for place in places.ravel():
+        canvas.show(place, photo)
+    canvas.title(places[0, 0], "picture")
+    pdf, svg, png = save(canvas.figure, tmp_path / "methods")
+    words = pd.DataFrame(
+        [
+            (m, metric, value, i)
+            for m in range(25)
+            for metric in data.METRICS
+            for i, value in enumerate(random.random(200))
+        ],
+        columns=["method", "metric", "value", "token"],
+    )
+    scores = save(
+        drawing.distributions(words, {m: f"Method {m}" for m in range(25)}, 0), tmp_path / "scores", drawing.CLOUD
+    )
+    assert b"/DCTDecode" in pdf.read_bytes() and b"/Font" in pdf.read_bytes()
+    assert "data:image/jpeg;base64," in svg.read_text() and "<!-- picture -->" in svg.read_text()
+    assert sum(path.stat().st_size for path in (pdf, svg, png, *scores)) < 3_500_000
 
 
 def test_methods_and_their_order_are_those_of_the_files_or_those_that_are_wanted(run):

@@ -42,6 +42,17 @@ def test_with_one_gpu_or_none_nothing_is_claimed(monkeypatch, tmp_path):
         assert device == "auto" and not list(tmp_path.iterdir())
 
 
+def test_memory_is_taken_in_segments_that_grow_unless_somebody_chose_otherwise(monkeypatch):
+    for name in gpus.ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    with gpus.claim("cpu"):
+        assert gpus.os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
+    with gpus.claim("cpu"):
+        assert "PYTORCH_ALLOC_CONF" not in gpus.os.environ
+
+
 def test_a_killed_process_gives_its_gpu_back(tmp_path):
     code = (
         "import sys, tempfile, contextlib, os, signal; from tam.system import gpus; tempfile.tempdir = sys.argv[1];"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from tam.model.decoding import answer_batch
-from tam.model.kv_cache import BLOCK, GrowingLayer, growing_kv_cache
+from tam.model.kv_cache import BLOCK, GrowingLayer
 from tam.model.prompt import prepare
 from tests import tiny
 from tests.test_families import pictures
@@ -36,6 +36,22 @@ def test_no_more_than_a_block_is_held_too_much_and_a_step_copies_nothing():
     assert keys.untyped_storage().nbytes() == 4 * 4 * (100 + BLOCK)
 
 
+@given(
+    st.integers(1, 2 * BLOCK), st.integers(0, BLOCK), st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)
+)
+def test_samples_that_stay_go_on_as_if_they_had_been_alone(prompt, singles, staying):
+    generator, kept = torch.Generator().manual_seed(0), torch.tensor(sorted(staying))
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    for length in [prompt, *[1] * singles]:
+        states = torch.randn(2, 5, 3, length, 4, generator=generator)
+        ours.update(*states), theirs.update(*states[:, kept])
+    ours.reorder_cache(kept)
+    for length in [1] * (BLOCK + 1):
+        states = torch.randn(2, len(kept), 3, length, 4, generator=generator)
+        for made, expected in zip(ours.update(*states), theirs.update(*states), strict=True):
+            assert torch.equal(made, expected)
+
+
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_every_family_decodes_with_it_and_says_the_same(kind, monkeypatch):
     """Across several blocks, two prompts of different length at once; the states are bit for bit the same."""
@@ -45,36 +61,13 @@ def test_every_family_decodes_with_it_and_says_the_same(kind, monkeypatch):
         for size, words in (((56, 84), "a cat"), ((112, 56), "Describe the image."))
     ]
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
+    seen, update = [], GrowingLayer.update
+    monkeypatch.setattr(GrowingLayer, "update", lambda self, *states: seen.append(self) or update(self, *states))
     grown = answer_batch(loaded, asked, 2 * BLOCK + 5)
-    with monkeypatch.context() as plainly:
-        plainly.setattr("tam.model.decoding.growing_kv_cache", lambda decoder: torch.no_grad())
-        joined = answer_batch(loaded, asked, 2 * BLOCK + 5)
+    monkeypatch.setattr(GrowingLayer, "update", lambda self, *states: DynamicLayer.update(self, *states))
+    joined = answer_batch(loaded, asked, 2 * BLOCK + 5)
     for ours, theirs in zip(grown, joined, strict=True):
         assert ours.ids.tolist() == theirs.ids.tolist() and len(ours.ids) == 2 * BLOCK + 5
         assert torch.equal(ours.states, theirs.states)
-    seen = []
-    monkeypatch.setattr(
-        GrowingLayer, "update", lambda self, *states: seen.append(self) or DynamicLayer.update(self, *states)
-    )
-    answer_batch(loaded, asked, 1)
-    layers = DynamicCache(config=loaded.config.get_text_config(decoder=True)).layers
+    layers = DynamicCache(config=loaded.config).layers
     assert bool(seen) == any(type(layer) is DynamicLayer for layer in layers)  # Mistral's all have a sliding window
-
-
-def test_afterwards_a_model_decodes_as_before():
-    decoder, cache = torch.nn.Identity(), DynamicCache()
-    with growing_kv_cache(decoder):
-        pass
-    decoder.forward = lambda **named: None
-    decoder(past_key_values=cache)
-    assert cache.layer_class_to_replicate is DynamicLayer
-
-
-def test_a_cache_that_moves_to_the_host_is_left_alone():
-    decoder = torch.nn.Identity()
-    decoder.forward = lambda **named: None
-    cache = DynamicCache()
-    cache.offloading = True
-    with growing_kv_cache(decoder):
-        decoder(past_key_values=cache)
-    assert cache.layer_class_to_replicate is DynamicLayer

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from tam.errors import InputError, LayoutError, ModelError
-from tam.families import gemma3, generic, llava_next
+from tam.families import gemma3, generic, internvl, llava_next
 from tam.families.crop import seen_box
 from tam.families.interface import Block
 from tam.layout import Grid
@@ -85,6 +85,17 @@ def test_tiles_lie_row_after_row_and_the_thumbnail_on_all_of_it():
 
 def test_a_picture_of_one_tile_has_no_thumbnail():
     assert boxes("internvl", (56, 56)) == [(0, 0, 56, 56)]
+
+
+def test_in_one_tile_all_of_each_picture_is_shown_at_once():
+    loaded = replace(tiny.loaded("internvl"), family=internvl.ONE_TILE)
+    media = pictures((168, 112), (60, 90))
+    made = prepare(loaded.prompter, media, "a cat")
+    assert [grid.box for grid in made.layout.grids] == [(0, 0, 168, 112), (0, 0, 60, 90)]
+    assert made.inputs["pixel_values"].shape == (2, 3, 56, 56)
+    assert all(right for right, _ in probe(loaded, media, 4))
+    film_in_one = prepare(loaded.prompter, film((84, 56)), "a cat").layout
+    assert film_in_one.grids == layout("internvl", film((84, 56))).grids
 
 
 def test_pan_and_scan_crops_the_longer_side():

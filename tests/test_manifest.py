@@ -56,6 +56,8 @@ def test_a_broken_line_is_named(tmp_path, line):
         (replace(_sample("a"), media=["x" * 256]), "no path; got 'xxx"),
         (replace(_sample("a"), mask="x/" * 1600), "no path; got 'x/x"),
         (replace(_sample("a"), mask="a\0b"), "no path"),
+        (replace(_sample("a"), masks={"1": "a\0b"}), "no path"),
+        (replace(_sample("a"), masks={"-1": "a.png"}), "masks: wrong value; got '-1'; expected a number"),
         (replace(_sample("a"), prompt="half \ud800"), "prompt: wrong value"),
         (replace(_sample("a"), references=["x" * (1 << 24)]), "more than a line of a manifest holds"),
     ],

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from tam.layout import Grid, Layout
 from tam.maps import read_maps, read_maps_header
 from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
+from tam.methods.rivals import RIVALS
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED, REFERENCE, Protocol
-from tam.records import Candidates, Generation, Maps, Piece
+from tam.records import Candidates, Generation, Maps, Piece, Scores
+from tam.scores import SampleScores, ScoresHeader, write_scores
 
 LENGTH, PROMPT, ANSWER = 10, 2, 3
 TOKENS = np.array([1, 2, 3, 3, 3, 10, 11, 4, 5, 6, 20, 21, 7], np.int32)
@@ -53,7 +56,29 @@ def written(path: Path, *generations: Generation) -> Path:
 def mapped(
     name: str, generation: Generation, protocol: Protocol = FIXED, exact: bool = False, eci_cap: float | None = None
 ) -> Maps:
-    return METHODS[name].maps(Cached(generation, protocol, exact, eci_cap))
+    scores = dict.fromkeys(RIVALS, scores_of(generation))
+    return METHODS[name].maps(Cached(generation, protocol, exact, eci_cap, scores))
+
+
+def scores_of(generation: Generation, silent: int = 0) -> Scores:
+    """Random ones; the first ``silent`` tokens are not explained."""
+    random, tokens = np.random.default_rng(generation.row), generation.explained
+    image = random.normal(size=(tokens, len(generation.layout.vision))).astype(np.float32)
+    text = np.tril(random.normal(size=(tokens, tokens)), -1).astype(np.float32)
+    return Scores(image, text, np.arange(tokens) >= silent)
+
+
+def scored(path: Path, *generations: Generation, methods: Mapping[str, Scores | str] | None = None) -> Path:
+    """A scores file of the generation that ``written`` writes: of all rivals, or of ``methods`` for every answer."""
+    samples = {
+        one.row: SampleScores(
+            one.id, one.status, {} if one.failed else methods or dict.fromkeys(RIVALS, scores_of(one))
+        )
+        for one in generations
+    }  # fmt: skip
+    names: dict[str, dict] = {name: {} for name in methods or RIVALS}
+    write_scores(path, samples, ScoresHeader("f" * 8, len(samples), names, {}))
+    return path
 
 
 def test_what_is_written_is_read_and_failures_do_not_stop_the_others(tmp_path):
@@ -96,10 +121,11 @@ def test_methods_are_read_in_the_order_that_is_asked_for_and_no_others(tmp_path)
 def test_maps_are_those_of_one_method_alone(tmp_path):
     """What methods share is computed once, and none sees another."""
     generation = written(tmp_path / "g.h5", made())
-    write_maps(generation, tmp_path / "all.h5", list(METHODS), FIXED)
+    scores = scored(tmp_path / "s.h5", made())
+    write_maps(generation, tmp_path / "all.h5", list(METHODS), FIXED, scores_path=scores)
     (all_,) = read_maps(tmp_path / "all.h5")
     for name in METHODS:
-        write_maps(generation, tmp_path / "one.h5", [name], FIXED)
+        write_maps(generation, tmp_path / "one.h5", [name], FIXED, scores_path=scores)
         (one,) = read_maps(tmp_path / "one.h5")
         assert np.array_equal(all_[name].maps, one[name].maps) and np.array_equal(all_[name].uint8, one[name].uint8)
 
@@ -170,14 +196,15 @@ def test_what_the_document_says_is_so(tmp_path, monkeypatch):
     assert (known["inverse"].name, known["inverse"].title) == ("inverse", "1 - TAM")
     header = text.split("One group a sample")[0]
     with h5py.File(out) as file:
-        assert {*re.findall(r"^\| `(\w+)` \|", header, re.MULTILINE)} == {*file.attrs, "eci_cap"}
+        assert {*re.findall(r"^\| `(\w+)` \|", header, re.MULTILINE)} == {*file.attrs, "eci_cap", "scores"}
 
 
 def test_the_same_maps_are_the_same_file(tmp_path):
     generation = written(tmp_path / "g.h5", made(), made("b", 1))
+    scores = scored(tmp_path / "s.h5", made(), made("b", 1))
     files = []
     for _ in range(2):
-        write_maps(generation, tmp_path / "m.h5", list(METHODS), FIXED)
+        write_maps(generation, tmp_path / "m.h5", list(METHODS), FIXED, scores_path=scores)
         files.append((tmp_path / "m.h5").read_bytes())
         time.sleep(1.1)  # HDF5 would write down the second
     assert files[0] == files[1]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from tam.errors import InputError, SchemaError
 from tam.layout import Grid, Layout
 from tam.maps import MapsHeader, MapsWriter
 from tam.metrics import counts, stage
-from tam.metrics.catalogue import ANSWER, FOCUS_METRICS, OBJECT_METRICS, POOLED
+from tam.metrics.catalogue import ABOUT_ANSWER, FOCUS_METRICS, GROUPS, MAP_METRICS, OBJECT_METRICS
 from tam.metrics.counts import (
     count,
     pixel_average_precision,
@@ -26,12 +27,12 @@ from tam.metrics.counts import (
 )
 from tam.metrics.focus import entropy, focus, gini, top_mass
 from tam.metrics.language import NO_WORDNET, language, longest_common_subsequence, rouge_l_standard
-from tam.metrics.localisation import localise, score
+from tam.metrics.localisation import func_iou, localise, score
 from tam.metrics.names import names
 from tam.metrics.picture import Picture, find_targets
 from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import FIXED, REFERENCE
-from tam.records import Candidates, Generation, Maps, Piece
+from tam.records import Candidates, Generation, Maps, Piece, SampleMaps
 from tam.rows import RowsHeader, opened
 from tam.system import hdf5
 from tam.words import FUNCTION, NO_CATEGORY, OTHER, Word
@@ -58,7 +59,7 @@ def _word(*tokens, label=17, text="cat", tag="NN"):
 
 
 def _target(pixels):
-    return find_targets(pixels.astype(np.uint8), [1])[1]
+    return find_targets([pixels.astype(np.uint8)], [1])[0][1]
 
 
 def _count(map_, pixels):
@@ -68,9 +69,10 @@ def _count(map_, pixels):
 
 def _localise(words, maps, mask=None, protocol=FIXED, box=None, missing="no mask"):
     maps = np.stack(maps)
-    targets = {} if mask is None else find_targets(mask, {word.label for word in words if word.label > 0})
+    (targets,) = [{}] if mask is None else find_targets([mask], {word.label for word in words if word.label > 0})
     box = box or (0, 0, *(maps[0] if mask is None else mask).shape[::-1])
-    return localise(words, maps, maps / 255, Picture(box, targets, missing if mask is None else ""), protocol)
+    picture = Picture(box, targets, missing if mask is None else "", np.ones(maps.shape[1:]))
+    return localise(words, [maps], [maps / 255], [picture], protocol)
 
 
 def _values(rows, metric):
@@ -196,16 +198,16 @@ def test_pointing_takes_the_centre_of_the_first_highest_cell():
     target = _target(_mask() == 17)
     map_ = np.zeros((3, 3))
     map_[1, 1] = 1
-    assert peak(map_, WHOLE) == (3, 3) and pointing((3, 3), target) == 0  # just outside
+    assert peak([map_], [WHOLE]) == (0, (3, 3)) and pointing((3, 3), target) == 0  # just outside
     map_[0, 1] = 1  # earlier
-    assert peak(map_, WHOLE) == (3, 1) and pointing((3, 1), target) == 0
+    assert peak([map_], [WHOLE]) == (0, (3, 1)) and pointing((3, 1), target) == 0
     map_[0, 0] = 1
-    assert peak(map_, WHOLE) == (1, 1) and pointing((1, 1), target) == 1
+    assert peak([map_], [WHOLE]) == (0, (1, 1)) and pointing((1, 1), target) == 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_a_constant_map_points_nowhere(value):
-    point, target = peak(np.full((3, 3), value), WHOLE), _target(np.ones((6, 6)))
+    (_, point), target = peak([np.full((3, 3), value)], [WHOLE]), _target(np.ones((6, 6)))
     assert point is None and pointing(point, target) == pointing_box(point, target) == 0
 
 
@@ -348,11 +350,11 @@ def test_names_are_compared_as_sets_of_categories():
     mask[5, 5], mask[5, 0] = 18, 255  # 255 is no category: "ignore"
     words = [_word(0), _word(1), _word(2, label=44), _word(3, label=FUNCTION)]
     categories = {17, 18, 44}
-    assert [row.value for row in names(words, mask, categories)] == [1 / 2, 1 / 2]
-    assert [row.status for row in names([], np.zeros_like(mask), categories)] == [
+    assert [row.value for row in names(words, [mask], categories)] == [1 / 2, 1 / 2]
+    assert [row.status for row in names([], [np.zeros_like(mask)], categories)] == [
         "no category named", "no category in image",
     ]  # fmt: skip
-    assert [row.status for row in names(words, None, categories, "no mask: why")] == ["no mask: why"] * 2
+    assert [row.status for row in names(words, [], categories, "no mask: why")] == ["no mask: why"] * 2
 
 
 def _language(answer, references, wordnet=None):
@@ -492,8 +494,8 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
         answer="A cat.",
         tokens=tokens,
         layout=layout,
-        classes=np.array([1], np.int32),
-        logits=np.zeros((len(layout.vision) + 2 + len(answer), 1), np.float32),
+        classes=np.unique(answer).astype(np.int32),
+        logits=np.zeros((len(layout.vision) + 2 + len(answer), len(np.unique(answer))), np.float32),
         candidates=Candidates(none.astype(np.int32) + 1, none, none[:, 0]),
         retokenised_prompt=np.array([5, 6], np.int32),
         retokenised_answer=np.array(answer if retokenised is None else retokenised, np.int32),
@@ -503,10 +505,16 @@ def _generation(id, answer=(1, 2, 3, 4), layout=None, status="ok", retokenised=N
 
 
 def _left(generation):
-    """Maps of every token: those of the prompt point right, those of the answer left."""
-    grids, rows = len(generation.layout.grids), generation.explained
-    uint8 = np.stack([np.tile((RIGHT if t < 2 else LEFT).ravel(), grids) for t in range(rows)])
+    """Maps of every token: those of the prompt point right, those of the answer left; each grid has its part of it."""
+    rows = generation.explained
+    uint8 = np.stack([_cut(RIGHT if t < 2 else LEFT, generation.layout) for t in range(rows)])
     return Maps(uint8 / 255, uint8, np.zeros((rows, rows)), np.full(rows, np.nan))
+
+
+def _cut(map_, layout):
+    """What each grid shows of a map of 3x3 cells of two pixels: [vision]."""
+    boxes = [[round(edge / 2) for edge in grid.box] for grid in layout.grids]
+    return np.concatenate([map_[top:bottom, left:right].ravel() for left, top, right, bottom in boxes])
 
 
 def _flat(generation):
@@ -578,22 +586,135 @@ def test_the_table_is_tidy_and_says_how_it_was_made(run):
 def test_what_is_about_the_answer_stands_once_and_what_is_about_maps_once_a_method(run):
     counts, table = run([_generation("a")], methods={"flat": _flat, "tam": _left})
     assert counts == {"ok": 1} and list(run.header.methods) == ["flat", "tam"]
-    answer = ["answer", *ANSWER]
+    answer = ["answer", *GROUPS[ABOUT_ANSWER]]
     assert sorted(table[table.method == ""].metric) == sorted(answer)
     by_method = {name: table[table.method == name] for name in ("flat", "tam")}
     for rows in by_method.values():
-        assert set(rows.metric) == set(POOLED) - set(ANSWER)
+        assert set(rows.metric) == set(MAP_METRICS)
     assert [_of(rows, "a", "obj_iou") for rows in by_method.values()] == [[0.0], [6 / 15]]
     assert [_of(rows, "a", "entropy")[0] == "zero map" for rows in by_method.values()] == [True, False]
     _, alone = run([_generation("a")])
     pd.testing.assert_frame_equal(table[table.method != "flat"].reset_index(drop=True), alone)
 
 
+def test_a_word_that_a_method_does_not_explain_has_a_status_and_no_number(run):
+    def silent(generation):
+        made = _left(generation)
+        explained = np.arange(len(made.maps)) != len(generation.prompt_ids) + 1  # " cat"
+        return dataclasses.replace(made, explained=explained)
+
+    _, table = run([_generation("a")], methods={"silent": silent, "tam": _left})
+    rows = table[table.method == "silent"]
+    of_cat = rows[rows.word == "cat"]
+    assert set(of_cat.metric) == {*OBJECT_METRICS, *FOCUS_METRICS} and set(of_cat.status) == {"not explained"}
+    assert _of(rows, "a", "func_iou") == ["no noun"]
+    assert _of(table[table.method == "tam"], "a", "obj_iou") == [6 / 15]
+
+
+def test_no_quirk_of_published_maps_concerns_maps_of_scores():
+    generation, protocol = _generation("a"), REFERENCE
+    made = _left(generation)
+    prompt = np.zeros_like(made.uint8)
+    prompt[len(generation.prompt_ids) :] = made.uint8[len(generation.prompt_ids) :]  # maps of the answer alone
+    maps = {name: SampleMaps("a", "ok", prompt / 255, prompt, made.relevance, made.scale) for name in ("tam", "gae")}
+    sample = manifest.Sample("a", ["a.jpg"], "What?", mask=None, categories={"cat": 17})
+    _, scored = stage.score_sample(sample, generation, maps, Path("m.jsonl"), JUDGE, protocol, from_scores=["gae"])
+    focus = {name: next(row.status for row in scored[name] if row.metric == "gini") for name in maps}
+    assert focus == {"tam": "zero map", "gae": "ok"}
+
+
+def _tiled(*boxes):
+    """Tiles of cells of two pixels over the picture of 6x6."""
+    grids = tuple(
+        Grid(0, (0,), (bottom - top) // 2, (right - left) // 2, (left, top, right, bottom))
+        for left, top, right, bottom in boxes
+    )
+    count = sum(grid.cells for grid in grids)
+    return Layout(np.arange(count, dtype=np.int32), np.array([count, count + 1], np.int32), count + 2, grids, ((6, 6),))
+
+
+TILES = {
+    "two": _tiled((0, 0, 2, 6), (2, 0, 6, 6)),
+    "three": _tiled((0, 0, 4, 2), (4, 0, 6, 2), (0, 2, 6, 6)),
+    "three and a thumbnail": _tiled((0, 0, 4, 2), (4, 0, 6, 2), (0, 2, 6, 6), (0, 0, 6, 6)),
+    "one": _tiled((0, 0, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("tiles", TILES)
+def test_a_picture_that_is_cut_into_tiles_has_the_scores_of_the_whole(run, tiles):
+    """To the bit, whatever the tiles' boxes, with a thumbnail that shows the same over them, and where one is all."""
+    counts, whole = run([_generation("a")])
+    found, cut = run([_generation("a", layout=TILES[tiles])])
+    assert found == counts == {"ok": 1} and {"obj_iou", "func_iou", *FOCUS_METRICS} <= set(cut.metric)
+    pd.testing.assert_frame_equal(cut, whole, check_exact=True)
+
+
+def _pictures(*frames):
+    """Two pictures of 6x6, or two grids over a video whose frames they see."""
+    grids = tuple(
+        Grid(0 if frames else number, frames[number] if frames else (0,), 3, 3, (0.0, 0.0, 6.0, 6.0))
+        for number in range(2)
+    )
+    sizes = ((6, 6),) if frames else ((6, 6), (6, 6))
+    return Layout(np.arange(18, dtype=np.int32), np.array([18, 19], np.int32), 20, grids, sizes)
+
+
+def _left_then_right(generation):
+    left = _left(generation)
+    values = np.tile(np.concatenate([LEFT.ravel(), RIGHT.ravel()]), (generation.explained, 1))
+    return dataclasses.replace(left, maps=values / 255, uint8=values)
+
+
+@pytest.mark.parametrize(
+    ("masks", "iou", "pointing", "func"),
+    [
+        ({"masks": {"0": "mask.png"}}, 6 / 15, 1, 6 / 9),
+        ({"mask": "mask.png"}, 6 / 15, 1, 6 / 9),  # the first picture, the middle frame
+        ({"masks": {"1": "mask.png", "9": "none.png"}}, 0 / 21, 0, 6 / 9),
+        ({"masks": {"0": "mask.png", "1": "mask.png"}}, 6 / 36, 1, 12 / 18),
+        ({"masks": {"0": "mask.png", "1": "empty.png"}}, 6 / 27, 1, 12 / 18),
+        ({"masks": {"0": "empty.png", "1": "mask.png"}}, 0 / 33, 0, 12 / 18),  # of equal peaks the first
+    ],
+)
+@pytest.mark.parametrize("kind", ["images", "video"])
+def test_of_several_pictures_or_frames_those_with_a_mask_are_scored_as_one(run, kind, masks, iou, pointing, func):
+    """The map points left on the first and right on the second; the object lies in the upper left corner."""
+    cv2.imwrite(str(run.folder / "empty.png"), np.zeros((6, 6), np.uint8))
+    layout = _pictures((0, 1), (2, 3)) if kind == "video" else _pictures()
+    if kind == "video" and "masks" in masks:
+        masks = {"masks": {{"0": "1", "1": "2"}.get(place, place): path for place, path in masks["masks"].items()}}
+    samples = {"a": {"kind": kind, "mask": None} | masks}
+    counts, table = run([_generation("a", layout=layout)], samples=samples, methods={"tam": _left_then_right})
+    assert counts == {"ok": 1}
+    found = [_of(table, "a", metric) for metric in ("obj_iou", "pointing", "func_iou", "name_recall")]
+    assert found == [[iou], [pointing], [func], [1.0]]
+
+
+def test_the_published_protocol_has_one_grid_a_picture_and_one_picture(run):
+    several = {"a": {"mask": "mask.png"}, "b": {"mask": "mask.png"}, "c": {"kind": "video"}}
+    generations = [_generation("a", layout=TILES["two"]), _generation("b", layout=_pictures()), _generation("c")]
+    counts, table = run(generations, REFERENCE, samples=several)
+    assert counts == {"not a single grid": 1, "not a single image": 2}
+    assert _of(table, "a", "obj_iou") == ["not a single grid: the picture was shown as 2"]
+    assert _of(table, "b", "func_iou") == _of(table, "c", "entropy") == ["not a single image"]
+    assert len(_of(table, "a", "rouge_l")) == 1
+
+
+def test_a_cell_that_is_cut_off_counts_in_part_and_what_shows_nothing_does_not():
+    """Of six cells below the threshold three are whole, two halves; one that shows nothing is not focus, either."""
+    shown = np.array([[1, 0.5, 0], [1, 0.5, 0], [1, 1, 1]])
+    below = np.array([[[True, True, True], [True, True, False], [True, False, False]]])
+    assert func_iou(_word(0), [below], [shown]) == 4 / 6
+    picture = Picture(WHOLE, {}, "", shown)
+    assert stage.counting([np.arange(9).reshape(1, 3, 3)], [picture]).tolist() == [[0, 1, 3, 4, 6, 7, 8]]
+
+
 def test_where_a_method_failed_it_has_a_status_and_the_others_have_values(run):
     counts, table = run([_generation("a"), _generation("b")], methods={"mine": lambda _: "failed: why", "tam": _left})
     assert counts == {"ok": 2, "failed mine": 2}
     mine = table[table.method == "mine"]
-    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(set(POOLED) - set(ANSWER))
+    assert sorted(mine[mine["sample"] == "b"].metric) == sorted(MAP_METRICS)
     assert set(mine.status) == {"failed: why"} and mine.value.isna().all()
     assert _of(table[table.method == "tam"], "b", "obj_iou") == [6 / 15]
     assert _of(table, "b", "answer") == [4] and len(_of(table, "b", "rouge_l")) == 1
@@ -605,8 +726,8 @@ def test_the_published_protocol_gives_the_first_word_the_first_prompt_map_and_jo
     assert ".<|im_end|>" in set(table.word)
     columns = table[table.metric == "func_iou"]
     assert columns.value.tolist() == [6 / 9]
-    words = stage.answer_maps(np.arange(6 * 9).reshape(6, 9), _generation("a"), REFERENCE)
-    assert words[:, 0, 0].tolist() == [0, 27, 36, 45]
+    answer = stage.answer_maps(np.arange(6 * 9).reshape(6, 9), _generation("a"), REFERENCE)
+    assert answer[:, 0].tolist() == [0, 27, 36, 45]
 
 
 def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(run):
@@ -618,17 +739,19 @@ def test_every_sample_has_a_status_and_one_bad_sample_does_not_stop_the_others(r
              "colour": "colour.png", "small": "small.png"}  # fmt: skip
     generations = [_generation(id) for id in masks]
     generations += [Generation.failure("failed", "What?", "no picture"), _generation("cut", status="truncated")]
-    generations += [_generation("two", layout=_layout(2)), _generation("video"), _generation("good")]
-    samples = {id: {"mask": mask} for id, mask in masks.items()} | {"video": {"kind": "video"}}
+    generations += [_generation("two", layout=_pictures()), _generation("video"), _generation("good")]
+    samples = {id: {"mask": mask} for id, mask in masks.items()}
+    samples |= {"video": {"kind": "video", "mask": None}, "two": {"masks": {"2": "mask.png"}}}
     counts, table = run(generations, samples=samples)
-    assert counts == {"no mask": 2, "unreadable mask": 3, "mask of another size": 1, "failed": 1, "truncated": 1,
-                      "not a single image": 2, "ok": 1}  # fmt: skip
+    assert counts == {"no mask": 4, "unreadable mask": 3, "mask of another size": 1, "failed": 1, "truncated": 1,
+                      "ok": 1}  # fmt: skip
     assert _of(table, "none", "obj_iou") == ["no mask"]
     assert _of(table, "missing", "obj_iou") == ["no mask: the file is missing"]
     assert _of(table, "colour", "obj_iou") == ["unreadable mask: 8-bit colour, not 8-bit grey"]
     assert _of(table, "small", "obj_iou") == ["mask of another size: 4x5, picture 6x6"]
     assert _of(table, "small", "func_iou") == [6 / 9]
-    assert _of(table, "two", "func_iou") == _of(table, "video", "obj_iou") == ["not a single image"]
+    assert _of(table, "two", "func_iou") == ["no mask: of 2, shown were 0, 1"]
+    assert _of(table, "video", "obj_iou") == _of(table, "video", "entropy") == ["no mask"]
     assert _of(table, "two", "rouge_l") == _of(table, "good", "rouge_l")
     assert _of(table, "failed", "answer") == ["failed: no picture"]
     assert table[(table["sample"] == "cut") & (table.metric == "answer")].status.tolist() == ["truncated"]
@@ -650,6 +773,24 @@ def test_published_pieces_that_do_not_fit_the_maps_drop_the_sample_with_a_status
     assert _of(table, "a", "obj_iou") == _of(table, "a", "rouge_l") == _of(table, "a", "meteor") == expected
     counts, _ = run([generation])
     assert counts == {"ok": 1}
+
+
+@pytest.mark.parametrize("protocol", [FIXED, REFERENCE], ids=lambda protocol: protocol.name)
+def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
+    failed = Generation.failure("b", "What?", "a reason")
+    counts, plain = run([_generation("a"), failed], protocol)
+    grounded_counts, table = run.again(protocol, grounded=True)
+    assert grounded_counts == counts
+    added = table.metric.isin(["present", "chair_s", "tokens", "logprob", "peak", "margin", "spread", "mass"])
+    pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
+    assert {*table[added]["sample"]} == {"a"}
+    assert (_of(table, "a", "present"), _of(table, "a", "chair_s")) == ([1], [0])
+    assert table[table.metric == "peak"][["method", "token", "word"]].values.tolist() == [["", 1, "cat"]]
+    assert table[table.metric == "spread"].method.tolist() == ["tam"]
+    first, second = _layout(2).grids
+    two = dataclasses.replace(_layout(2), grids=(first, dataclasses.replace(second, medium=1)), sizes=((6, 6), (6, 6)))
+    run([_generation("a", layout=two)], protocol)
+    assert _of(run.again(protocol, grounded=True)[1], "a", "chair_s") == ["not every picture has a mask"]
 
 
 def test_the_published_protocol_tags_words_alone(run):

@@ -20,19 +20,23 @@ from PIL import Image
 from tam import manifest
 from tam.cache import write_generations
 from tam.errors import DiskError, InputError, SchemaError
+from tam.evidence import token_evidence
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
-from tam.media import open_media
+from tam.media import Media, open_media
+from tam.methods.rivals import notes_on
+from tam.methods.scored import maps_of
 from tam.methods.stage import write_maps
 from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
-from tam.page.sample import STEPS, by_word, runs
+from tam.page.sample import STEPS, by_word, describe, runs
 from tam.page.scores import RunScores
 from tam.page.scripts import literal
+from tam.page.single import single_page
 from tam.page.stage import write_page
 from tam.protocol import FIXED
-from tam.records import Candidates, Generation, Piece
+from tam.records import Candidates, Generation, Piece, SampleMaps
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
 from tam.render.tokens import TokenText, shape, units
@@ -42,6 +46,7 @@ from tam.run import RunFiles, runs_of
 from tests.answers import generation as written_by_hand
 from tests.browser import END, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
 from tests.shared import shared
+from tests.test_maps import scores_of
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u2028"
 PROMPT = [b"What", b" is", b" it", b"?"]
@@ -173,6 +178,23 @@ def test_the_maps_are_those_of_the_maps_file(page, run):
         np.testing.assert_allclose(unpack(data["relevance"]) / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
 
 
+def test_rivals_bring_what_a_reader_has_to_know_of_them_and_what_they_do_not_explain():
+    made = GENERATIONS[PICTURE]
+    stored = [
+        SampleMaps(made.id, made.status, **vars(maps_of(scores_of(made, silent=silent)))) for silent in (2, 0)
+    ]  # fmt: skip
+    some, none = describe(made, stored, [])["methods"]
+    assert some["unexplained"] == [0, 1] and "unexplained" not in none
+    assert notes_on(["tam", "eci"]) == [] and "is not public" in notes_on(["tam", "gae"])[0]
+
+
+def test_each_token_of_the_answer_has_its_evidence(page):
+    data = said(page.parent / "page/0/00000000.js")
+    expected = token_evidence(GENERATIONS[PICTURE])[:, :2]
+    np.testing.assert_allclose(data["evidence"], expected, atol=1e-4)
+    assert said(page.parent / f"page/0/{LOST:08d}.js")["evidence"] == []
+
+
 def test_a_picture_that_is_gone_is_said_and_its_text_is_shown(page):
     data = said(page.parent / f"page/0/{GONE:08d}.js")
     assert "gone.png" in data["problem"]
@@ -192,7 +214,7 @@ def test_scores_name_the_value_or_the_reason_of_each_method(page):
     zebra = next(row for row in rows if row["metric"] == "obj_iou" and row["token"] == 1)
     assert all(0 <= value <= 1 for value in zebra["values"]) and len(zebra["values"]) == 2
     film = said(page.parent / f"page/0/{FILM:08d}.js")["scores"]
-    assert ["not a single image"] * 2 in [row["values"] for row in film]
+    assert ["no mask"] * 2 in [row["values"] for row in film]
 
 
 def test_scores_of_the_answer_itself_stand_once(page):
@@ -436,6 +458,46 @@ def test_hovering_over_a_word_changes_map_relevance_candidates_and_scores(browse
     assert browser.run(color, span(browser, "zebra")).startswith("rgb(")
     assert not browser.run(color, span(browser, "end"))  # a later word
     assert browser.run("return document.querySelector('#said').textContent").startswith("field: most related to ")
+
+
+def test_the_evidence_of_a_word_is_said_in_words_and_marked_under_it(browser, page):
+    open_sample(browser, page, PICTURE)
+    logprob, peak, _ = token_evidence(GENERATIONS[PICTURE])[1:3].T  # " ze", "bra"
+    text = browser.run("return document.querySelector('#evidence .fact').textContent")
+    chance = np.exp(logprob.sum())
+    assert f"the model gave the word {'<1' if chance < 0.005 else round(100 * chance)} %" in text
+    assert f"its peak in the picture is {peak.mean():.1f} (the highest of this answer: " in text
+    assert "not truth" in browser.run("return document.querySelector('#evidence .note').textContent")
+    shares = browser.run(
+        "return [...document.querySelectorAll('#answer .word')].map(word => +word.style.getPropertyValue('--evidence'))"
+    )
+    assert max(shares) == 1 and 0 <= min(shares) < 1
+    browser.point(span(browser, "What"))
+    assert browser.run("return document.querySelector('#evidence').hidden")
+
+
+def test_a_word_that_a_method_does_not_explain_has_no_map_and_says_so(browser, tmp_path):
+    """Neither blue pictures nor blue words: they would look like evidence."""
+    made, silent = GENERATIONS[PICTURE], len(PROMPT) + 1
+    maps = maps_of(scores_of(made, silent=silent))
+    film = Media(False, (Image.new("RGB", (64, 64), (90, 140, 60)),), (0,))
+    single = tmp_path / "single.html"
+    single.write_text(single_page(made, {"gae": maps}, {"gae": "GAE"}, film, "tiny", "gae"), encoding="utf-8")
+    browser.open(single, "#0/0")
+    browser.until(READY)
+    empty = "return document.querySelector('#pictures .empty').textContent"
+    painted = (
+        f"const drawn = {CANVAS}, clear = document.createElement('canvas');"
+        "[clear.width, clear.height] = [drawn.width, drawn.height]; return drawn.toDataURL() !== clear.toDataURL()"
+    )
+    colored = "return [...document.querySelectorAll('.word')].some(word => word.style.backgroundColor)"
+    browser.point(span(browser, "field"))
+    assert browser.run(painted) and browser.run(colored) and not browser.run(empty)
+    for word in ("What", "A"):
+        browser.point(span(browser, word))
+        assert browser.run(empty) == "not explained by this method"
+        assert not browser.run(painted) and not browser.run(colored)
+    assert "wrong place to rank methods" in browser.run("return document.querySelector('#methods-note').textContent")
 
 
 def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):

@@ -13,6 +13,7 @@ from tam.progress import survey as progress
 from tam.progress.survey import Left, survey
 from tam.progress.words import describe
 from tam.records import Generation
+from tam.system import hdf5
 from tam.system.lease import Owner
 from tests.test_cache import made
 
@@ -64,6 +65,14 @@ def ask(results, **changes) -> None:
     (results / "config.json").write_text(json.dumps(config | changes))
 
 
+def test_scores_are_counted_where_there_are_some(results):
+    assert "attribute" not in describe(survey(results))
+    (results / "emoji/tiny/attribute").mkdir()
+    (results / "emoji/tiny/attribute/0-of-4.h5").write_bytes(bytes(2500))
+    assert "\n  attribute 1 of 4 shards\n" in describe(survey(results))
+    assert "attribute 2.5 kB" in describe(survey(results))
+
+
 def test_a_run_in_the_middle(results):
     (run,) = survey(results).runs
     assert (run.name, run.shards, run.samples) == ("emoji/tiny", 4, 12)
@@ -81,6 +90,18 @@ def test_a_run_in_the_middle(results):
         ("page", 1, 3.0),
         ("dataset", 1, 1.0),
     ]
+
+
+def test_of_a_shard_its_note_alone_is_read(results, monkeypatch):
+    monkeypatch.setattr(hdf5, "opened", None)
+    (run,) = survey(results).runs
+    assert run.statuses == {"ok": 2, "failed": 1} and run.unfinished[0].samples == 2
+
+
+def test_a_shard_without_a_note_is_read_for_its_statuses(results):
+    path = results / "emoji/tiny/generate/0-of-4.h5"
+    path.write_bytes(path.read_bytes().partition(b"tam-sha256:")[0])
+    assert survey(results).runs[0].statuses == {"ok": 2, "failed": 1}
 
 
 def test_it_says_so_in_words(results):

@@ -15,20 +15,22 @@ from tam.cache import write_generations
 from tam.errors import DiskError, InputError, RenderError, SchemaError
 from tam.layout import Grid
 from tam.media import Media, open_media
+from tam.methods import scored
 from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
 from tam.methods.stage import write_maps
 from tam.protocol import FIXED
 from tam.records import Generation, Maps
 from tam.render import stage, xelatex
-from tam.render.colors import table
+from tam.render.colors import LATER, table
 from tam.render.folder import WITHOUT_TEX, draw
 from tam.render.names import safe_id, safe_word
-from tam.render.sample import MOVING, UNKNOWN, Look
+from tam.render.sample import MOVING, UNKNOWN, Look, prepare
 from tam.render.sheet import CAPTION, SCALE
 from tam.render.stage import render
 from tam.system.mark import FILE
 from tests.answers import END, generation, needs_tex, picture, sample
+from tests.test_maps import scores_of
 
 PROMPT = [b"What", b" is", b" it", b"?"]
 ANSWER = [b"A", b" bro", b"ccoli", b" \xe4\xb8", b"\xad", b".", END]
@@ -153,6 +155,21 @@ def test_a_manifest_with_another_sample_in_the_row_is_refused(tmp_path, without_
     manifest.write([sample("two", ["a.png"])], tmp_path / "manifest.jsonl")
     with pytest.raises(InputError, match="sample 1: sample is not in the manifest; got 'one'"):
         rendered(tmp_path, files)
+
+
+def test_a_token_that_is_not_explained_has_its_picture_without_a_map_and_grey_text(tmp_path, without_tex):
+    made = generation("one", PROMPT, ANSWER)
+    maps, picture_ = scored.maps_of(scores_of(made, silent=2)), Image.new("RGB", (40, 30), (90, 140, 60))
+    media = Media(False, (picture_,), (0,))
+    prepared = prepare(made, maps, media, Look())
+    plain = prepared.overlays.media()
+    assert np.array_equal(prepared.overlays.picture(1), plain) and not np.array_equal(
+        prepared.overlays.picture(2), plain
+    )
+    assert (prepared.pages[1].colors[0] == LATER).all() and not (prepared.pages[2].colors[0] == LATER).all()
+    draw(made, maps, media, tmp_path / "out", {"kind": "sample"})
+    said, other = (cv2.imread(str(tmp_path / "out" / name)) for name in ("001_is.png", "002_it.png"))
+    assert said.shape[0] == other.shape[0] + CAPTION
 
 
 OF_DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]

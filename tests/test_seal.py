@@ -43,6 +43,20 @@ def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path, monkeypatch, block
         assert not seal.intact(path)
 
 
+def test_a_note_stands_under_the_seal_and_is_read_alone(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(1 << 20))
+    seal.append(path, "two words")
+    assert seal.intact(path) and seal.noted(path) == "two words"
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-20], whole[:-60], whole.replace(b"two", b"ten")):
+        path.write_bytes(damaged)
+        assert not seal.intact(path)
+    path.write_bytes(bytes(9))
+    seal.append(path)
+    assert seal.noted(path) is None
+
+
 def test_a_file_without_a_seal_is_neither_intact_nor_damaged(tmp_path):
     (tmp_path / "a").write_bytes(b"any")
     assert seal.intact(tmp_path / "a") is None

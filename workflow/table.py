@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflow.config import schema
+from tam.config import schema
 
 README = Path(__file__).parents[1] / "config/README.md"
 HEAD = "| key | default | meaning | a change redoes |\n|---|---|---|---|\n"

@@ -22,6 +22,7 @@ CAPTIONS = "captions.txt"
 COLUMNS = ("media", "id", "prompt", "captions", "mask", "categories")
 SEVERAL = "|"
 MOST_DIGITS = 9
+ONLY = ""
 
 
 def write_folder(root: Path, out: Path, *, prompt: str, limit: int | None = None) -> int:
@@ -135,15 +136,35 @@ def _csv_sample(row: Row, where: str, folder: Path, out: Path, prompt: str) -> S
         kind, paths = _media(named[0]) or ("images", named)
     else:
         kind, paths = "images", named
+    masks = {
+        place: manifest.relative(entries.inside(folder, path, where), out)
+        for place, path in _masks(cells["mask"], kind, len(paths), where).items()
+    }
     return Sample(
         id=cells["id"] or named[0].stem,
         kind=kind,
         media=[manifest.relative(path, out) for path in paths],
         prompt=cells["prompt"] or prompt,
         references=_split(cells["captions"]),
-        mask=manifest.relative(entries.inside(folder, cells["mask"], where), out) if cells["mask"] else None,
+        masks=masks if set(masks) - {ONLY} else {},
+        mask=masks[ONLY] if set(masks) == {ONLY} else None,
         categories=_categories(cells["categories"], where),
     )
+
+
+def _masks(cell: str, kind: str, pictures: int, where: str) -> dict[str, str]:
+    """Paths of label maps: ONLY's, where there is one for all; of several pictures in their order, each may lack; of a
+    video by frame, ``number=path``."""
+    parts = [part.strip() for part in cell.split(SEVERAL)]
+    pairs = [part.partition("=") for part in parts]
+    if kind == "video" and all(equals and number.strip().isdecimal() for number, equals, _ in pairs):
+        return {str(int(number)): path.strip() for number, _, path in pairs}
+    if len(parts) > (1 if kind == "video" else pictures):
+        expected = "frame=path" if kind == "video" else f"at most {pictures}, one a picture"
+        raise InputError("label maps of what", where=where, got=repr(cell)[:80], expected=expected)
+    if len(parts) == 1:
+        return {ONLY: cell} if cell else {}
+    return {str(place): path for place, path in enumerate(parts) if path}
 
 
 def _categories(cell: str, where: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tam.errors import ModelError
+from tam.errors import InputError, ModelError
 from tam.families import gemma3, generic, idefics3, internvl, llava, llava_next, paligemma, pixtral, qwen2_vl
 from tam.families.interface import Family
 
@@ -24,12 +24,21 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family_of(config: Any) -> Family:
+def family_of(config: Any, one_tile: bool = False) -> Family:
     """The family of a checkpoint's config: the generic one, if the config at least names an id for image tokens.
 
+    Args:
+        one_tile: whether it shall show a picture as one tile.
+
     Raises:
-        ModelError: it does not; lists the supported kinds.
+        ModelError: it does not; lists the supported kinds. InputError: it cannot leave the other tiles out.
     """
+    if one_tile:
+        family = family_of(config).one_tile
+        if family is None:
+            able = " or ".join(name for name, one in FAMILIES.items() if one.one_tile)
+            raise InputError("one tile cannot be asked for", got=config.model_type, expected=able)
+        return family
     if config.model_type in FAMILIES:
         return FAMILIES[config.model_type]
     if getattr(config, "image_token_id", None) is not None:

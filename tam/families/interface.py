@@ -58,6 +58,7 @@ class Family:
         options: keyword arguments for every call of the processor.
         answer_type: the token type of an answer's tokens, where they are handed over together with the prompt.
         proven: whether its tokens are known to lie there; where not, each model has to show it first.
+        one_tile: how it shows a picture as one tile, where it can leave the others out.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Family:
     options: dict[str, Any] = field(default_factory=dict)
     answer_type: int = 0
     proven: bool = True
+    one_tile: "Family | None" = None
 
 
 def image_id(config: Any) -> set[int]:

@@ -1,6 +1,7 @@
 """InternVL: the picture squashed into tiles of fixed size, then a thumbnail if there are several.
 
-A frame of a video is one tile. Tiles are asked for, because the image processor alone would make one of a picture.
+A frame of a video is one tile. Tiles are asked for, because the image processor alone would make one of a picture; the
+published demo of TAM takes that one, 448 x 448 pixels in 16 x 16 tokens, whatever the picture's aspect.
 """
 
 from collections.abc import Iterator
@@ -24,4 +25,17 @@ def blocks(sample: Processed) -> Iterator[Block]:
             yield whole(sample, medium, side, side)
 
 
-FAMILY = Family("InternVL3", image_id, blocks, video=True, options={"images_kwargs": {"crop_to_patches": True}})
+def one_block(sample: Processed) -> Iterator[Block]:
+    side = isqrt(sample.processor.image_seq_length)
+    if sample.media.video:
+        yield from sample.video(side, side)
+    else:
+        yield from (whole(sample, medium, side, side) for medium in range(len(sample.media.sizes)))
+
+
+ONE_TILE = Family(
+    "InternVL3 in one tile", image_id, one_block, video=True, options={"images_kwargs": {"crop_to_patches": False}}
+)
+FAMILY = Family(
+    "InternVL3", image_id, blocks, video=True, options={"images_kwargs": {"crop_to_patches": True}}, one_tile=ONE_TILE
+)

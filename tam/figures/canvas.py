@@ -19,6 +19,7 @@ SETTINGS = {
     "image.composite_image": False,
 }  # fmt: skip
 DPI = 150  # of PNG, and of the pictures in PDF and SVG
+MOST_PIXELS = 1_500_000  # of all pictures of a figure
 BAR, BESIDE = 0.09, 0.08  # width of the colour scale, and its distance
 
 
@@ -47,7 +48,7 @@ class Place(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Inches around places, and between their columns (``between``) and rows (``gap``)."""
+    """Inches around places, and between their columns (``between``), rows (``gap``) and bands of rows (``apart``)."""
 
     left: float = 0.05
     top: float = 0.05
@@ -55,6 +56,7 @@ class Room(NamedTuple):
     bottom: float = 0.05
     gap: float = 0.05
     between: float = 0.05
+    apart: float = 0
 
 
 @dataclass(frozen=True)
@@ -66,29 +68,61 @@ class Canvas:
 
     @classmethod
     def of(
-        cls, shape_: Sequence[int], rows: int, columns: int, width: float, room: Room
+        cls, shape_: Sequence[int], rows: int, columns: int, width: float, room: Room, bands: int = 1
     ) -> "tuple[Canvas, np.ndarray]":
-        """A canvas ``width`` inches wide, and its places [rows, columns] for pictures of ``shape_`` [height, width]."""
+        """A canvas ``width`` inches wide, and its places [rows, columns] for pictures of ``shape_`` [height, width].
+
+        The rows stand in ``bands`` of as many each.
+        """
         side = _whole((width - room.left - room.right - room.between * (columns - 1)) / columns)
         tall = _whole(side * shape_[0] / shape_[1])
         left, bottom, between, gap = map(_whole, (room.left, room.bottom, room.between, room.gap))
+        apart = _whole(room.apart, least=0)
         across = left + columns * side + (columns - 1) * between + _whole(room.right)
-        high = bottom + rows * tall + (rows - 1) * gap + _whole(room.top)
+        high = bottom + rows * tall + (rows - 1) * gap + (bands - 1) * apart + _whole(room.top)
         places = np.empty((rows, columns), object)
         for row in range(rows):
             for column in range(columns):
-                above = bottom + (rows - 1 - row) * (tall + gap)
+                below = bands - 1 - row * bands // rows
+                above = bottom + (rows - 1 - row) * (tall + gap) + below * apart
                 places[row, column] = Place(left + column * (side + between), above, side, tall)
+        return cls.blank(across, high), places
+
+    @classmethod
+    def in_rows(cls, rows: Sequence[Sequence[Sequence[int]]], width: float, room: Room) -> "tuple[Canvas, list[Place]]":
+        """A canvas, and a place for each picture of some rows of shapes [height, width]: as high as the others of its
+        row, which is ``width`` inches wide."""
+        left, bottom, between, gap = map(_whole, (room.left, room.bottom, room.between, room.gap))
+        sides = []
+        for row in rows:
+            ratios = [shape_[1] / shape_[0] for shape_ in row]
+            tall = (width - left - _whole(room.right) - between * (len(row) - 1)) / sum(ratios)
+            sides.append((_whole(tall), [_whole(tall * ratio) for ratio in ratios]))
+        across = max(left + sum(wide) + between * (len(wide) - 1) for _, wide in sides) + _whole(room.right)
+        top = bottom + sum(tall for tall, _ in sides) + gap * (len(sides) - 1)
+        canvas, places = cls.blank(across, top + _whole(room.top)), []
+        for tall, wide in sides:
+            top -= tall
+            starts = [left + sum(wide[:place]) + between * place for place in range(len(wide))]
+            places += [Place(start, top, side, tall) for start, side in zip(starts, wide, strict=True)]
+            top -= gap
+        return canvas, places
+
+    @classmethod
+    def blank(cls, across: float, high: float) -> "Canvas":
         with matplotlib.rc_context(SETTINGS):
             figure = Figure(figsize=(across, high))
             axes = figure.add_axes((0, 0, 1, 1), xlim=(0, across), ylim=(0, high))
             axes.set_axis_off()
-        return cls(figure, axes), places
+        return cls(figure, axes)
 
-    def show(self, place: Place, picture: np.ndarray) -> None:
-        """A picture, at the resolution of the figure: no back end has to scale it again."""
-        size = round(place.width * DPI), round(place.height * DPI)
-        scaled = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    def show(self, place: Place, picture: np.ndarray, how: Image.Resampling = Image.Resampling.LANCZOS) -> None:
+        """A picture, at the resolution of the figure, so that no back end has to scale it again; at a lower one in a
+        figure of more than ``MOST_PIXELS``."""
+        across, high = self.figure.get_size_inches()
+        dots = min(DPI, (MOST_PIXELS / (across * high)) ** 0.5)
+        size = max(1, round(place.width * dots)), max(1, round(place.height * dots))
+        scaled = np.asarray(Image.fromarray(picture).resize(size, how))
         extent = (place.left, place.right, place.bottom, place.top)
         self.axes.imshow(scaled, extent=extent, interpolation="nearest", aspect="auto")
 
@@ -112,12 +146,16 @@ class Canvas:
         x, y = place.left + 0.975 * place.width, place.bottom + 0.04 * place.height
         self.axes.text(x, y, text, ha="right", va="bottom", color="white", fontsize=8, bbox=box)
 
-    def scale(self, place: Place, colors: np.ndarray = JET, labels: Sequence[str] = ("0", "1")) -> None:
-        """The colours [256, 3] from the lowest to the highest, evenly labelled, to the right of a place."""
+    def scale(
+        self, place: Place, colors: np.ndarray = JET, labels: Sequence[str] = ("0", "1"), name: str = "map"
+    ) -> None:
+        """The colours [256, 3] from the lowest to the highest, evenly labelled, to the right of a place; ``name``: of
+        what they are the values."""
         bar = Place(place.right + _whole(BESIDE), place.bottom, _whole(BAR), place.height)
         self.show(bar, np.repeat(colors[::-1, None], 16, axis=1))
         for y, label in zip(np.linspace(0, 1, len(labels)), labels, strict=True):
             self.write(bar, 1, y, label, (2, 0), ha="left", va="center_baseline", fontsize=8)
+        self.write(bar, 1, 0.75, name, (3, 0), ha="left", va="center", rotation=90, fontsize=8)
 
 
 def legible(text: str, most: int = 40) -> tuple[str, list[str]]:

@@ -12,13 +12,14 @@ from tam.errors import TamError
 from tam.label_map import outlined_map
 from tam.manifest import Sample
 from tam.media import open_shown
+from tam.metrics.catalogue import POOLED
 from tam.protocol import FIXED
 from tam.records import Generation, SampleMaps
 from tam.render import answer
 from tam.render.overlay import Panel, mosaic, outlined, overlay, panels
 from tam.rows import opened
-from tam.run import RunFiles, read_pairs, sample_of
-from tam.words import FUNCTION, NO_CATEGORY, OTHER
+from tam.run import RunFiles, main_method, read_pairs, sample_of
+from tam.words import FUNCTION, NO_CATEGORY, OTHER, answer_words
 
 log = logging.getLogger(__name__)
 METRICS = ("obj_iou", "precision", "recall", "func_iou")  # whose distributions are drawn
@@ -27,7 +28,7 @@ WORST, SIDE = 6, 360  # failures; width of a picture
 
 @dataclass(frozen=True)
 class Drawn:
-    """One sample with the maps of each method, whose titles are ``titles``."""
+    """One sample with the maps of each method that has some; ``titles``: of all methods."""
 
     sample: Sample
     generation: Generation
@@ -42,6 +43,16 @@ class Drawn:
         start = len(self.generation.prompt_ids)
         found = [[token - start for token in tokens] for tokens in answer.word_tokens(self.generation)]
         return {tokens[0]: tokens for tokens in found if tokens[0] >= 0}
+
+    def explains(self, method: str, token: int) -> bool:
+        """Whether a method says something of the word that begins with a token of the answer."""
+        if method not in self.maps:
+            return False
+        explained = self.maps[method].explained
+        return explained is None or bool(explained[self._rows(token)].any())
+
+    def _rows(self, token: int) -> np.ndarray:
+        return len(self.generation.prompt_ids) + np.asarray(self.words.get(token, [token]))
 
     def text(self, token: int) -> str:
         """The word that begins with a token of the answer, as it is written; bytes without a character escaped."""
@@ -59,8 +70,9 @@ class Drawn:
 
     def panel(self, method: str, token: int, panel: Panel, label: int = 0) -> np.ndarray:
         """The same over one picture or frame. Of a word's tokens the largest value counts, as on the page."""
-        rows = len(self.generation.prompt_ids) + np.asarray(self.words.get(token, [token]))
-        grids = self.generation.layout.split(np.fmax.reduce(self.maps[method].maps[rows]))
+        if not self.explains(method, token):
+            return self._outlined(panel.picture, label)
+        grids = self.generation.layout.split(np.fmax.reduce(self.maps[method].maps[self._rows(token)]))
         return self._outlined(overlay(panel, grids), label)
 
     def _outlined(self, picture: np.ndarray, label: int) -> np.ndarray:
@@ -68,12 +80,14 @@ class Drawn:
 
 
 def read_metrics(run: RunFiles) -> pd.DataFrame:
-    """All rows of a run, with a column ``shard``: the place of their file among those of the run."""
+    """The rows of a run about words and answers, those of evidence apart, with a column ``shard``: the place of their
+    file among those of the run."""
     parts = []
     for shard, path in enumerate(run.metrics):
         with opened(path) as (_, file):
             parts.append(file.read().to_pandas().assign(shard=shard))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    return table[table.metric.isin(["answer", "word", *POOLED])].reset_index(drop=True)
 
 
 def scored_words(table: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
@@ -98,14 +112,44 @@ def chosen_words(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return words.sort_values(["rank", "token"], kind="stable").head(count)
 
 
+def compared_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """Words of one sample by which methods are compared: two nouns, of two categories where it has them, and a function
+    word, the first behind the first noun; else as ``chosen_words``."""
+    words = chosen_words(rows, len(rows))
+    named = words[words["rank"] == 0]
+    nouns = (
+        pd.concat([named.drop_duplicates("label"), named, words[words["rank"] == 1]]).drop_duplicates("token").head(2)
+    )
+    functions = words[words["rank"] == 2]
+    if nouns.empty or functions.empty:
+        return words.head(3)
+    behind = functions[functions.token > nouns.token.min()]
+    return pd.concat([nouns.sort_values("token"), (functions if behind.empty else behind).head(1)])
+
+
 def unscored_words(drawn: Drawn, count: int) -> list[int]:
     """First tokens of the words to show of an answer without scored ones: by the same rule, each once, in its order."""
-    from tam.metrics.stage import answer_words  # loads NLTK, which most figures do without
-    from tam.tagging import choose
+    return sorted(chosen_words(_read_words(drawn).drop_duplicates("word"), count).token)
+
+
+def named_words(drawn: Drawn, table: pd.DataFrame) -> dict[int, int]:
+    """Category that an answer names -> the first token of a word that does, a scored one first.
+
+    Args:
+        table: the sample's rows; without rows of words, as where nothing could be scored, the answer is read.
+    """
+    words = table[table.token >= 0]
+    words = words.assign(late=words.status != "ok") if len(words) else _read_words(drawn).assign(late=False)
+    named = words[words.label > 0].sort_values(["late", "token"], kind="stable").drop_duplicates("label")
+    return dict(zip(named.label.astype(int).tolist(), named.token.astype(int).tolist(), strict=True))
+
+
+def _read_words(drawn: Drawn) -> pd.DataFrame:
+    """The words of an answer: first token, text, label."""
+    from tam.tagging import choose  # loads NLTK, which most figures do without
 
     words = answer_words(drawn.generation, drawn.generation.answer_ids, drawn.sample.categories, choose(), FIXED)
-    rows = pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
-    return sorted(chosen_words(rows.drop_duplicates("word"), count).token)
+    return pd.DataFrame([(word.tokens[0], word.text, word.label) for word in words], columns=["token", "word", "label"])
 
 
 def example(table: pd.DataFrame, samples: dict[str, Sample]) -> str | None:
@@ -149,8 +193,8 @@ def shared_samples(tables: Sequence[pd.DataFrame], samples: dict[str, Sample]) -
 def load(
     run: RunFiles, listed: Sequence[Sample], wanted: Collection[str], titles: Mapping[str, str], shards: Iterable[int]
 ) -> Iterator[Drawn]:
-    """Read some samples with their maps; left out are failed ones, and, with a line in the log, those whose media are
-    gone.
+    """Read some samples with their maps; left out are failed ones, those on which the main method failed, and, with a
+    line in the log, those whose media are gone.
 
     Args:
         listed: the manifest. wanted: ids of the samples. titles: of the methods whose maps are read.
@@ -159,14 +203,15 @@ def load(
     for shard in shards:
         for generation, maps in read_pairs(run.generation[shard], run.maps[shard], [*titles], rows):
             sample, layout = sample_of(generation, listed, run.samples_file), generation.layout
-            if generation.failed or any(one.failed for one in maps.values()):
+            if generation.failed or maps[main_method(titles)].failed:
                 continue
             try:
                 shown = panels(layout, open_shown(sample, run.samples_file.parent, layout), SIDE)
             except TamError as error:
                 log.warning("%r: not drawn: %s", sample.id, error)
                 continue
-            yield Drawn(sample, generation, shown, titles, maps, outlined_map(sample, layout, run.samples_file))
+            there = {name: one for name, one in maps.items() if not one.failed}
+            yield Drawn(sample, generation, shown, titles, there, outlined_map(sample, layout, run.samples_file))
 
 
 def correlations(maps: np.ndarray) -> np.ndarray:

@@ -1,9 +1,8 @@
 """The figures themselves, from samples and scores to matplotlib."""
 
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,65 +14,53 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from tam.figures.canvas import DPI, SETTINGS, Canvas, Place, Room, legible
-from tam.figures.data import METRICS, Drawn, correlations, unscored_words
+from tam.figures.canvas import SETTINGS, Canvas, Place, Room, legible
+from tam.figures.data import METRICS, Drawn, correlations, named_words, unscored_words
 from tam.metrics.catalogue import CATALOGUE
 from tam.render.overlay import evenly, mosaic
 
-FRAMES, SIDE_BY_SIDE, LABELLED = 8, 4, 48  # frames of a video; matrices in a row, and tokens of each
-_SAVING = threading.Lock()  # settings of the whole process are put back by who changed them
+ABREAST, FRAMES, SIDE_BY_SIDE, LABELLED = 7, 8, 4, 48  # methods; frames of a video; matrices, and tokens of each
+DOTS, LINES, LINE = 3000, 4, 0.14  # in a figure as vectors; of an answer, and the height of one in inches
+IN_A_ROW = 3  # failures
+CLOUD = 75  # dots an inch of more words than that
+LEGEND = "A dot is a word, a box has the quartiles of all words with their median, a diamond is their mean."
 # told apart in print and by those who do not tell red from green
 OURS, OTHERS, SIGNED = "#d55e00", "#0072b2", "PuOr_r"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """PDF, SVG and PNG without dates or random names."""
-    dates: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-    paths = []
-    with _SAVING, matplotlib.rc_context(SETTINGS), _quickly_packed():
-        for kind, metadata in dates.items():
-            paths.append(stem.with_name(f"{stem.name}.{kind}"))
-            figure.savefig(paths[-1], metadata=metadata, dpi=DPI)
-    return paths
-
-
-@contextlib.contextmanager
-def _quickly_packed() -> Iterator[None]:
-    """The pictures in all three formats are PNG that Pillow packs: at its level 4 as small as at 6, in a third of the
-    time. Matplotlib has an option for it in PNG alone; without this, saving a run's figures takes 1.6 times as long.
-    As its settings, it holds for the whole process meanwhile: who saves a PNG just then has the same pixels in it."""
-    usual = Image.SAVE["PNG"]
-
-    def save(image: Image.Image, file: Any, name: str | bytes) -> None:
-        image.encoderinfo = {"compress_level": 4} | image.encoderinfo
-        usual(image, file, name)
-
-    Image.register_save("PNG", save)
-    try:
-        yield
-    finally:
-        Image.register_save("PNG", usual)
-
-
 def methods_grid(drawn: Drawn, words: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """A row a word, a column a method, the picture with the object's outline first; Obj-IoU in the corner."""
-    methods = list(drawn.maps)
+    """A row a word, a column a method, the picture with the object's outline first; Obj-IoU in the corner. More methods
+    than stand beside each other stand in bands, one below the other."""
+    bands = -(-len(drawn.titles) // ABREAST)
+    count = -(-len(drawn.titles) // bands)
     left = 0.2 + 0.095 * max(len(word) for word in words.word)
-    width = left + 1.7 * (len(methods) + 1) + 0.35
-    room = Room(left=left, top=0.28, right=0.35)
-    canvas, places = Canvas.of(drawn.picture().shape, len(words), len(methods) + 1, width, room)
-    for row, word in zip(places, words.itertuples(), strict=True):
-        canvas.write(row[0], 0, 0.5, word.word, (-6, 0), ha="right", va="center", weight="bold")
-        canvas.show(row[0], drawn.picture(word.label))
-        for place, method in zip(row[1:], methods, strict=True):
-            canvas.show(place, drawn.overlay(method, word.token, word.label))
-            score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
-            if len(score):
-                canvas.corner(place, f"{score.value.iloc[0]:.2f}")
-    for place, name in zip(places[0], ["picture", *drawn.titles.values()], strict=True):
-        canvas.title(place, name)
+    width = left + 1.7 * (count + 1) + 0.35
+    room = Room(left=left, top=0.28, right=0.35, apart=0.32)
+    canvas, places = Canvas.of(drawn.picture().shape, bands * len(words), count + 1, width, room, bands)
+    for band in range(bands):
+        methods = [*drawn.titles][band * count : (band + 1) * count]
+        rows = places[band * len(words) : (band + 1) * len(words)]
+        for row, word in zip(rows, words.itertuples(), strict=True):
+            canvas.write(row[0], 0, 0.5, word.word, (-6, 0), ha="right", va="center", weight="bold")
+            canvas.show(row[0], drawn.picture(word.label))
+            for place, method in zip(row[1:], methods, strict=False):
+                _map(canvas, place, drawn, method, word.token, word.label)
+                score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
+                if len(score):
+                    canvas.corner(place, f"{score.value.iloc[0]:.2f}")
+        for place, name in zip(rows[0], ["picture", *(drawn.titles[method] for method in methods)], strict=False):
+            canvas.title(place, name)
     canvas.scale(places[0, -1])
     return canvas.figure
+
+
+def _map(canvas: Canvas, place: Place, drawn: Drawn, method: str, token: int, label: int = 0) -> None:
+    """A word's map, or that there is none."""
+    if drawn.explains(method, token):
+        canvas.show(place, drawn.overlay(method, token, label))
+    else:
+        said = "not explained" if method in drawn.maps else "failed"
+        canvas.write(place, 0.5, 0.5, said, (0, 0), ha="center", va="center", color="0.45")
 
 
 def token_strip(drawn: Drawn, method: str, words: pd.DataFrame) -> Figure:
@@ -86,7 +73,7 @@ def token_strip(drawn: Drawn, method: str, words: pd.DataFrame) -> Figure:
     canvas.show(places[0], drawn.picture())
     canvas.write(places[0], 0.5, 0, "picture", ha="center", va="top", color="0.45")
     for place, word in zip(places[1:], words.itertuples(), strict=False):
-        canvas.show(place, drawn.overlay(method, word.token))
+        _map(canvas, place, drawn, method, word.token)
         canvas.write(place, 0.5, 0, word.word, ha="center", va="top", weight="bold")
     canvas.scale(grid[0, -1])
     return canvas.figure
@@ -143,7 +130,7 @@ def correlation(drawn: Drawn) -> Figure:
             if number % columns == 0:
                 canvas.write(place, 0, 1 - middle, text, (-2, 0), ha="right", va="center_baseline", **style)
     colors = np.rint(255 * matplotlib.colormaps[SIGNED](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
-    canvas.scale(places[0, -1], colors, ("\N{MINUS SIGN}1", "0", "1"))
+    canvas.scale(places[0, -1], colors, ("\N{MINUS SIGN}1", "0", "1"), "correlation")
     return canvas.figure
 
 
@@ -151,12 +138,11 @@ def _matrix(canvas: Canvas, place: Place, values: np.ndarray) -> None:
     """Values from -1 to 1 [row, column], the first row on top; hatched where there is none."""
     corner, size = (place.left, place.bottom), (place.width, place.height)
     with matplotlib.rc_context(SETTINGS):
-        hatched = canvas.axes.add_patch(Rectangle(corner, *size, hatch="///", facecolor="white", edgecolor="0.7", lw=0))
-    across = np.linspace(place.left, place.right, values.shape[1] + 1)
-    down = np.linspace(place.top, place.bottom, values.shape[0] + 1)
-    shown = np.ma.masked_invalid(values)
-    mesh = canvas.axes.pcolormesh(across, down, shown, cmap=SIGNED, vmin=-1, vmax=1, edgecolor="face", linewidth=0.1)
-    mesh.set_clip_path(hatched)
+        canvas.axes.add_patch(
+            Rectangle(corner, *size, hatch="///", facecolor="white", edgecolor="0.7", lw=0, zorder=-1)
+        )
+    colors = matplotlib.colormaps[SIGNED](np.ma.masked_invalid((values + 1) / 2), bytes=True)  # no value: transparent
+    canvas.show(place, colors, Image.Resampling.NEAREST)
     canvas.axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="black", linewidth=0.5, zorder=2.5))
 
 
@@ -165,20 +151,23 @@ def comparison(models: dict[str, tuple[Drawn, pd.DataFrame]], method: str, most:
     corner; where no model names one, its first nouns. The model's answer stands below its row."""
     first = next(iter(models.values()))[0]
     names = {label: name for name, label in reversed(first.sample.categories.items())}
-    counts = pd.concat(table[table.label > 0].drop_duplicates("label") for _, table in models.values()).label
-    labels = sorted(sorted(counts.value_counts().index), key=lambda label: -(counts == label).sum())[:most]
+    named = {name: named_words(drawn, table) for name, (drawn, table) in models.items()}
+    counts = Counter(sorted(label for words in named.values() for label in words))
+    labels = [label for label, _ in counts.most_common(most)]
     columns = [names.get(label, str(label)) for label in labels] or [""] * most
     left = 0.2 + 0.085 * max(map(len, models))
     width = left + 1.7 * (len(columns) + 1) + 0.35
-    room = Room(left=left, top=0.28, right=0.35, bottom=0.45, gap=0.5)
+    answers = {name: _wrapped(drawn.generation.answer, width - left) for name, (drawn, _) in models.items()}
+    below = 0.3 + LINE * max(map(len, answers.values()))
+    room = Room(left=left, top=0.28, right=0.35, bottom=below, gap=below + 0.05)
     canvas, places = Canvas.of(first.picture().shape, len(models), len(columns) + 1, width, room)
     for row, (name, (drawn, table)) in zip(places, models.items(), strict=True):
         canvas.write(row[0], 0, 0.5, name, (-6, 0), ha="right", va="center", weight="bold")
         canvas.show(row[0], drawn.picture())
-        answer = f"“{drawn.generation.answer.strip()}”"
         style = {"ha": "left", "va": "top", "fontsize": 8, "color": "0.3"}
-        canvas.write(row[0], 0, 0, answer, (0, -17), int(17 * width), **style)
-        cells = _named(table, labels) if labels else unscored_words(drawn, most)
+        for number, line in enumerate(answers[name]):
+            canvas.write(row[0], 0, 0, line, (0, -17 - 72 * LINE * number), len(line), **style)
+        cells = [named[name].get(label) for label in labels] if labels else unscored_words(drawn, most)
         for place, token, label in zip(row[1:], cells, labels or [0] * most, strict=False):
             if token is None:
                 canvas.write(place, 0.5, 0.5, "not named", (0, 0), ha="center", va="center", color="0.45")
@@ -186,20 +175,17 @@ def comparison(models: dict[str, tuple[Drawn, pd.DataFrame]], method: str, most:
             canvas.show(place, drawn.overlay(method, token, label))
             canvas.write(place, 0.5, 0, drawn.text(token), ha="center", va="top", weight="bold", fontsize=8)
             score = table[(table.token == token) & (table.metric == "obj_iou") & (table.status == "ok")]
-            if len(score):
-                canvas.corner(place, f"{score.value.iloc[0]:.2f}")
+            canvas.corner(place, f"IoU {score.value.iloc[0]:.2f}" if len(score) else "not scored")
     for place, text in zip(places[0], ["picture", *columns], strict=True):
         canvas.title(place, text)
     canvas.scale(places[0, -1])
     return canvas.figure
 
 
-def _named(table: pd.DataFrame, labels: Sequence[int]) -> list[int | None]:
-    """The first token of the word that names each category; a scored one before those merged with it."""
-    words = table[(table.label > 0) & (table.metric == "obj_iou")]
-    words = words.assign(late=words.status != "ok").sort_values(["late", "token"], kind="stable")
-    found = words.drop_duplicates("label").set_index("label").token
-    return [int(found[label]) if label in found.index else None for label in labels]
+def _wrapped(answer: str, width: float) -> list[str]:
+    """An answer in lines of some inches; one of many lines is cut."""
+    letters = int((14 if answer.isascii() else 8) * width)  # of other scripts many are twice as wide
+    return textwrap.wrap(f"“{answer.strip()}”", letters, max_lines=LINES, placeholder=" …")
 
 
 def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> Figure:
@@ -210,13 +196,13 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
     """
     metrics = [metric for metric in METRICS if (words.metric == metric).any()]
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 0.95))
+        figure = Figure(figsize=(2.3 * len(metrics) + 0.9, 0.42 * len(titles) + 1.2))
         layout = ConstrainedLayoutEngine()
         panels_ = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for place, metric in zip(panels_, metrics, strict=True):
             for y, method in enumerate(titles):
                 values = words[(words.metric == metric) & (words.method == method)].value.to_numpy()
-                _distribution(place, y, values, OURS if method == main else OTHERS)
+                _distribution(place, y, values, OURS if method == main else OTHERS, rasterized=len(words) > DOTS)
             number = (words.metric == metric).sum() // len(titles)
             place.set_title(f"{CATALOGUE[metric].title}  (n = {number})", fontsize=9)
             place.set_xlim(-0.02, 1.02)
@@ -225,17 +211,18 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
             place.tick_params(axis="y", length=0)
         panels_[0].set_ylim(len(titles) - 0.45, -0.55)
         panels_[0].set_yticks(range(len(titles)), [*titles.values()], parse_math=False)
+        figure.supxlabel(LEGEND, fontsize=8, color="0.3", x=0.01, ha="left")
         layout.execute(figure)  # once, not anew for each format
     return figure
 
 
-def _distribution(axes: Axes, y: float, values: np.ndarray, color: str) -> None:
+def _distribution(axes: Axes, y: float, values: np.ndarray, color: str, rasterized: bool) -> None:
     if not len(values):
         return
     jitter = np.random.default_rng(0).uniform(-0.26, 0.26, len(values))
     axes.plot(
         values, y + jitter, "o", markersize=5**0.5, color=color, alpha=min(0.5, 40 / len(values) + 0.05),
-        markeredgewidth=0, zorder=1, rasterized=len(values) > 2000,
+        markeredgewidth=0, zorder=1, rasterized=rasterized,
     )  # fmt: skip
     style = {"color": color, "linewidth": 1.0}
     axes.boxplot(
@@ -250,15 +237,16 @@ def failure_cases(cases: Sequence[tuple[Drawn, Any]], method: str) -> Figure:
     pictures = [
         mosaic([drawn.picture(row.label), drawn.overlay(method, row.token, row.label)], gap=4) for drawn, row in cases
     ]
-    tallest = max((picture.shape for picture in pictures), key=lambda shape_: shape_[0] / shape_[1])
-    columns = min(3, len(cases))
-    rows = -(-len(cases) // columns)
-    canvas, places = Canvas.of(tallest, rows, columns, 2.9 * columns, Room(gap=0.42, bottom=0.38, between=0.16))
-    for (drawn, row), picture, place in zip(cases, pictures, places.ravel(), strict=False):
-        shown = place.fitted(picture.shape, anchor=0)
-        canvas.show(shown, picture)
-        canvas.corner(shown, f"IoU {row.value:.2f}")
-        canvas.write(shown, 0, 0, row.word, ha="left", va="top", weight="bold")
-        about = f"{legible(drawn.sample.id, 30)[0]}, mean of the sample {row.mean:.2f}"
-        canvas.write(shown, 0, 0, about, (0, -15), ha="left", va="top", fontsize=7, color="0.4")
+    rows = [part.tolist() for part in np.array_split(np.arange(len(cases)), -(-len(cases) // IN_A_ROW))]
+    shapes = [[pictures[case].shape for case in row] for row in rows]
+    room = Room(gap=0.55, bottom=0.5, between=0.16)
+    canvas, places = Canvas.in_rows(shapes, 2.9 * len(rows[0]), room)
+    for (drawn, row), picture, place in zip(cases, pictures, places, strict=True):
+        canvas.show(place, picture)
+        canvas.corner(place, f"IoU {row.value:.2f}")
+        letters = int(place.width / 0.06)
+        canvas.write(place, 0, 0, row.word, most=letters // 2, ha="left", va="top", weight="bold")
+        style = {"ha": "left", "va": "top", "fontsize": 7, "color": "0.4"}
+        canvas.write(place, 0, 0, drawn.sample.id, (0, -15), letters, **style)
+        canvas.write(place, 0, 0, f"mean IoU of the sample {row.mean:.2f}", (0, -25), letters, **style)
     return canvas.figure

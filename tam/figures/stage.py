@@ -7,7 +7,9 @@ from pathlib import Path
 from tam import manifest
 from tam.errors import InputError
 from tam.figures import data, drawing
-from tam.figures.drawing import save
+from tam.figures.curves import faithfulness_curves
+from tam.figures.files import save
+from tam.metrics.catalogue import FAITHFULNESS
 from tam.run import RunFiles, main_method
 from tam.run import titles as run_titles
 from tam.system.atomic import atomic_folder
@@ -48,7 +50,7 @@ def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None
     with atomic_folder(out, MARK) as part:
         if shown in drawn:
             rows = table[table["sample"] == shown]
-            chosen = data.chosen_words(rows, ROWS)
+            chosen = data.compared_words(rows)
             scores = words[words["sample"] == shown]
             written += save(drawing.methods_grid(drawn[shown], chosen, scores), part / "methods")
             strip = data.chosen_words(rows, STRIP).sort_values("token")
@@ -60,7 +62,10 @@ def write_figures(run: RunFiles, out: Path, methods: Sequence[str] | None = None
             if id in drawn and (tokens := data.unscored_words(drawn[id], ROWS)):
                 written += save(drawing.panel_grid(drawn[id], main, tokens), part / kind)
         if not words.empty:
-            written += save(drawing.distributions(words, titles, main), part / "scores")
+            written += save(drawing.distributions(words, titles, main), part / "scores", drawing.CLOUD)
+        for baseline in FAITHFULNESS:
+            if (curves := faithfulness_curves(table, titles, main, baseline)) is not None:
+                written += save(curves, part / f"faithfulness_{baseline}")
         failures = [(drawn[row.sample], row) for row in worst.itertuples() if row.sample in drawn]
         if failures:
             written += save(drawing.failure_cases(failures, main), part / "failures")

@@ -1,7 +1,7 @@
 """A finished generation, taken up again with its model, by stages that ask more about its answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from tam.cache import read_generations, read_header
 from tam.errors import InputError, ModelError
+from tam.families import family_of
 from tam.manifest import Sample, read
 from tam.model.checkpoint import Checkpoint, device_of, fingerprint_of_model, load_from, locate
 from tam.model.loaded import Loaded
@@ -46,7 +47,8 @@ class Again:
     def load(self) -> Loaded:
         """The model, in the dtype in which it answered; ModelError: it cannot be loaded."""
         loaded = load_from(self.checkpoint, self.device, self.run["dtype"], self.trust_remote_code)
-        return Loaded(loaded.model, loaded.processor, loaded.family, self.run.get("max_pixels"))
+        family = family_of(loaded.config, self.run.get("one_tile", False))
+        return replace(loaded, family=family, max_pixels=self.run.get("max_pixels"), template=self.run.get("template"))
 
     def prepare(self, loaded: Loaded) -> "PrepareAgain":
         """What makes prompts of the samples, also in other processes."""

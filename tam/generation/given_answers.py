@@ -1,7 +1,8 @@
 """Texts from elsewhere to explain instead of the model's own answers: JSON Lines, {"id": ..., "answer": ...}.
 
-A line may also say ``ids``, the answer's tokens as the model or server gave them, and ``ended``: false for an answer
-that was cut off. What is wrong with a line costs its own sample, which then has no answer.
+A line may also say ``ids``, the answer's tokens as the model or server gave them, ``ended``: false for an answer that
+was cut off, and ``prompt_tokens``, how many the server saw. ``failed`` in place of an answer says why there is none.
+What is wrong with a line costs its own sample, which then has no answer.
 """
 
 import json
@@ -70,14 +71,20 @@ def _parse(line: bytes, where: str) -> tuple[str, GivenAnswer]:
     except (ValueError, RecursionError) as error:
         raise InputError("not a line of JSON", where=where, got=str(error)[:80]) from error
     wrong = InputError("not an answer", where=where, got=text.strip()[:80], expected=EXPECTED)
-    if not isinstance(entry, dict) or not all(_is_text(entry.get(key)) for key in ("id", "answer")):
+    if not isinstance(entry, dict):
         raise wrong
-    ids, ended = entry.get("ids"), entry.get("ended")
+    if _is_text(entry.get("id")) and _is_text(entry.get("failed")):
+        return entry["id"], GivenAnswer("", failed=entry["failed"])
+    if not all(_is_text(entry.get(key)) for key in ("id", "answer")):
+        raise wrong
+    ids, ended, prompt = entry.get("ids"), entry.get("ended"), entry.get("prompt_tokens")
+    if prompt is not None and type(prompt) is not int:
+        raise wrong
     if ids is not None and not (isinstance(ids, list) and ids and all(map(_is_id, ids))):
         raise wrong
     if ended is not None and not isinstance(ended, bool):
         raise wrong
-    return entry["id"], GivenAnswer(entry["answer"], None if ids is None else tuple(ids), ended)
+    return entry["id"], GivenAnswer(entry["answer"], None if ids is None else tuple(ids), ended, prompt)
 
 
 def _is_text(value: object) -> bool:

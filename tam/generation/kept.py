@@ -1,5 +1,6 @@
 """Keep of an answer what the maps need: the logits of the classes that occur, at the positions that are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,12 @@ from tam.errors import NotFiniteError
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.model.decoding import Answer
-from tam.model.head import best_rows, blocks, joined
+from tam.model.head import best_rows, candidates_of, columns, joined, likeliest, on_host
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
-from tam.model.vocabulary import piece_of
+from tam.model.vocabulary import ids_of, piece_of
 from tam.records import OK, TRUNCATED, Candidates, Generation
+from tam.thoughts import MARKS
 
 
 @dataclass(frozen=True)
@@ -38,30 +40,90 @@ def generation_of(loaded: Loaded, sample: Sample, prepared: Prepared, answer: An
     Raises:
         NotFiniteError: the model's logits are NaN or infinite.
     """
-    kept = keep(loaded, sample, prepared, answer)
+    (kept,) = keep(loaded, [sample], [prepared], [answer])
+    if isinstance(kept, NotFiniteError):
+        raise kept
     return in_words(loaded.tokenizer, loaded.ends, kept)
 
 
 @torch.inference_mode()
-def keep(loaded: Loaded, sample: Sample, prepared: Prepared, answer: Answer) -> KeptAnswer:
-    """The part of ``generation_of`` that needs the model; ``in_words`` is the rest."""
-    layout, head = prepared.layout, loaded.head
-    tokens = np.concatenate([prepared.tokens, answer.ids]).astype(np.int32)
-    candidates = answer.candidates
-    if len(layout.prompt):
-        candidates = joined(best_rows(head, answer.states[layout.prompt]), candidates)
-    likely = candidates.ids[: min(1, len(layout.prompt)), 0]
-    last = tokens[layout.answer - 1 : layout.answer]
-    classes = np.unique(np.concatenate([tokens[layout.prompt], answer.ids, last, likely]))
-    rows = np.concatenate([layout.vision, layout.prompt, np.arange(layout.answer - 1, len(tokens) - 1)])
-    wanted = torch.from_numpy(classes.astype(np.int64))
-    columns = torch.cat([block[:, wanted.to(block.device)] for block in blocks(head, answer.read[rows])])
-    logits = columns.float().cpu().numpy()
-    if not (np.isfinite(logits).all() and np.isfinite(candidates.logsumexp).all()):
-        raise NotFiniteError("logits are NaN or infinite", where=sample.id, cure="try another dtype, such as float32")
-    dtype = str(answer.states.dtype).removeprefix("torch.")
-    classes = classes.astype(np.int32)
-    return KeptAnswer(sample, layout, answer.ids, answer.ended, tokens, classes, logits, candidates, dtype)
+def keep(
+    loaded: Loaded, samples: Sequence[Sample], prepared: Sequence[Prepared], answers: Sequence[Answer]
+) -> list[KeptAnswer | NotFiniteError]:
+    """The part of ``generation_of`` that needs the model, for a whole batch; ``in_words`` is the rest.
+
+    The rows of all samples go through the head together, and what is kept of them comes to the host at once: a device
+    is asked no more often for many samples than for one.
+    """
+    layouts = [one.layout for one in prepared]
+    tokens = [np.append(one.tokens, its.ids).astype(np.int32) for one, its in zip(prepared, answers, strict=True)]
+    known = [
+        np.unique(np.append(its[layout.prompt], its[layout.answer - 1 :]))
+        for its, layout in zip(tokens, layouts, strict=True)
+    ]
+    rows = [
+        np.concatenate([layout.vision, layout.prompt, np.arange(layout.answer - 1, len(its) - 1)])
+        for its, layout in zip(tokens, layouts, strict=True)
+    ]
+    logits, candidates = _through_head(loaded.head, answers, rows, [layout.prompt for layout in layouts], known)
+    made: list[KeptAnswer | NotFiniteError] = []
+    for index, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
+        its = joined(candidates[index], answer.candidates)
+        likely = candidates[index].ids[:1, 0]
+        classes, first = np.unique(np.append(known[index], likely), return_index=True)
+        places = np.where(first == len(known[index]), -1, first)
+        made.append(
+            _finite(
+                KeptAnswer(
+                    sample, layouts[index], answer.ids, answer.ended, tokens[index], classes.astype(np.int32),
+                    np.take(logits[index], places, axis=1), its, str(answer.states.dtype).removeprefix("torch."),
+                )
+            )
+        )  # fmt: skip
+    return made
+
+
+def _through_head(
+    head: torch.nn.Linear, answers: Sequence[Answer], rows: Sequence[np.ndarray], prompts: Sequence[np.ndarray],
+    known: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[Candidates]]:  # fmt: skip
+    """Of all samples at once: float32 [row, class] at ``rows``, and the candidates at ``prompts``.
+
+    The classes are those that are ``known``, filled up to the same number, and in the last column the likeliest one at
+    the first word, which only the device knows by then.
+    """
+    device, starts = answers[0].states.device, np.cumsum([0, *(len(answer.states) for answer in answers)])
+
+    def there(indices: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(indices.astype(np.int64)).to(device)
+
+    def of_all(parts: Sequence[np.ndarray]) -> torch.Tensor:
+        return there(np.concatenate([start + part for start, part in zip(starts, parts, strict=False)]))
+
+    states = torch.cat([answer.states for answer in answers])
+    read = states if answers[0].read is answers[0].states else torch.cat([answer.read for answer in answers])
+    most = max(map(len, known)) + 1
+    classes = there(np.stack([np.resize(its, most) for its in known]))
+    worded = np.flatnonzero([len(prompt) for prompt in prompts])
+    best = best_rows(head, states[of_all(prompts)])
+    if len(worded):
+        first = there(np.cumsum([0, *map(len, prompts)])[worded])
+        classes[there(worded), -1] = likeliest(best[0][first], best[1][first]).to(device)
+    owner = there(np.repeat(np.arange(len(rows)), [*map(len, rows)]))
+    logits, *parts = on_host(columns(head, read[of_all(rows)], classes, owner), *best)
+    by_sample = zip(*(_split(part, prompts) for part in parts), strict=True)
+    return _split(logits, rows), [candidates_of(*each) for each in by_sample]
+
+
+def _split(array: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return np.split(array, np.cumsum([*map(len, parts)])[:-1])
+
+
+def _finite(kept: KeptAnswer) -> KeptAnswer | NotFiniteError:
+    if np.isfinite(kept.logits).all() and np.isfinite(kept.candidates.logsumexp).all():
+        return kept
+    cure = "try another dtype, such as float32"
+    return NotFiniteError("logits are NaN or infinite", where=kept.sample.id, cure=cure)
 
 
 def in_words(tokenizer: Any, ends: np.ndarray, kept: KeptAnswer) -> Generation:
@@ -71,7 +133,8 @@ def in_words(tokenizer: Any, ends: np.ndarray, kept: KeptAnswer) -> Generation:
         ends: the ids that end an answer.
     """
     retokenised = [_retokenised(tokenizer, ids) for ids in (kept.tokens[kept.layout.prompt], kept.ids)]
-    occurring = np.unique(np.concatenate([kept.classes, kept.candidates.ids.ravel(), *retokenised]))
+    thoughts = np.intersect1d(kept.tokens, ids_of(tokenizer, MARKS))
+    occurring = np.unique(np.concatenate([kept.classes, kept.candidates.ids.ravel(), thoughts, *retokenised]))
     return Generation(
         id=kept.sample.id,
         status=OK if kept.ended else TRUNCATED,

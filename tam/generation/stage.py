@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import tam
 from tam.cache import VERSION
 from tam.errors import InputError
 from tam.families import family_of
+from tam.families.interface import Family
 from tam.generation.files import cache_files
 from tam.generation.given_answers import read_given_answers
 from tam.generation.task import GenerationTask
@@ -29,6 +30,7 @@ from tam.model.checkpoint import (
     load_from,
     locate,
 )
+from tam.model.prompt import check_template
 from tam.model.recording import check_layer
 from tam.records import GivenAnswer
 from tam.shard.runner import run_shard
@@ -39,6 +41,8 @@ def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
     layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
+    template: Mapping[str, Any] | None = None,
+    one_tile: bool = False,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -48,6 +52,8 @@ def generate(
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
         max_pixels: of a picture or frame; a larger one is shown smaller.
+        template: options of the chat template's own, such as ``enable_thinking``.
+        one_tile: whether a picture is shown as one tile, by a family that would cut it into several.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
@@ -60,18 +66,23 @@ def generate(
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
     checkpoint = locate(model, revision, trust_remote_code)
     config, compute = config_of(checkpoint.folder, trust_remote_code), device_of(device)
-    run = _described(model, checkpoint, config, trust_remote_code) | {
+    family = family_of(config, one_tile)
+    run = _described(model, checkpoint, family, trust_remote_code) | {
         "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "layer": layer,
         "max_pixels": max_pixels,
+        "one_tile": one_tile,
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
+    run |= {"template": dict(template)} if template else {}
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
-        loaded = replace(load_from(checkpoint, compute, dtype, trust_remote_code), max_pixels=max_pixels)
+        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
+        loaded = replace(loaded, family=family, max_pixels=max_pixels, template=template)
         check_layer(loaded, layer)
+        check_template(loaded.prompter)
         return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
 
     store = Store(out, fingerprint, cache_files(run, fingerprint))
@@ -79,13 +90,13 @@ def generate(
     return Counter(status.split(":")[0] for status in statuses.values())
 
 
-def _described(model: str, checkpoint: Checkpoint, config: Any, trust_remote_code: bool) -> dict[str, Any]:
+def _described(model: str, checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> dict[str, Any]:
     """The checkpoint and the versions, for the header of the file."""
     return {
         "model": model,
         "revision": None if Path(model).is_dir() else checkpoint.asked.name,
         "weights": fingerprint_of_model(checkpoint, trust_remote_code),
-        "family": family_of(config).name,
+        "family": family.name,
         "tam": tam.__version__,
         "torch": torch.__version__,
         "transformers": version("transformers"),
@@ -121,7 +132,11 @@ def fingerprint_of(
     content |= {"cache": VERSION, "rows": rows}
     if run.get("max_pixels") is not None:
         content["max_pixels"] = run["max_pixels"]
+    if "template" in run:
+        content["template"] = run["template"]
+    if run.get("one_tile"):
+        content["one_tile"] = True
     if texts is not None:
         given = [texts.get(sample.id) for sample in samples.values()]
-        content["answers"] = [one and astuple(one) for one in given]
+        content["answers"] = [one and [one.text, one.ids, one.ended, *filter(None, [one.failed])] for one in given]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,6 +1,7 @@
 """Generation as a task of a shard: what is asked of each sample, and what is kept of its answer."""
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from tam.model.question import Question, answers_to, question
 from tam.model.samples import PrepareSample
 from tam.records import Generation, GivenAnswer
 from tam.shard.task import Failed
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -50,19 +53,27 @@ class GenerationTask:
     def ready(self, row: int, prepared: Prepared) -> Question:
         if self.texts is None:
             return question(self.loaded, prepared)
-        if self.samples[row].id not in self.texts:
+        id = self.samples[row].id
+        if id not in self.texts:
             raise InputError("no answer is given for this sample")
-        return question(self.loaded, prepared, self.texts[self.samples[row].id])
+        given = self.texts[id]
+        if given.failed is not None:
+            raise InputError(given.failed)
+        if given.prompt_tokens not in (None, len(prepared.tokens)):
+            logger.warning(
+                "%s: who answered saw %d tokens of the prompt, here are %d: another size of the picture, or template",
+                id, given.prompt_tokens, len(prepared.tokens),
+            )  # fmt: skip
+        return question(self.loaded, prepared, given)
 
     def run(self, batch: Mapping[int, Question]) -> dict[int, KeptAnswer | Failed]:
         answers = answers_to(self.loaded, list(batch.values()), self.max_new_tokens, self.layer)
-        made: dict[int, KeptAnswer | Failed] = {}
-        for (row, asked), answer in zip(batch.items(), answers, strict=True):
-            try:
-                made[row] = keep(self.loaded, self.samples[row], asked.prepared, answer)
-            except NotFiniteError as error:
-                made[row] = Failed.of(error)
-        return made
+        asked, samples = [one.prepared for one in batch.values()], [self.samples[row] for row in batch]
+        kept = keep(self.loaded, samples, asked, answers)
+        return {
+            row: Failed.of(made) if isinstance(made, NotFiniteError) else made
+            for row, made in zip(batch, kept, strict=True)
+        }
 
     def unpack(self, row: int, meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> KeptAnswer:
         return unpack(self.samples[row], meta, arrays)

@@ -1,6 +1,7 @@
 """What a method is given: one cached answer, and what methods share of it, made once, when it is first asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -9,8 +10,9 @@ from tam.errors import InputError
 from tam.methods import core
 from tam.methods.core import Activations, Causal
 from tam.methods.plan import Plan, plan
+from tam.methods.scored import Scope, Sign
 from tam.protocol import FIXED, Protocol
-from tam.records import Generation, Maps
+from tam.records import Generation, Maps, Scores
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,21 @@ class Cached:
     Attributes:
         exact: rounded as the published code rounds, in float64.
         eci_cap: the most that the scale of interference may be; None: no limit.
+        scores: of the methods that need the model, by name; sign, scope: how maps are made of them (``scored``).
     """
 
     generation: Generation
     protocol: Protocol = FIXED
     exact: bool = False
     eci_cap: float | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    sign: Sign = "positive"
+    scope: Scope = "joint"
 
     def __post_init__(self) -> None:
         _lock(self.generation.logits)
+        for scores in self.scores.values():
+            _lock(scores.image, *([] if scores.text is None else [scores.text]))
 
     @cached_property
     def plan(self) -> Plan:

@@ -20,7 +20,8 @@ Function = Callable[[Cached], "Maps | np.ndarray | torch.Tensor"]
 """From an answer to an array [token, vision] of numbers in [0, 1], or to ``Maps``; a row for each token of the user's
 words and then of the answer."""
 
-Group = Literal["control", "filter", "component", "own"]
+Group = Literal["control", "filter", "component", "rival", "own"]
+Needs = Literal["logits", "scores"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,16 @@ class Method:
         name: in files and tables.
         title: what people read.
         function: see ``Function``.
-        group: what it is for: what a method must beat, a filter after ECI, a part of the paper's ablation, one's own.
+        group: what it is for: what a method must beat, a filter after ECI, a part of the paper's ablation, what the
+            paper compares with, one's own.
+        needs: what it works on: the cache's logits alone, or scores, which ``tam attribute`` computes with the model.
     """
 
     name: str
     title: str
     function: Function
     group: Group = "own"
+    needs: Needs = "logits"
 
     def maps(self, cached: Cached) -> Maps:
         """Map one answer.

@@ -14,8 +14,11 @@ from tam.methods.cached import Cached
 from tam.methods.core import to_uint8
 from tam.methods.filters import FILTERS, KERNELS, Filter
 from tam.methods.method import Function, Method
+from tam.methods.rivals import RIVALS
+from tam.methods.scored import maps_of
 from tam.records import Maps
 
+ATTRIBUTE = "run `tam attribute` with it, and give its file as --scores"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # of a part of an HDF5 path, a column, a file
 
 
@@ -50,6 +53,13 @@ def smoothed(cached: Cached, *, smooth: Filter, kernel: int) -> Maps:
     return replace(maps, maps=filtered, uint8=to_uint8(filtered))
 
 
+def rival(cached: Cached, *, name: str) -> Maps:
+    """Of the scores that ``tam attribute`` computed; InputError: there are none."""
+    if name not in cached.scores:
+        raise InputError("no scores of this method", where=cached.generation.id, got=repr(name), cure=ATTRIBUTE)
+    return maps_of(cached.scores[name], cached.sign, cached.scope)
+
+
 def _filter(name: str, kernel: int) -> Method:
     title, smooth = FILTERS[name]
     paper = (name, kernel) == ("rgf", 3)
@@ -64,6 +74,10 @@ METHODS: dict[str, Method] = {
         Method("centre", "Centre Gaussian", controls.centre, "control"),
         Method("permuted", "TAM of another class", controls.permuted, "control"),
         *(_filter(name, kernel) for name in FILTERS for kernel in KERNELS),
+        *(
+            Method(known.name, known.title, partial(rival, name=known.name), "rival", "scores")
+            for known in RIVALS.values()
+        ),
         Method("activation", "CAM (raw activation)", activation, "component"),
         Method("eci", "+ ECI", eci, "component"),
         Method("rgf", "+ RGF", rgf, "component"),

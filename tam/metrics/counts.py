@@ -3,6 +3,7 @@
 A map has 256 values, so two histograms say what sorting 300,000 pixels would.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,14 +17,14 @@ EXACT = 1 << 24  # pixels: up to here the float32 that OpenCV counts into is exa
 
 @dataclass(frozen=True)
 class Counts:
-    """int64 [256] each, by value of the map: all pixels of the picture, and those of the object."""
+    """int64 [256] each, by value of the map: all pixels of the pictures, and those of the object."""
 
     all: np.ndarray
     inside: np.ndarray
 
     @property
     def empty(self) -> bool:
-        """Is the map 0 everywhere on the picture?"""
+        """Is the map 0 everywhere on the pictures?"""
         return not self.all[1:].any()
 
     def above(self, threshold: float) -> tuple[int, int]:
@@ -48,6 +49,13 @@ def count(resized: np.ndarray, box: Box, target: Target) -> Counts:
     inside = histogram(crop(resized, box, on_target), crop(target.pixels, whole, on_target))
     inside[0] += target.size - inside.sum()
     return Counts(everywhere, inside)
+
+
+def together(counts: Sequence[Counts]) -> Counts:
+    """Of several pictures, counted as one."""
+    if len(counts) == 1:
+        return counts[0]
+    return Counts(np.sum([one.all for one in counts], 0), np.sum([one.inside for one in counts], 0))
 
 
 def overlap(a: Box, b: Box) -> Box:

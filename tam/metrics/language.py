@@ -18,15 +18,16 @@ from tam.tagging import CACHED_WORDS
 from tam.wordnet import WordNet
 
 LANGUAGE_METRICS = ("rouge_l", "rouge_l_standard", "meteor")
+NO_CAPTION = "never left its thoughts"
 NO_LATIN = "no Latin letters"
 NO_WORDNET = "unavailable: no WordNet"
 _ROUGE = Rouge(metrics=["rouge-l"], stats=["f"])
 
 
 def language(
-    answer: str, references: Sequence[str], wordnet: WordNet | None, *, blank_scored: bool = False
+    answer: str | None, references: Sequence[str], wordnet: WordNet | None, *, blank_scored: bool = False
 ) -> list[Row]:
-    """Three rows about an answer without special tokens; a status where there is nothing to compare.
+    """Three rows about an answer without special tokens; a status where there is nothing to compare, or no answer.
 
     Args:
         blank_scored: texts of full stops and white space have scores; only those of full stops alone, for which the
@@ -34,6 +35,8 @@ def language(
     """
     blank = "." if blank_scored else f".{whitespace}"
     problem = ""
+    if answer is None:
+        return [whole(metric, NO_CAPTION) for metric in LANGUAGE_METRICS]
     if not references:
         problem = "no reference"
     elif not answer.strip(blank):

@@ -19,8 +19,9 @@ from tam.metrics.counts import (
     pixel_average_precision,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
+    together,
 )
-from tam.metrics.picture import Picture, Target
+from tam.metrics.picture import Box, Picture, Target
 from tam.metrics.pointing import peak, pointing, pointing_box
 from tam.protocol import Protocol
 from tam.rows import Row, missing
@@ -54,34 +55,39 @@ class Localisation:
 
 
 def localise(
-    words: Sequence[Word], uint8: np.ndarray, maps: np.ndarray, picture: Picture, protocol: Protocol
+    words: Sequence[Word],
+    uint8: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    pictures: Sequence[Picture],
+    protocol: Protocol,
 ) -> Localisation:
-    """Score the words of one sample with one picture.
+    """Score the words of one sample. Several pictures, or frames, are scored as one: their pixels and cells together.
 
     Args:
         words: in the order of the answer; their tokens index the maps.
-        uint8: uint8 [answer, rows, columns], what thresholds are taken of.
-        maps: float [answer, rows, columns], what peaks are taken of; NaN counts as 0.
+        uint8: uint8 [answer, rows, columns] of each picture, what thresholds are taken of.
+        maps: float [answer, rows, columns] of each, what peaks are taken of; NaN counts as 0.
 
     Returns:
         rows in the order of the words; words that are neither nouns nor function words have none.
     """
-    statuses = unscored(words, picture)
-    thresholds, counts = cut_at_otsu(words, uint8, picture, statuses)
+    statuses = unscored(words, pictures[0])
+    thresholds, counts = cut_at_otsu(words, uint8, pictures, statuses)
     best = best_tokens(words, thresholds, counts)
     statuses |= dict.fromkeys(merged(words, best, protocol), "merged")
 
     limit = function_limit(words, thresholds)
-    below = None if limit is None else uint8 < limit
+    below = None if limit is None else [values < limit for values in uint8]
+    shown = [picture.shown for picture in pictures]
     rows: list[Row] = []
     for index, word in enumerate(words):
         if index in statuses:
             rows += [missing(word, metric, statuses[index]) for metric in OBJECT_METRICS]
         elif index in best:
-            point = peak(maps[best[index].token], picture.box)
-            rows += _object_rows(word, best[index], picture.targets[word.label], point, protocol)
+            number, point = peak([one[best[index].token] for one in maps], [picture.box for picture in pictures])
+            rows += _object_rows(word, best[index], pictures[number].targets[word.label], point, protocol)
         elif word.label == FUNCTION:
-            rows.append(_function_row(word, below))
+            rows.append(_function_row(word, below, shown))
         elif not word.tag:
             rows.append(missing(word, "word", "unknown word"))
     return Localisation(rows, list(thresholds.values()))
@@ -92,7 +98,7 @@ def is_noun(word: Word) -> bool:
 
 
 def unscored(words: Sequence[Word], picture: Picture) -> dict[int, str]:
-    """The nouns that name nothing on the picture, by their place in the answer, and why."""
+    """The nouns that name nothing on a picture, by their place in the answer, and why; all pictures say the same."""
     found = {}
     for index, word in enumerate(words):
         if word.label == NO_CATEGORY:
@@ -103,9 +109,9 @@ def unscored(words: Sequence[Word], picture: Picture) -> dict[int, str]:
 
 
 def cut_at_otsu(
-    words: Sequence[Word], uint8: np.ndarray, picture: Picture, without: Collection[int]
+    words: Sequence[Word], uint8: Sequence[np.ndarray], pictures: Sequence[Picture], without: Collection[int]
 ) -> tuple[dict[int, float], dict[int, Counts]]:
-    """The maps of all nouns, resized bilinearly to the picture's box.
+    """The maps of all nouns, resized bilinearly to each picture's box.
 
     Args:
         without: places of the nouns that are not scored.
@@ -113,15 +119,23 @@ def cut_at_otsu(
     Returns:
         by token, Otsu's threshold of each; and of those that are scored, how often each value occurs.
     """
-    left, top, right, bottom = picture.box
     thresholds, counts = {}, {}
     for index, word in enumerate(words):
         for token in word.tokens if is_noun(word) else ():
-            resized = cv2.resize(uint8[token], (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-            thresholds[token], _ = cv2.threshold(resized, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+            resized = [_resized(one[token], picture.box) for one, picture in zip(uint8, pictures, strict=True)]
+            pixels = resized[0] if len(resized) == 1 else np.concatenate([one.ravel() for one in resized])
+            thresholds[token], _ = cv2.threshold(pixels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
             if index not in without:
-                counts[token] = count(resized, picture.box, picture.targets[word.label])
+                counts[token] = together([
+                    count(one, picture.box, picture.targets[word.label])
+                    for one, picture in zip(resized, pictures, strict=True)
+                ])  # fmt: skip
     return thresholds, counts
+
+
+def _resized(map_: np.ndarray, box: Box) -> np.ndarray:
+    left, top, right, bottom = box
+    return cv2.resize(map_, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
 
 
 def best_tokens(
@@ -174,10 +188,16 @@ def score(counts: Counts, threshold: float) -> Scores:
     )
 
 
-def func_iou(word: Word, below: np.ndarray) -> float:
-    """Share of the cells of the word's maps that are below the limit; bool [token, rows, columns]: which are."""
-    cells = below[list(word.tokens)]
-    return np.count_nonzero(cells) / cells.size
+def func_iou(word: Word, below: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> float:
+    """Share of the cells of the word's maps that are below the limit.
+
+    Args:
+        below: bool [token, rows, columns] of each picture: which are.
+        shown: float [rows, columns] of each: the part of a cell that counts.
+    """
+    tokens = list(word.tokens)
+    part = sum(float((cells[tokens] * parts).sum()) for cells, parts in zip(below, shown, strict=True))
+    return part / (len(tokens) * sum(float(parts.sum()) for parts in shown))
 
 
 def _object_rows(
@@ -205,7 +225,7 @@ def _object_rows(
     ]
 
 
-def _function_row(word: Word, below: np.ndarray | None) -> Row:
+def _function_row(word: Word, below: Sequence[np.ndarray] | None, shown: Sequence[np.ndarray]) -> Row:
     if below is None:
         return missing(word, "func_iou", "no noun")
-    return Row(word.tokens[0], word.text, word.label, "func_iou", func_iou(word, below))
+    return Row(word.tokens[0], word.text, word.label, "func_iou", func_iou(word, below, shown))

@@ -1,6 +1,6 @@
-"""What maps are judged on: a picture of one grid, and the objects on it. It is the same for all methods."""
+"""What maps are judged on: a picture, or a frame, and the objects on it. It is the same for all methods."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,22 +41,38 @@ class Target:
 
 @dataclass(frozen=True)
 class Picture:
-    """Where the maps of a sample lie, and what they should find there.
+    """Where maps lie on one picture or frame, and what they should find there.
 
     Attributes:
         box: the part of the label map that the maps cover, and to which they are resized; it may reach beyond. Without
             a label map, of the picture.
-        targets: category -> its pixels, of those that are in the image.
+        targets: category -> its pixels, of those that are on any of the sample's pictures.
         missing: why there is no label map; "" where there is one.
+        shown: float64 [rows, columns], the part of each cell that counts.
     """
 
     box: Box
     targets: dict[int, Target]
-    missing: str = ""
+    missing: str
+    shown: np.ndarray
 
 
-def find_targets(label_map: np.ndarray, labels: Iterable[int]) -> dict[int, Target]:
-    """Those of some categories that occur in a label map, uint8 [height, width] of category ids."""
+def find_targets(label_maps: Sequence[np.ndarray], labels: Collection[int]) -> list[dict[int, Target]]:
+    """On each of a sample's label maps, those of some categories that occur in any of them; where one occurs on others
+    only, a target without a pixel.
+
+    Args:
+        label_maps: uint8 [height, width] of category ids.
+    """
+    found = [_targets(label_map, labels) for label_map in label_maps]
+    seen = {label for targets in found for label in targets}
+    return [
+        targets | {label: Target(np.zeros_like(label_map), 0, (0, 0, 0, 0)) for label in seen - targets.keys()}
+        for label_map, targets in zip(label_maps, found, strict=True)
+    ]
+
+
+def _targets(label_map: np.ndarray, labels: Collection[int]) -> dict[int, Target]:
     found = {}
     for label in labels:
         pixels = (label_map == label).view(np.uint8)

@@ -5,27 +5,31 @@ first of equal cells counts. A constant map points nowhere, so it misses; a test
 let it hit everything.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tam.metrics.picture import Box, Target
 
 
-def peak(map_: np.ndarray, box: Box) -> tuple[int, int] | None:
-    """x and y of the centre of the highest cell; None for a constant map.
+def peak(maps: Sequence[np.ndarray], boxes: Sequence[Box]) -> tuple[int, tuple[int, int] | None]:
+    """On which picture the highest cell lies, and x and y of its centre; 0 and None for a constant map.
 
     Args:
-        map_: float [rows, columns], not resized; NaN counts as 0.
-        box: where the map lies on the picture.
+        maps: float [rows, columns], of one token on each picture, not resized; NaN counts as 0.
+        boxes: where each lies on its picture.
     """
-    map_ = np.where(np.isnan(map_), 0, map_)
-    highest = int(map_.argmax())
-    if map_.flat[highest] == map_.min():
-        return None
-    left, top, right, bottom = box
-    row, column = divmod(highest, map_.shape[1])
-    y = top + (2 * row + 1) * (bottom - top) // (2 * map_.shape[0])
-    x = left + (2 * column + 1) * (right - left) // (2 * map_.shape[1])
-    return x, y
+    filled = [np.where(np.isnan(map_), 0, map_) for map_ in maps]
+    number = int(np.argmax([map_.max() for map_ in filled]))
+    rows, columns = filled[number].shape
+    highest = int(filled[number].argmax())
+    if filled[number].flat[highest] == min(map_.min() for map_ in filled):
+        return 0, None
+    left, top, right, bottom = boxes[number]
+    row, column = divmod(highest, columns)
+    y = top + (2 * row + 1) * (bottom - top) // (2 * rows)
+    x = left + (2 * column + 1) * (right - left) // (2 * columns)
+    return number, (x, y)
 
 
 def pointing(point: tuple[int, int] | None, target: Target) -> float:
@@ -39,7 +43,7 @@ def pointing(point: tuple[int, int] | None, target: Target) -> float:
 
 def pointing_box(point: tuple[int, int] | None, target: Target) -> float:
     """1 if the peak lies in the box of one of the object's parts, else 0."""
-    if point is None:
+    if point is None or not target.size:
         return 0.0
     x, y = point
     left, top, right, bottom = target.parts.T

@@ -78,7 +78,8 @@ def locate(model: str, revision: str | None = None, trust_remote_code: bool = Fa
     if find_spec("peft") is None:
         raise ModelError(
             "the checkpoint holds an adapter", where=folder / ADAPTER,
-            cure='install PEFT (pip install "tam[peft]"), or merge the adapter (merge_and_unload) and save the model',
+            cure='install PEFT (pip install "token-activation-maps[peft]"), or merge the adapter (merge_and_unload) and'
+            " save the model",
         )  # fmt: skip
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError("the adapter has no safetensors weights", where=folder, expected="adapter_model.safetensors")
@@ -194,6 +195,8 @@ def load_from(checkpoint: Checkpoint, device: torch.device, dtype: str, trust_re
     """``load`` for a checkpoint that was located."""
     folder, adapter = checkpoint.folder, checkpoint.adapter
     config = config_of(folder, trust_remote_code)
+    if device.index is not None and device.type == "cuda":  # or whatever pins memory would open the first GPU, too
+        torch.cuda.set_device(device)
     family = family_of(config)
     try:
         own = adapter is not None and any(adapter.glob("*processor_config.json"))

@@ -3,19 +3,20 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from tam.errors import ModelError
+from tam.model.attention import fused_without_plans
 from tam.model.collate import collate
-from tam.model.head import candidates_of
-from tam.model.kv_cache import growing_kv_cache
+from tam.model.head import candidates_of, on_host
 from tam.model.loaded import Loaded
+from tam.model.loop import Decoded, decode, decodes_otherwise
 from tam.model.prompt import Prepared
-from tam.model.recording import recording, states_of
+from tam.model.recording import read_of, recording
 from tam.records import Candidates
 
 
@@ -45,46 +46,37 @@ def answer_batch(
     """Greedy answers to several prompts at once, padded on the left.
 
     Of the checkpoint's generation config, what is ``honoured`` holds (end tokens, a repetition penalty), as in the
-    published code. All else would sample, or run the model otherwise than once over the prompt and once a token, or say
-    nothing.
+    published code. All else would sample, or is a matter of how the library's own loop runs, or says nothing.
 
     Args:
         layer: of the decoder, from 1, whose states ``Answer.read`` holds; None: the last.
 
     Raises:
-        ModelError: the model ran in another way all the same, and its states are not those of the tokens; a broken
-            generation config.
+        ModelError: the model decodes in another way all the same, and its states would not be those of the tokens; a
+            broken generation config.
     """
     inputs = collate([sample.to(loaded.device) for sample in prepared], loaded.padding)
-    config = _greedy(loaded, max_new_tokens)
-    with _configured(loaded.model, config), recording(loaded, layer) as made, growing_kv_cache(loaded.decoder):
-        sequences = loaded.model.generate(**inputs)
+    room = [min(loaded.most_tokens - len(sample.tokens), max_new_tokens) for sample in prepared]
+    most = np.array(room, np.int64)  # what is said beyond is noise
+    with (
+        _configured(loaded.model, _greedy(loaded, max_new_tokens)), fused_without_plans(),
+        recording(loaded, layer) as last,
+    ):  # fmt: skip
+        made = loaded.model.generate(**inputs, custom_generate=partial(decode, last, loaded.ends, most))
+    if not isinstance(made, Decoded):
+        raise decodes_otherwise(loaded.model)
+    read = read_of(loaded, made.states, made.inner)
+    generated, *best = on_host(made.ids, *made.best)
     length = inputs["input_ids"].shape[1]
-    steps = [each.shape[1] for each in made.states]
-    if steps != [length] + [1] * (sequences.shape[1] - length - 1) or len(made.best) != len(steps):
-        raise ModelError(
-            "the model does not run once over the prompt and once a token", where=type(loaded.model).__name__,
-            got=f"positions {steps[:5]}", expected=f"{[length]} and 1 each", cure="see its generation config",
-        )  # fmt: skip
-    states, read = states_of(loaded, made, layer)
-    best = [torch.stack(each, dim=1).cpu() for each in zip(*made.best, strict=True)]
-    generated = sequences[:, length:].cpu().numpy().astype(np.int32)
     answers = []
-    for index, (sample, ids) in enumerate(zip(prepared, generated, strict=True)):
-        most = int(min(loaded.most_tokens - len(sample.tokens), max_new_tokens))  # what is said beyond is noise
-        stops = np.flatnonzero(np.isin(ids, loaded.ends))
-        end = stops[0] + 1 if len(stops) else len(ids)
-        ids, ended = ids[: min(end, most)], len(stops) > 0 and bool(end <= most)
+    for index, (sample, ids) in enumerate(zip(prepared, generated.astype(np.int32), strict=True)):
+        stops = np.flatnonzero(np.isin(ids[: most[index]], loaded.ends))
+        ended = len(stops) > 0
+        ids = ids[: stops[0] + 1 if ended else most[index]]
         shown = slice(length - len(sample.tokens), length + len(ids) - 1)
-        answers.append(
-            Answer(
-                ids=ids,
-                ended=ended,
-                states=states[index, shown],
-                read=read[index, shown],
-                candidates=candidates_of(*(part[index, : len(ids)] for part in best)),
-            )
-        )
+        its = made.states[index, shown]
+        candidates = candidates_of(*(part[index, : len(ids)] for part in best))
+        answers.append(Answer(ids, ended, its, candidates, its if layer is None else read[index, shown]))
     return answers
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from tam.errors import InputError
+from tam.model.attention import fused_without_plans
 from tam.model.collate import collate, with_answer
 from tam.model.decoding import Answer
-from tam.model.head import best_rows
+from tam.model.head import best_rows, candidates_of, on_host
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared
-from tam.model.recording import recording, states_of
+from tam.model.recording import read_of, recording
 from tam.records import GivenAnswer
 
 
@@ -26,14 +27,17 @@ def forced_batch(
     """
     placed = [one.to(loaded.device) for one in prepared]
     whole = [with_answer(one, ids, loaded.family.answer_type) for one, ids in zip(placed, answers, strict=True)]
-    with recording(loaded, layer) as kept:
+    with fused_without_plans(), recording(loaded, layer) as last:
         loaded.model(**collate(whole, loaded.padding, left=False), use_cache=False, logits_to_keep=1)
-    states, read = states_of(loaded, kept, layer)
-    made = []
-    for index, (sample, ids) in enumerate(zip(prepared, answers, strict=True)):
-        length = len(sample.tokens)
-        its, read_of_it = (each[index, : length + len(ids) - 1] for each in (states, read))
-        made.append(Answer(ids, True, its, best_rows(loaded.head, its[length - 1 :]), read_of_it))
+    states, read = last.states, read_of(loaded, last.states, last.inner)
+    spans = [(len(one.tokens), len(one.tokens) + len(ids) - 1) for one, ids in zip(prepared, answers, strict=True)]
+    rows = torch.cat([states[index, first - 1 : end] for index, (first, end) in enumerate(spans)])
+    best = on_host(*best_rows(loaded.head, rows))
+    made, start = [], 0
+    for index, (ids, (_, end)) in enumerate(zip(answers, spans, strict=True)):
+        its, candidates = states[index, :end], candidates_of(*(part[start : start + len(ids)] for part in best))
+        made.append(Answer(ids, True, its, candidates, its if layer is None else read[index, :end]))
+        start += len(ids)
     return made
 
 

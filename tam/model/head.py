@@ -20,7 +20,7 @@ def blocks(head: torch.nn.Linear, states: torch.Tensor) -> Iterator[torch.Tensor
     is summed depends on its shape. The whole head costs a few per cent of what it takes to read the prompt.
     """
     rows = max(1, BLOCK_BYTES // (head.out_features * states.element_size()))
-    return (head(block) for block in states.split(rows) if len(block))
+    return (head(block) for block in states.split(rows))
 
 
 def best_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -29,9 +29,28 @@ def best_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return ids, values.float(), logits.float().logsumexp(-1)
 
 
-def best_rows(head: torch.nn.Linear, states: torch.Tensor) -> Candidates:
-    """The best classes of each of ``states`` [row, width], of at least one row."""
-    return candidates_of(*map(torch.cat, zip(*map(best_of, blocks(head, states)), strict=True)))
+def best_rows(head: torch.nn.Linear, states: torch.Tensor) -> list[torch.Tensor]:
+    """``best_of`` for each of ``states`` [row, width]."""
+    return [*map(torch.cat, zip(*map(best_of, blocks(head, states)), strict=True))]
+
+
+def likeliest(ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """int64 [row]: the first that ``candidates_of`` gives, of what ``best_of`` gave; a class also where all is NaN."""
+    return torch.where(values < values.amax(-1, keepdim=True), torch.iinfo(ids.dtype).max, ids).amin(-1)
+
+
+def columns(head: torch.nn.Linear, states: torch.Tensor, classes: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+    """[row, class]: of each of ``states`` [row, width] the logits of its own sample's classes.
+
+    Args:
+        classes: int64 [sample, class]. owner: int64 [row], the sample of each row.
+    """
+    found, start = [], 0
+    for block in blocks(head, states):
+        its = classes[owner[start : start + len(block)]]
+        found.append(block.gather(1, its.to(block.device)))
+        start += len(block)
+    return torch.cat(found)
 
 
 def chances_of(head: torch.nn.Linear, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
@@ -45,13 +64,18 @@ def chances_of(head: torch.nn.Linear, states: torch.Tensor, ids: np.ndarray) -> 
     return np.concatenate(found)
 
 
-def candidates_of(ids: torch.Tensor, values: torch.Tensor, logsumexp: torch.Tensor) -> Candidates:
-    """Of equal classes the smaller id comes first, as for argmax."""
-    classes, logits = ids.cpu().numpy().astype(np.int32), values.cpu().numpy()
-    order = np.lexsort((classes, -logits))
-    return Candidates(
-        np.take_along_axis(classes, order, -1), np.take_along_axis(logits, order, -1), logsumexp.cpu().numpy()
-    )
+def on_host(*tensors: torch.Tensor) -> list[np.ndarray]:
+    """Copies on the host, numbers as float32. It waits once: a device copies in order, so the last one is the last."""
+    *others, last = tensors
+    copies = [*(tensor.to("cpu", non_blocking=True) for tensor in others), last.cpu()]
+    return [(copy.float() if copy.is_floating_point() else copy).numpy() for copy in copies]
+
+
+def candidates_of(ids: np.ndarray, values: np.ndarray, logsumexp: np.ndarray) -> Candidates:
+    """What ``best_of`` gave; of equal classes the smaller id comes first, as for argmax."""
+    classes = ids.astype(np.int32)
+    order = np.lexsort((classes, -values))
+    return Candidates(np.take_along_axis(classes, order, -1), np.take_along_axis(values, order, -1), logsumexp)
 
 
 def joined(first: Candidates, second: Candidates) -> Candidates:

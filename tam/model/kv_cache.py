@@ -4,11 +4,10 @@ The library's own joins what it has with each new token, which copies all keys a
 them as LLaVA-1.5 has, that takes longer than to read the weights.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 BLOCK = 32  # tokens: all is copied once in so many steps, and so many are held too much at most
@@ -39,23 +38,34 @@ class GrowingLayer(DynamicLayer):
                     buffer[..., :start, :] = known
         for buffer, added in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[..., start:end, :] = added
-        self.keys, self.values = (buffer[..., :end, :] for buffer in self._buffers)
+        self._show(end)
         return self.keys, self.values
 
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep these samples of the batch."""
+        length = self.get_seq_length()
+        self._buffers = [buffer.index_select(0, beam_idx.to(buffer.device)) for buffer in self._buffers]
+        self._show(length)
 
-@contextlib.contextmanager
-def growing_kv_cache(decoder: torch.nn.Module) -> Iterator[None]:
-    """Inside, plain layers of the caches that ``decoder`` is given grow in place; sliding windows stay as they are."""
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
 
-    def replace(module: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        cache = named.get("past_key_values")
-        if isinstance(cache, DynamicCache) and not cache.offloading and cache.get_seq_length() == 0:
-            cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-            if cache.layer_class_to_replicate is DynamicLayer:
-                cache.layer_class_to_replicate = GrowingLayer
 
-    handle = decoder.register_forward_pre_hook(replace, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+class GrowingCache(DynamicCache):
+    """Plain layers grow in place; sliding windows and others stay as the library makes them.
+
+    Attributes:
+        padded: whether the library shall make each step's mask without asking the device whether there is any padding,
+            as it does for the caches that it calls compileable.
+    """
+
+    layers: list[Any]
+
+    def __init__(self, config: PreTrainedConfig):
+        super().__init__(config=config)
+        self.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in self.layers]
+        self.padded = False
+
+    @property
+    def is_compileable(self) -> bool:
+        return self.padded

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,12 @@ class Loaded:
     processor: Any
     family: Family
     max_pixels: int | None = None
+    template: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, model: Any, processor: Any, max_pixels: int | None = None) -> "Loaded":
+    def of(
+        cls, model: Any, processor: Any, max_pixels: int | None = None, template: Mapping[str, Any] | None = None
+    ) -> "Loaded":
         """What a person has loaded; the model may be compiled, or hold the adapters of PEFT.
 
         Raises:
@@ -41,7 +44,7 @@ class Loaded:
                 got=type(processor).__name__,
                 expected="what AutoProcessor gives",
             )
-        return cls(model, processor, family, max_pixels)
+        return cls(model, processor, family, max_pixels, template)
 
     @property
     def config(self) -> Any:
@@ -54,7 +57,7 @@ class Loaded:
     @property
     def prompter(self) -> Prompter:
         """What makes prompts; it does not hold the weights."""
-        return Prompter(self.family, self.config, self.processor, self.max_pixels)
+        return Prompter(self.family, self.config, self.processor, self.max_pixels, self.template)
 
     @property
     def head(self) -> Any:

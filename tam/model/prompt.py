@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,12 +31,14 @@ class Prompter:
 
     Attributes:
         max_pixels: of a picture or frame; a larger one is made smaller before the processor sees it.
+        template: options of the chat template's own, by name.
     """
 
     family: Family
     config: Any
     processor: Any
     max_pixels: int | None = None
+    template: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def prepare(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequen
 def render(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequence[str]] = ()) -> str:
     """The whole prompt as text: media first, then earlier turns and the words, then the start of the answer."""
     family, processor = prompter.family, prompter.processor
+    check_template(prompter)
     if family.template is not None:
         if turns:
             raise InputError("the model takes no conversation", got=family.name, cure="ask one question")
@@ -146,11 +150,19 @@ def render(prompter: Prompter, media: Media, words: str, turns: Sequence[Sequenc
     ]
     conversation[0]["content"] = [*shown, *conversation[0]["content"]]
     text = processor.apply_chat_template(
-        conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+        conversation, chat_template=template, tokenize=False, add_generation_prompt=True, **prompter.template or {}
     )
     if words == PLACE and text.count(PLACE) != 1:
         raise ModelError("the chat template does not show the words once", got=f"{text.count(PLACE)} times")
     return text
+
+
+def check_template(prompter: Prompter) -> None:
+    """InputError: an option that the chat template does not know; a template would pass over it."""
+    text = template_of(prompter.processor) if prompter.template and prompter.family.template is None else ""
+    for name in prompter.template or {}:
+        if not re.search(rf"\b{re.escape(name)}\b", text):
+            raise InputError("the chat template has no such option", got=name, cure="see the template for its names")
 
 
 def bounded(media: Media, most: int | None) -> Media:

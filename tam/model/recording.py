@@ -12,23 +12,22 @@ from typing import Any
 import torch
 
 from tam.errors import InputError, ModelError
-from tam.model.head import best_of
 from tam.model.loaded import Loaded
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recording:
-    """What was kept of each pass of the model.
+    """What the model's last pass left.
 
     Attributes:
         states: [batch, position, width], what the head reads.
-        best: of the last position, what ``best_of`` gives.
-        inner: as ``states``, of the chosen layer, before the final norm; none where no layer is chosen.
+        logits: [batch, vocabulary], what the head says of the last position.
+        inner: as ``states``, of the chosen layer, before the final norm; None where no layer is chosen.
     """
 
-    states: list[torch.Tensor] = field(default_factory=list)
-    best: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
-    inner: list[torch.Tensor] = field(default_factory=list)
+    states: torch.Tensor = field(init=False)
+    logits: torch.Tensor = field(init=False)
+    inner: torch.Tensor | None = None
 
 
 def check_layer(loaded: Loaded, layer: int | None) -> None:
@@ -46,45 +45,45 @@ def check_layer(loaded: Loaded, layer: int | None) -> None:
 
 @contextlib.contextmanager
 def recording(loaded: Loaded, layer: int | None = None) -> Iterator[Recording]:
-    """Keep what the head reads, at every position, the best of what it says, and the states of ``layer``, step by step.
+    """Keep what the head reads, at every position, what it says of the last one, and the states of ``layer``.
 
     Generation applies the head to the last position only, so the states of the prompt are taken where they leave the
     base model. ``output_hidden_states`` would keep every layer's. Those of a layer are taken where the next one (or the
-    final norm) reads them, so that what a model adds in between (Qwen3-VL: features of the picture) is in them.
+    final norm) reads them, so that what a model adds in between (Qwen3-VL: features of the picture) is in them. Logits
+    are taken from the head itself: some models still bend them (Gemma's soft cap), and maps are read from the head.
     """
     check_layer(loaded, layer)
-    made = Recording()
+    last, checked = Recording(), False
 
     def keep_states(module: torch.nn.Module, inputs: object, output: Any) -> None:
-        made.states.append(output.last_hidden_state)
+        last.states = output.last_hidden_state
 
-    def keep_best(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        if not made.best and not torch.equal(inputs[0][:, -1].nan_to_num(), made.states[0][:, -1].nan_to_num()):
+    def keep_logits(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal checked
+        if not checked and not torch.equal(inputs[0][:, -1].nan_to_num(), last.states[:, -1].nan_to_num()):
             raise ModelError(
                 "the output head does not read the last states of the base model", where=type(loaded.model).__name__,
                 cure="the family needs a hook of its own",
             )  # fmt: skip
-        made.best.append(best_of(output[:, -1]))
+        last.logits, checked = output[:, -1], True
 
     def keep_inner(
         module: torch.nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
     ) -> None:
-        made.inner.append(positional[0] if positional else named["hidden_states"])
+        last.inner = positional[0] if positional else named["hidden_states"]
 
-    handles = [loaded.base.register_forward_hook(keep_states), loaded.head.register_forward_hook(keep_best)]
+    handles = [loaded.base.register_forward_hook(keep_states), loaded.head.register_forward_hook(keep_logits)]
     if layer is not None:
         decoder = loaded.decoder
         reader = decoder.layers[layer] if layer < len(decoder.layers) else decoder.norm
         handles.append(reader.register_forward_pre_hook(keep_inner, with_kwargs=True))
     try:
-        yield made
+        yield last
     finally:
         for handle in handles:
             handle.remove()
 
 
-def states_of(loaded: Loaded, made: Recording, layer: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of all passes together, [batch, position, width]: what the head reads, and what it would read if ``layer`` were
-    the last."""
-    states = torch.cat(made.states, dim=1)
-    return states, states if layer is None else loaded.decoder.norm(torch.cat(made.inner, dim=1))
+def read_of(loaded: Loaded, states: torch.Tensor, inner: torch.Tensor | None) -> torch.Tensor:
+    """[batch, position, width], what maps are read from: what the head would read if the chosen layer were the last."""
+    return states if inner is None else loaded.decoder.norm(inner)

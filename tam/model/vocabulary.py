@@ -2,7 +2,10 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tam.records import Piece
 
@@ -18,6 +21,13 @@ def piece_of(tokenizer: Any, id: int) -> Piece:
     if piece is None:  # a row of the head beyond the tokenizer's vocabulary
         return Piece("", "", b"")
     return Piece(piece, text, _bytes(tokenizer, id, piece, text))
+
+
+def ids_of(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
+    """int32, the ids of those texts that are one token."""
+    found = ((text, tokenizer.convert_tokens_to_ids(text)) for text in texts)
+    known = [id for text, id in found if id is not None and tokenizer.convert_ids_to_tokens(id) == text]
+    return np.array(known, np.int32)
 
 
 def _bytes(tokenizer: Any, id: int, piece: str, text: str) -> bytes:

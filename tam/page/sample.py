@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from tam.errors import TamError
+from tam.evidence import token_evidence
 from tam.media import Media
 from tam.page.scripts import packed
-from tam.records import Generation, SampleMaps
+from tam.records import Generation, SampleMaps, unexplained
 from tam.render import answer
 from tam.render.overlay import Panel, panels
 from tam.render.tokens import Shaped, TokenText, Unit, shape, units
@@ -22,12 +23,19 @@ DIGITS = 4
 STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 256, and which take a quarter less
 
 
-def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]]) -> dict[str, object]:
-    """All that the page shows of a sample but its pictures; ``maps`` of each method.
+def describe(
+    generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]], layer: int | None = None
+) -> dict[str, object]:
+    """All that the page shows of a sample but its pictures.
+
+    Args:
+        maps: of each method.
+        layer: that the logits are of; None: the last.
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
     entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
-    [token, token] from 0 to 255.
+    [token, token] from 0 to 255; ``unexplained`` are the tokens of which a method says nothing. ``evidence``: log p and
+    peak of each token of the answer.
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
@@ -47,10 +55,20 @@ def describe(generation: Generation, maps: Iterable[SampleMaps], scores: list[di
         "methods": [
             {"status": one.status}
             | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
+            | ({"unexplained": silent} if (silent := unexplained(one)) else {})
             for one in maps
         ],
         "scores": scores,
+        "evidence": [] if generation.failed else _evidence(generation, layer),
     }
+
+
+def _evidence(generation: Generation, layer: int | None) -> list[list[float | None]]:
+    """Of each token of the answer log p, None where the logits are of another layer, and the highest logit."""
+    return [
+        [None if layer else round(logprob, DIGITS), round(peak, DIGITS)]
+        for logprob, peak, _ in token_evidence(generation).tolist()
+    ]
 
 
 def by_word(shown: Sequence[Unit], words: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tam.metrics.catalogue import CATALOGUE, POOLED
+from tam.metrics.catalogue import CATALOGUE, POINT, POOLED
 from tam.rows import OK, opened
 from tam.run import RunFiles
 from tam.tables.statistics import harmonic_mean
@@ -70,7 +70,8 @@ def read_scores(run: RunFiles, methods: Collection[str], samples: Collection[str
         with opened(path) as (_, file):
             for batch in file.iter_batches(columns=columns):
                 chosen = pc.and_(pc.is_in(batch["sample"], wanted), pc.is_in(batch["method"], shown))
-                listed = batch.filter(pc.and_(chosen, pc.not_equal(batch["metric"], "answer")))
+                points = pc.match_substring(batch["metric"], POINT)
+                listed = batch.filter(pc.and_(chosen, pc.invert(pc.or_(points, pc.equal(batch["metric"], "answer")))))
                 for row in zip(*(column.to_pylist() for column in listed.columns), strict=True):
                     scores.add(*row)
     return scores

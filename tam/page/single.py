@@ -6,29 +6,35 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tam.media import Media
+from tam.methods.rivals import notes_on
 from tam.page.sample import STEPS, describe, kind, pictures
 from tam.page.scripts import assets, color_maps, literal
 from tam.records import Generation, Maps, SampleMaps
 
 
 def single_page(
-    generation: Generation, maps: Mapping[str, Maps], titles: Mapping[str, str], media: Media, model: str, main: str
-) -> str:
+    generation: Generation, maps: Mapping[str, Maps], titles: Mapping[str, str], media: Media, model: str, main: str,
+    layer: int | None = None,
+) -> str:  # fmt: skip
     """Words to hover over and methods to switch between, without scores and gallery.
 
     Args:
         maps: method -> its maps. titles: method -> title. main: the method that is shown first.
+        layer: that the logits are of; None: the last.
     """
     key = "0/0"
     described, drawn = pictures(generation, media.video, lambda: media)
     stored = [SampleMaps(generation.id, generation.status, **vars(one)) for one in maps.values()]
-    data = describe(generation, stored, []) | described
+    data = describe(generation, stored, [], layer) | described
     addresses = [f"data:image/webp;base64,{base64.b64encode(picture).decode('ascii')}" for picture in drawn]
     line = {
         "run": 0, "name": "0", "id": generation.id, "status": generation.status, "kind": kind(generation.status),
         "answer": generation.answer, "prompt": generation.prompt, "picture": False, "scores": [[] for _ in maps],
     }  # fmt: skip
-    run = {"dataset": "", "model": model, "methods": [titles[name] for name in maps], "main": [*maps].index(main)}
+    run = {
+        "dataset": "", "model": model, "methods": [titles[name] for name in maps], "main": [*maps].index(main),
+        "notes": notes_on(maps),
+    }  # fmt: skip
     gallery = {"metrics": [], "colors": color_maps(), "steps": STEPS, "runs": [run | {"of": 1}], "samples": [line]}
     data_script = (
         f"showGallery({literal(gallery)});\nembedSample({literal(key)}, {literal(addresses)}, {literal(data)});"

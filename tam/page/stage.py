@@ -18,9 +18,11 @@ from typing import Any
 from tqdm import tqdm
 
 from tam import manifest
+from tam.cache import read_header
 from tam.errors import DiskError, InputError
 from tam.manifest import Sample
 from tam.media import open_shown
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.page.sample import STEPS, describe, kind, pictures
 from tam.page.scores import RunScores, read_scores
@@ -87,26 +89,28 @@ def _write_run(
     lines = {}
     with tqdm(total=len(wanted), desc="page", unit="sample") as progress:
         for shard in zip(run.generation, run.maps, strict=True):
+            layer = read_header(shard[0])["run"].get("layer")
             for generation, maps in read_pairs(*shard, [*shown], None if most is None else wanted):
                 sample = sample_of(generation, listed, run.samples_file)
-                line = _write_sample(generation, maps, sample, scores, run.samples_file.parent, folder)
+                line = _write_sample(generation, maps, sample, scores, run.samples_file.parent, folder, layer)
                 lines[generation.row] = {"run": number} | line
                 progress.update()
-    about = {"dataset": run.dataset, "model": run.model, "of": len(listed)}
+    about = {"dataset": run.dataset, "model": run.model, "of": len(listed), "notes": notes_on(shown)}
     main = [*shown].index(main_method(shown))
     return about | {"methods": [*shown.values()], "main": main}, [lines[row] for row in sorted(lines)]
 
 
 def _write_sample(
-    generation: Generation, maps: dict[str, SampleMaps], sample: Sample, scores: RunScores, media: Path, folder: Path
-) -> dict[str, Any]:
+    generation: Generation, maps: dict[str, SampleMaps], sample: Sample, scores: RunScores, media: Path, folder: Path,
+    layer: int | None,
+) -> dict[str, Any]:  # fmt: skip
     """Write the files of a sample, whose media lie in ``media``; what the gallery says of it."""
     name = f"{generation.row:08d}"
     opened = partial(open_shown, sample, media, generation.layout)
     described, drawn = pictures(generation, sample.kind == "video", opened)
     for panel, picture in enumerate(drawn):
         (folder / f"{name}-{panel}.webp").write_bytes(picture)
-    data = describe(generation, maps.values(), scores.of(sample.id)) | described
+    data = describe(generation, maps.values(), scores.of(sample.id), layer) | described
     write_script(folder / f"{name}.js", "receiveSample", data)
     status = next((one.status for one in maps.values() if one.failed), generation.status)
     return {

@@ -22,11 +22,12 @@ from pathlib import Path
 from tam import cache
 from tam.errors import TamError
 from tam.manifest import Shard
-from tam.shard.store import FOLDER
+from tam.shard.folder import FOLDER
 from tam.system import hdf5
 from tam.system.lease import TTL, Owner
 
 STAGES = {"generate": ".h5", "maps": ".h5", "metrics": ".parquet"}
+SCORES = {"attribute": ".h5"}  # where a method needs scores
 MOST_BYTES = 1 << 20  # of a lease, a benchmark, a config
 # What a file raises that is being written, replaced or deleted, or is damaged.
 UNREADABLE = (TamError, *hdf5.DAMAGE)
@@ -169,14 +170,14 @@ def _progress(results: Path, dataset: str, model: str, asked: _Asked | None) -> 
     total = _lines(home / "data" / dataset / "manifest.jsonl")
     count = asked.shards if asked else _count(folder)
     files, left = {}, []
-    for stage, ending in STAGES.items():
+    for stage, ending in (STAGES | (SCORES if (folder / "attribute").exists() else {})).items():
         files[stage], others = _split(folder / stage, ending, count)
         if others:
             left.append(_left(f"other shards in {stage}", others))
         if folders := [path for path in folder.glob(f"{stage}/[!.]*") if path.is_dir()]:  # earlier, one a method
             left.append(_left(f"folders in {stage}", folders))
     generated = {path.stem for path in files["generate"]}
-    stored = list(folder.glob(f"generate/{FOLDER}/*/*/whole.h5"))
+    stored = [path for stage in STAGES | SCORES for path in folder.glob(f"{stage}/{FOLDER}/*/*/whole.h5")]
     return Progress(
         name=f"{dataset}/{model}",
         shards=count,
@@ -227,7 +228,7 @@ def _unfinished(folder: Path, total: int | None) -> Iterator[Unfinished]:
     leases = {path.name.removesuffix(".h5.lease"): path for path in (folder / FOLDER).glob("*.h5.lease")}
     parts: dict[str, list[tuple[float, int]]] = {}
     for part in folder.glob(f"{FOLDER}/*/*/part-*.h5"):
-        parts.setdefault(part.parent.name, []).append((_changed(part), _length(part)))
+        parts.setdefault(part.parent.name, []).append((_changed(part), _statuses(part).total()))
     for shard in sorted(leases.keys() | parts.keys(), key=_natural):
         owner, silent = _owner(leases[shard]) if shard in leases else (None, 0.0)
         written = sorted(parts.get(shard, []))
@@ -276,17 +277,9 @@ def _statuses(path: Path) -> Counter[str]:
 @functools.cache
 def _statuses_of(path: Path, changed: int, size: int) -> Counter[str]:
     """A finished shard is read once, however often one looks. Args: changed, size: to know a new one."""
-    counts: Counter[str] = Counter()
-    with contextlib.suppress(*UNREADABLE), hdf5.opened(path, cache.KIND, cache.VERSION, "generate") as file:
-        for name in file:
-            counts[json.loads(hdf5.text(file, f"{name}/meta"))["status"].partition(":")[0]] += 1
-    return counts
-
-
-def _length(path: Path) -> int:
-    with contextlib.suppress(*UNREADABLE), hdf5.opened(path, cache.KIND, cache.VERSION, "generate") as file:
-        return len(file)
-    return 0
+    with contextlib.suppress(*UNREADABLE):
+        return Counter(cache.read_statuses(path))
+    return Counter()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tam.progress.survey import Cost, Left, Progress, Survey, Unfinished
-from tam.shard.store import FOLDER
+from tam.shard.folder import FOLDER
 
 
 def describe(survey: Survey) -> str:
@@ -23,14 +23,15 @@ def _of_run(run: Progress) -> Iterator[str]:
     )
     for one in run.unfinished:
         yield _row("", *_unfinished(one))
-    for stage in ("maps", "metrics"):
-        yield _row(stage, f"{run.done[stage]} of {of} shards")
+    for stage in ("attribute", "maps", "metrics"):
+        if stage in run.done:
+            yield _row(stage, f"{run.done[stage]} of {of} shards")
     yield _ends(run.ends)
     if finished:
         yield _row("samples", ", ".join(f"{number} {status}" for status, number in run.statuses.most_common()))
     sizes = [f"{stage} {_bytes(size)}" for stage, size in run.sizes.items() if size]
     if run.unused:
-        sizes.append(f"{_bytes(run.unused)} in generate/{FOLDER} that no output refers to")
+        sizes.append(f"{_bytes(run.unused)} in {FOLDER} that no output refers to")
     if sizes:
         yield _row("on disk", ", ".join(sizes))
     yield from _left(run.left)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tam.errors import RenderError
 from tam.media import Film, Media
-from tam.records import Generation
+from tam.records import Generation, unexplained
 from tam.render import answer
 from tam.render.colors import table
 from tam.render.overlay import WIDTH, Panel, evenly, mosaic, outlined, overlay, panels
@@ -20,13 +20,17 @@ SLOWEST, FASTEST, UNKNOWN = 1000, 100, 500  # milliseconds that a frame is shown
 
 
 class HasMaps(Protocol):
-    """``Maps`` or ``SampleMaps``: ``maps`` float [token, vision] in [0, 1], ``relevance`` [token, token]."""
+    """``Maps`` or ``SampleMaps``: ``maps`` float [token, vision] in [0, 1], ``relevance`` [token, token], ``explained``
+    bool [token] or None."""
 
     @property
     def maps(self) -> np.ndarray: ...
 
     @property
     def relevance(self) -> np.ndarray: ...
+
+    @property
+    def explained(self) -> np.ndarray | None: ...
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Overlays:
         grids: float32 [token, rows, columns] each.
         colors: uint8 [256, 3].
         mask: uint8 [height, width] of category ids whose edges are drawn, or None.
+        silent: tokens that are not explained: their pictures are the media without a map.
     """
 
     panels: list[Panel]
     grids: list[np.ndarray]
     colors: np.ndarray
     mask: np.ndarray | None
+    silent: frozenset[int] = frozenset()
 
     def media(self) -> np.ndarray:
         """The pictures without a map, uint8 RGB."""
@@ -67,6 +73,8 @@ class Overlays:
 
     def over(self, panel: Panel, token: int) -> np.ndarray:
         """The same over one picture or frame, without outlines."""
+        if token in self.silent:
+            return panel.picture
         return overlay(panel, [grid[token] for grid in self.grids], self.colors)
 
     def _outlined(self, picture: np.ndarray) -> np.ndarray:
@@ -117,14 +125,22 @@ def prepare(
     layout = lay_out([answer.token(generation, id) for id in ids], prompt, width)
     if layout.lost:
         log.warning("%r: no font for %d characters, shown by their numbers", generation.id, len(layout.lost))
+    silent = frozenset(unexplained(maps))
     # the candidates of a prompt token are those for the token after it
     headings = ["next"] * prompt + ["top 3"] * (len(ids) - prompt)
     pages = [
-        page(layout, row, maps.relevance[row], answer.candidates(generation, row), heading, look.colors)
+        page(
+            layout,
+            row,
+            None if row in silent else maps.relevance[row],
+            answer.candidates(generation, row),
+            heading,
+            look.colors,
+        )
         for row, heading in enumerate(headings)
     ]
     grids = generation.layout.split(np.asarray(maps.maps, np.float32))
-    overlays = Overlays(shown, grids, look.colors, mask)
+    overlays = Overlays(shown, grids, look.colors, mask, silent)
     pause = _pause(media.film, len(frames))
     return Drawable(generation.id, generation.status, overlays, pages, prompt, frames, pause)
 

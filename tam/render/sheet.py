@@ -18,9 +18,9 @@ def count_caption(count: int, width: int) -> np.ndarray:
     return _line([note(f"{count} tokens", 1, FOOT - 2)], width)
 
 
-def token_caption(layout: TextLayout, token: int, width: int) -> np.ndarray:
-    """A token's number and word: uint8 RGB [CAPTION, width, 3]."""
-    number = note(str(token), 1, FOOT - 4)
+def token_caption(layout: TextLayout, token: int, width: int, explained: bool = True) -> np.ndarray:
+    """A token's number and word, and whether it is not explained: uint8 RGB [CAPTION, width, 3]."""
+    number = note(str(token) if explained else f"{token}, not explained:", 1, FOOT - 4)
     clusters = layout.units[layout.unit_of(token)].shaped.clusters
     word = fitting(clusters, 0, FOOT, width - number.width - 8)
     return _line([number, replace(word, x=number.width + 5)], width)

@@ -406,19 +406,20 @@ def _foot(candidates: Sequence[tuple[TokenText, float]], heading: str, layout: T
 
 
 def page(
-    layout: TextLayout, token: int, relevance: np.ndarray, candidates: Sequence[tuple[TokenText, float]],
+    layout: TextLayout, token: int, relevance: np.ndarray | None, candidates: Sequence[tuple[TokenText, float]],
     heading: str = "", table: np.ndarray = JET,
 ) -> Page:  # fmt: skip
-    """The page that explains a token: earlier units coloured by relevance [tokens], it in white, later ones grey.
+    """The page that explains a token: earlier units coloured by relevance [tokens], it in white, later ones grey; all
+    grey without relevance, of a token that is not explained.
 
     Raises nothing for odd values: relevance outside [0, 1] is clipped, NaN counts as 0.
     """
-    values = np.nan_to_num(np.asarray(relevance, dtype=np.float64))
+    values = None if relevance is None else np.nan_to_num(np.asarray(relevance, dtype=np.float64))
     colors, inks = np.empty((len(layout.units) + 2, 3), np.uint8), for_text(table)
     for number, unit in enumerate(layout.units):
         if token in unit.tokens:
             colors[number] = WHITE
-        elif unit.tokens[0] > token:
+        elif values is None or unit.tokens[0] > token:
             colors[number] = LATER
         else:
             colors[number] = colored(values[list(unit.tokens)].max(), inks)

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Generic
 
 from tam.errors import SchemaError
+from tam.shard.folder import FOLDER
 from tam.shard.task import Format, Row
 from tam.system.atomic import atomic
 from tam.system.lease import Lease
 
 logger = logging.getLogger(__name__)
-
-FOLDER = ".parts"
 
 
 class Store(Generic[Row]):
@@ -32,8 +31,8 @@ class Store(Generic[Row]):
 
     def __init__(self, out: Path, fingerprint: str, format: Format[Row]):
         self.out, self.format = out, format
-        self.folder = out.parent / FOLDER / fingerprint / out.stem
-        self.whole = self.folder / "whole.h5"
+        self.whole = whole_of(out, fingerprint)
+        self.folder = self.whole.parent
 
     def finished(self) -> dict[int, str] | None:
         """Row -> status of the output, which is named again if need be.
@@ -99,6 +98,11 @@ class Store(Generic[Row]):
             except OSError:  # a file system without hard links
                 shutil.copyfile(self.whole, temporary)
             os.utime(temporary)  # made now: Snakemake compares it with its input
+
+
+def whole_of(out: Path, fingerprint: str) -> Path:
+    """Where the finished shard lies that ``out`` names."""
+    return out.parent / FOLDER / fingerprint / out.stem / "whole.h5"
 
 
 def _raise_if_unsure(error: SchemaError) -> None:

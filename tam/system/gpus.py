@@ -12,14 +12,19 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+ALLOCATOR = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}
+
 
 @contextlib.contextmanager
 def claim(device: str) -> Iterator[str]:
     """Yield ``device``; for "auto", where this process sees several GPUs, the first that no other process has claimed.
 
     A claim is a lock on a file of this machine, which the system drops with its process, however that ends. If all are
-    claimed, a GPU is shared: say ``--resources gpu=N`` to Snakemake, so that no more than N jobs run.
+    claimed, a GPU is shared: say ``--resources gpu=N`` to Snakemake, so that no more than N jobs run. The memory of
+    whichever it is will be taken in segments that grow, where nobody has chosen otherwise.
     """
+    if not ALLOCATOR & os.environ.keys():  # read when CUDA starts; batches differ in size all the time
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     with contextlib.ExitStack() as held:
         if device == "auto" and (count := torch.cuda.device_count()) > 1:
             device = f"cuda:{next((index for index in range(count) if _lock(_name(index), held)), os.getpid() % count)}"

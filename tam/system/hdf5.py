@@ -13,14 +13,14 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
-from tam.errors import LayoutError, SchemaError
+from tam.errors import DiskError, LayoutError, SchemaError
 from tam.system import seal, stop
 from tam.system.atomic import atomic
 
@@ -47,7 +47,13 @@ Value = TypeVar("Value", str, int, float, bool)
 
 
 class NewFile(h5py.File):
-    """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did."""
+    """A file to write into. HDF5 ends the whole process when a write fails, so it is told that none did.
+
+    Attributes:
+        note: what stands beside its seal.
+    """
+
+    note = ""
 
     def __init__(self, path: Path, let_go: Callable[[], None]):
         self._disk, self._let_go = _Disk(path, "w+"), let_go
@@ -108,7 +114,23 @@ def written(path: Path) -> Iterator[NewFile]:
         with NewFile(temporary, let_go) as file:
             yield file
         file.check()
-        seal.append(temporary)
+        seal.append(temporary, file.note)
+
+
+def join(file: NewFile, parts: Sequence[Path], rows: Set[int], folder: Path) -> None:
+    """Copy the groups of parts, named by rows and lying in ``folder``, into a file: as they are, not computed anew.
+
+    Raises:
+        DiskError: some of ``rows`` are in no part.
+    """
+    for part in parts:
+        with h5py.File(part, locking=False) as source:
+            for name in source:
+                if name not in file:  # two processes may have worked on it
+                    source.copy(name, file)
+        file.check()
+    if missing := sorted(rows - set(map(int, file))):
+        raise DiskError("samples are in no part", where=folder, got=f"rows {missing[:5]}", cure="run it again")
 
 
 @contextlib.contextmanager

@@ -14,14 +14,31 @@ from typing import BinaryIO
 EMPTY = 64 * b"0"
 SLOT = b"tam-sha256:" + EMPTY
 _SLOT = re.compile(rb"tam-sha256:([0-9a-f]{64})?")  # without a digest: cut off
-_END, _BLOCK = 1 << 16, 1 << 20  # bytes
+_NOTED = re.compile(rb"tam-sha256:[0-9a-f]{64}\ntam-note:([^\n]*)\n\Z")
+_END, _NOTE, _BLOCK = 1 << 16, 1 << 12, 1 << 20  # bytes
 
 
-def append(path: Path) -> None:
-    """Seal a file whose format ignores what stands after its end."""
+def append(path: Path, note: str = "") -> None:
+    """Seal a file whose format ignores what stands after its end.
+
+    Args:
+        note: one short line, after the seal and under it, for who reads nothing else of the file.
+    """
     with path.open("ab") as file:
-        file.write(SLOT)
+        file.write(SLOT + (b"\ntam-note:%s\n" % note.encode() if note else b""))
     seal(path)
+
+
+def noted(path: Path) -> str | None:
+    """The note of a file that has a seal, which is not checked; None: no note.
+
+    Raises:
+        OSError: it cannot be read just now.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _NOTE))
+        found = _NOTED.search(file.read())
+    return found[1].decode("utf-8", "replace") if found else None
 
 
 def seal(path: Path) -> None:

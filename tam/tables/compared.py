@@ -5,11 +5,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tam.methods.registry import METHODS
+from tam.protocol import REFERENCE
 from tam.tables.published import Published, Source
 from tam.tables.summary import BASE, Limits, Summary
 
 Run = tuple[str, str]
 """Dataset and model."""
+
+NOT_RUN = "not run"
 
 PAPERS_FILTER = "rgf-3"
 """The filter of TAM itself, by its name among the filters."""
@@ -21,7 +24,9 @@ class Compared:
 
     Attributes:
         value, limits, images: NaN and 0 where there is none of ours.
+        why: there is no value of ours; "" where there is one.
         published: NaN, and no source, where there is none in print.
+        apart: why the two cannot be compared; "" where they can.
     """
 
     dataset: str
@@ -31,8 +36,10 @@ class Compared:
     value: float
     limits: Limits
     images: int
+    why: str
     published: float
     source: Source | None
+    apart: str
 
     @property
     def difference(self) -> float:
@@ -52,17 +59,21 @@ class Numbers:
 
     def get(self, run: Run, method: str, metric: str) -> Compared | None:
         """A cell; None where it has neither."""
-        ours = self.ours[run].methods.get(method) if run in self.ours else None
+        summary = self.ours.get(run)
+        ours = summary.methods.get(method) if summary else None
         printed = self.printed.get(run, {}).get(method, {}).get(metric)
         if not ours and not printed:
             return None
+        value = ours.means[metric] if ours else math.nan
         return Compared(
             *run, method, metric,
-            value=ours.means[metric] if ours else math.nan,
+            value=value,
             limits=ours.intervals[metric] if ours else (math.nan, math.nan),
             images=len(ours.samples) if ours else 0,
+            why=NOT_RUN if not ours else ours.why(metric) if math.isnan(value) else "",
             published=printed.value if printed else math.nan,
             source=printed.source if printed else None,
+            apart=_apart(summary, printed.source) if summary and ours and printed else "",
         )  # fmt: skip
 
     def methods(self, runs: Sequence[Run], groups: Collection[str], *others: str) -> list[str]:
@@ -80,6 +91,14 @@ class Numbers:
         """As our runs call it; a name that we do not have is shown as it is."""
         ours = (summary.methods[method].title for summary in self.ours.values() if method in summary.methods)
         return next(ours, title(method))
+
+
+def _apart(ours: Summary, printed: Source) -> str:
+    """Why numbers of ours cannot be compared with those in print; "" where they can."""
+    reasons = [] if ours.protocol == REFERENCE.name else [f"protocol {ours.protocol}"]
+    if printed.images not in (None, len(ours.answers)):
+        reasons.append(f"{len(ours.answers):,} pictures, in print {printed.images:,}")
+    return ", ".join(reasons)
 
 
 def is_filter(method: str) -> bool:

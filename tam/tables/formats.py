@@ -1,27 +1,35 @@
-"""A table for people, in three formats: Markdown that reads well as it is, LaTeX (booktabs), and HTML."""
+"""A table for people, in three formats: Markdown that reads well as it is, LaTeX (``latex``), and HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
-from pylatex.utils import escape_latex
-
 
 class Cell(NamedTuple):
-    """What stands in a cell: a number or a name, and in small print behind it what qualifies it."""
+    """What stands in a cell: a number or a name, and in small print behind it what qualifies it.
+
+    Attributes:
+        best: of its column; in bold.
+    """
 
     text: str
     detail: str = ""
+    best: bool = False
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Rows under a head; a table has one or more. The first column is a name, the others are numbers."""
+    """Rows under a head; a table has one or more. The first column is a name, the others are numbers.
+
+    Attributes:
+        notes: what of the table's notes is about this panel, for formats in which it stands alone.
+    """
 
     title: str
     head: list[str]
     rows: list[list[Cell | str]]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -40,41 +48,9 @@ def markdown(tables: Sequence[Table], closing: str = "") -> str:
         parts.append(f"## {_one_line(table.title)}")
         for panel in table.panels:
             parts += [f"{_one_line(panel.title)}:"] if panel.title else []
-            parts.append(_pipes([panel.head, *([_plain(cell) for cell in row] for row in panel.rows)]))
+            parts.append(_pipes([panel.head, *([_markdown_cell(cell) for cell in row] for row in panel.rows)]))
         parts.append("\n".join(f"- {_one_line(note)}" for note in table.notes))
     return "\n\n".join(filter(None, [*parts, closing])) + "\n"
-
-
-def latex(tables: Sequence[Table], closing: str = "") -> str:
-    """A ``table`` each, for a document that loads booktabs and graphicx; wide panels shrink to the line."""
-    lines = [r"% needs \usepackage{booktabs,graphicx}"]
-    for table in tables:
-        lines += [
-            r"\begin{table}",
-            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\emph{{{_tex(table.title)}}}",
-        ]
-        for panel in table.panels:
-            lines += [
-                r"\par\smallskip",
-                rf"{_tex(panel.title)}\par" if panel.title else "%",
-                r"\sbox0{\begin{tabular}{l" + "r" * (len(panel.head) - 1) + "}",
-                r"\toprule",
-                " & ".join(map(_tex, panel.head)) + r" \\",
-                r"\midrule",
-                *(" & ".join(map(_tex_cell, row)) + r" \\" for row in panel.rows),
-                r"\bottomrule",
-                r"\end{tabular}}%",
-                r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
-            ]
-        lines += [
-            "",
-            r"\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-            *(rf"{_tex(note)}\par" for note in [*table.notes, closing] if note),
-            r"\end{minipage}",
-            r"\end{table}",
-        ]
-    return "\n".join([*lines, ""])
 
 
 def html(tables: Sequence[Table]) -> str:
@@ -97,20 +73,17 @@ def _section(table: Table) -> str:
     return "\n".join([*filter(None, lines), "</section>"])
 
 
-def _plain(cell: Cell | str) -> str:
-    return cell if isinstance(cell, str) else " ".join(filter(None, cell))
+def _markdown_cell(cell: Cell | str) -> str:
+    if isinstance(cell, str):
+        return cell
+    return " ".join(filter(None, [f"**{cell.text}**" if cell.best else cell.text, cell.detail]))
 
 
 def _html_cell(cell: Cell | str) -> str:
-    if isinstance(cell, str) or not cell.detail:
-        return escape(_plain(cell))
-    return f"{escape(cell.text)} <small>{escape(cell.detail)}</small>"
-
-
-def _tex_cell(cell: Cell | str) -> str:
-    if isinstance(cell, str) or not cell.detail:
-        return _tex(_plain(cell))
-    return rf"{_tex(cell.text)} {{\tiny {_tex(cell.detail)}}}"
+    if isinstance(cell, str):
+        return escape(cell)
+    text = f"<strong>{escape(cell.text)}</strong>" if cell.best else escape(cell.text)
+    return f"{text} <small>{escape(cell.detail)}</small>" if cell.detail else text
 
 
 def _pipes(rows: list[list[str]]) -> str:
@@ -129,8 +102,3 @@ def _pipes(rows: list[list[str]]) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _tex(text: str) -> str:
-    # A bracket at the start of a row would be read as the option of the line break before it.
-    return escape_latex(" ".join(text.split())).replace("[", "{[}").replace("]", "{]}")

@@ -1,4 +1,4 @@
-"""Numbers as people read them: in percent, two decimals; and as programs do, in CSV."""
+"""Numbers as people read them: in percent, or times another number, two decimals; and as programs do, in CSV."""
 
 import csv
 import io
@@ -6,23 +6,25 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from tam.metrics.catalogue import CATALOGUE, FOCUS
+from tam.tables.formats import Cell
 from tam.tables.summary import Limits
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NO_VALUE = "–"
 
 
-def percent(value: float) -> str:
-    return NO_VALUE if math.isnan(value) else f"{100 * value:.2f}"
+def percent(value: float, times: float = 100) -> str:
+    return NO_VALUE if math.isnan(value) else f"{times * value:.2f}".replace("-", "−")
 
 
 def signed(value: float) -> str:
     return NO_VALUE if math.isnan(value) else f"{100 * value:+.2f}".replace("-", "−")
 
 
-def interval(limits: Limits) -> str:
+def interval(limits: Limits, times: float = 100) -> str:
     """Low and high in square brackets; "" where there is none."""
-    return _brackets([percent(limit) for limit in limits])
+    return _brackets([percent(limit, times) for limit in limits])
 
 
 def signed_interval(limits: Limits) -> str:
@@ -30,13 +32,37 @@ def signed_interval(limits: Limits) -> str:
     return _brackets([signed(limit) for limit in limits])
 
 
+def cell(metric: str, value: float, limits: Limits, why: str, best: bool = False) -> Cell:
+    """A number of a metric with its interval, in the metric's unit, or why there is none."""
+    times = CATALOGUE[metric].times
+    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(percent(value, times), interval(limits, times), best)
+
+
+def signed_cell(value: float, limits: Limits, why: str) -> Cell:
+    """As ``cell``, of a difference."""
+    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(signed(value), signed_interval(limits))
+
+
+def best(values: Sequence[float], metric: str) -> list[bool]:
+    """Which values of a column are the best as they are printed; none where all are equal, or of a measure of focus.
+
+    >>> best([0.2, 0.30001, float("nan"), 0.3], "obj_iou")
+    [False, True, False, True]
+    """
+    known = {rounded(value) for value in values if not math.isnan(value)}
+    if len(known) < 2 or CATALOGUE[metric].group == FOCUS:
+        return [False] * len(values)
+    wanted = max(known) if CATALOGUE[metric].direction == "higher" else min(known)
+    return [rounded(value) == wanted for value in values]
+
+
 def _brackets(limits: list[str]) -> str:
     return "" if NO_VALUE in limits else f"[{', '.join(limits)}]"
 
 
-def rounded(value: float) -> float:
+def rounded(value: float, times: float = 100) -> float:
     """In percent, as ``percent`` prints it; NaN stays."""
-    return round(100 * value, 2)
+    return round(times * value, 2)
 
 
 def _harmless(cell: str | float | None) -> str | float | None:

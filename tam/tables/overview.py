@@ -17,13 +17,15 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
 from tam.tables.ablation import run_table, write
-from tam.tables.compared import Compared, Numbers, Run, is_filter, title
-from tam.tables.formats import Cell, Panel, Table, html, latex, markdown
-from tam.tables.notes import HOW_TO_READ, direction, notes
-from tam.tables.numbers import NO_VALUE, interval, percent, rounded, signed, to_csv
+from tam.tables.compared import NOT_RUN, Compared, Numbers, Run, is_filter, title
+from tam.tables.formats import Cell, Panel, Table, html, markdown
+from tam.tables.latex import latex
+from tam.tables.notes import CAPTION, HOW_TO_READ, direction, notes
+from tam.tables.numbers import NO_VALUE, best, cell, percent, rounded, signed, to_csv
 from tam.tables.published import Published, Source, read_published
 from tam.tables.summary import BASE, summarise
 
@@ -31,9 +33,10 @@ MAIN = ("obj_iou", "func_iou", "f1_iou")
 RAW = "activation"
 """The map that the paper's parts improve on: a control where these are not compared."""
 UNFILTERED = "eci"
+APART = "†"
 PUBLISHED_NOTE = (
     "The columns “published” and “difference” (ours minus published, percentage points) compare with numbers in print; "
-    "their sources stand under the tables."
+    f"their sources stand under the tables. Why a difference with {APART} compares what is not alike, too."
 )
 
 
@@ -61,6 +64,7 @@ def write_overview(
     printed = read_published(published) if published else []
     summaries = [summarise(run, methods) for run in runs]
     numbers = Numbers(summaries, printed)
+    how = " ".join([HOW_TO_READ, *([PUBLISHED_NOTE] if printed else [])])
     tables = []
     for name, heading, grids in (
         ("components", "Component ablation", _components(numbers)),
@@ -71,13 +75,13 @@ def write_overview(
         if full := [grid for grid in map(_trimmed, grids) if grid.rows]:
             table = _table(heading, full, numbers)
             write(out / f"{name}.csv", _tidy(full))
-            write(out / f"{name}.md", markdown([table], f"{HOW_TO_READ} {PUBLISHED_NOTE}"))
-            write(out / f"{name}.tex", latex([table], f"{HOW_TO_READ} {PUBLISHED_NOTE}"))
+            write(out / f"{name}.md", markdown([table], how))
+            write(out / f"{name}.tex", latex([table], CAPTION, how))
             tables.append(table)
     tables += map(run_table, summaries)
     if elsewhere := [one for one in printed if not one.source.comparable]:
         tables.append(measured_otherwise(elsewhere))
-    write(out / "index.html", page(tables))
+    write(out / "index.html", page(tables, how))
 
 
 # ---- which numbers stand where
@@ -145,33 +149,60 @@ def _trimmed(grid: Grid) -> Grid:
 
 
 def _table(heading: str, grids: Sequence[Grid], numbers: Numbers) -> Table:
-    cells = _cells(grids)
-    metrics = dict.fromkeys(cell.metric for cell in cells)
+    return Table(heading, [_panel(grid, numbers) for grid in grids], _notes(grids, numbers))
+
+
+def _notes(grids: Sequence[Grid], numbers: Numbers) -> list[str]:
+    compared = _cells(grids)
+    metrics = dict.fromkeys(one.metric for one in compared)
     methods: dict[Run, dict[str, None]] = {}
-    for cell in cells:
-        if cell.images:
-            methods.setdefault((cell.dataset, cell.model), {})[cell.method] = None
+    for one in compared:
+        if one.images:
+            methods.setdefault((one.dataset, one.model), {})[one.method] = None
     below = [
         f"{', '.join(run)}: {note}"
         for run, names in methods.items()
         for note in notes(numbers.ours[run], names, metrics)
     ]
-    sources = _sources(cell.source for cell in cells if cell.source)
-    return Table(heading, list(map(_panel, grids)), [*below, direction(metrics), *sources])
+    reasons = dict.fromkeys(f"{one.dataset}, {one.model}: {one.apart}" for one in compared if one.apart)
+    apart = [f"{APART} not comparable: {'; '.join(reasons)}."] if reasons else []
+    rivals = notes_on(one.method for one in compared if one.images)
+    sources = _sources(one.source for one in compared if one.source)
+    return [*apart, direction(metrics), *rivals, *sources, *below]
 
 
-def _panel(grid: Grid) -> Panel:
-    """Three columns for each of the grid's: ours with its interval, published, difference."""
-    head = [grid.corner, *(text for column in grid.columns for text in (column, "published", "difference"))]
-    return Panel(
-        grid.title, head, [[name, *(text for cell in cells for text in _texts(cell))] for name, cells in grid.rows]
-    )
+def _panel(grid: Grid, numbers: Numbers) -> Panel:
+    """Of each of the grid's columns ours with its interval; published and difference where there are such numbers."""
+    head = [grid.corner]
+    columns: list[list[Cell | str]] = []
+    for place, name in enumerate(grid.columns):
+        parts = _columns([cells[place] for _, cells in grid.rows])
+        head += [name, *list(parts)[1:]]
+        columns += parts.values()
+    rows = [[name, *cells] for (name, _), cells in zip(grid.rows, zip(*columns, strict=True), strict=True)]
+    return Panel(grid.title, head, rows, _notes([grid], numbers))
 
 
-def _texts(cell: Compared | None) -> list[Cell | str]:
-    if cell is None:
-        return [NO_VALUE] * 3
-    return [Cell(percent(cell.value), interval(cell.limits)), percent(cell.published), signed(cell.difference)]
+def _columns(column: Sequence[Compared | None]) -> dict[str, list[Cell | str]]:
+    """What stands in a column of a grid: ours, and next to it what there is in print."""
+    values = [math.nan if one is None else one.value for one in column]
+    (metric,) = {one.metric for one in column if one}
+    marks = best(values, metric)
+    ours: list[Cell | str] = [
+        Cell(NO_VALUE, NOT_RUN) if one is None else cell(metric, one.value, one.limits, one.why, mark)
+        for one, mark in zip(column, marks, strict=True)
+    ]
+    published = [math.nan if one is None else one.published for one in column]
+    differences = [math.nan if one is None else one.difference for one in column]
+    found = {"": ours}
+    if not all(map(math.isnan, published)):
+        found["published"] = ["" if math.isnan(value) else percent(value) for value in published]
+    if not all(map(math.isnan, differences)):
+        found["difference"] = [
+            "" if one is None or math.isnan(one.difference) else signed(one.difference) + APART * bool(one.apart)
+            for one in column
+        ]
+    return found
 
 
 def _cells(grids: Iterable[Grid]) -> list[Compared]:
@@ -183,14 +214,15 @@ def _sources(sources: Iterable[Source]) -> list[str]:
 
 
 def _tidy(grids: Iterable[Grid]) -> str:
-    columns = ["dataset", "model", "method", "metric", "value", "low", "high", "images", "published", "difference"]
-    about = ["source", "found", "hand", "note"]
-    rows = []
-    for cell in _cells(grids):
-        ours = [*map(rounded, (cell.value, *cell.limits)), cell.images]
-        printed = [rounded(cell.published), rounded(cell.difference), *(getattr(cell.source, key, "") for key in about)]
-        rows.append([cell.dataset, cell.model, cell.method, cell.metric, *ours, *printed])
-    return to_csv([*columns, *about], rows)
+    columns = ["dataset", "model", "method", "metric", "value", "low", "high", "images", "why"]
+    compared = ["published", "difference", "not_comparable", "source", "found", "hand", "note"]
+    rows: list[list[str | float]] = []
+    for one in _cells(grids):
+        ours: list[str | float] = [*map(rounded, (one.value, *one.limits)), one.images, one.why]
+        printed: list[str | float] = [rounded(one.published), rounded(one.difference), one.apart]
+        about: list[str] = [getattr(one.source, key, "") for key in compared[3:]]
+        rows.append([one.dataset, one.model, one.method, one.metric, *ours, *printed, *about])
+    return to_csv([*columns, *compared], rows)
 
 
 def measured_otherwise(published: Sequence[Published]) -> Table:
@@ -205,7 +237,7 @@ def measured_otherwise(published: Sequence[Published]) -> Table:
         [
             [
                 Cell(title(method), f"{source.dataset}, {source.model}"),
-                *(percent(values.get(metric, math.nan)) for metric in metrics),
+                *(percent(values[metric]) if metric in values else "" for metric in metrics),
             ]
             for (source, method), values in rows.items()
         ],
@@ -213,7 +245,7 @@ def measured_otherwise(published: Sequence[Published]) -> Table:
     return Table("In print, measured otherwise", [panel], _sources(one.source for one in published))
 
 
-def page(tables: Sequence[Table]) -> str:
+def page(tables: Sequence[Table], how: str) -> str:
     """All tables on one page of HTML that needs nothing beside it."""
     template = Template((files("tam.tables") / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(tables=html(tables), how=escape(f"{HOW_TO_READ} {PUBLISHED_NOTE}"), none=NO_VALUE)
+    return template.substitute(tables=html(tables), how=escape(how), none=NO_VALUE)

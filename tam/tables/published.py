@@ -9,12 +9,12 @@ from tam.errors import SchemaError
 from tam.metrics.catalogue import CATALOGUE
 
 REQUIRED = {"dataset", "model", "source", "found", "hand", "values"}
-OPTIONAL = {"note", "comparable"}
+OPTIONAL = {"note", "comparable", "images"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Who measured, and how we know: ``hand`` is "first" or "second"."""
+    """Who measured, and how we know: ``hand`` is "first" or "second". ``images``: over how many, if known."""
 
     dataset: str
     model: str
@@ -23,6 +23,7 @@ class Source:
     hand: str
     note: str = ""
     comparable: bool = True
+    images: int | None = None
 
     def __str__(self) -> str:
         texts = [self.source, f"{self.hand}-hand, from {self.found}", self.note]
@@ -71,8 +72,8 @@ def _read(entry: object, where: str) -> list[Published]:
         raise SchemaError("keys of a published number", where=where, got=got, expected=sorted(REQUIRED))
     values, about = entry["values"], {key: value for key, value in entry.items() if key != "values"}
     for key, value in about.items():
-        kind = bool if key == "comparable" else str
-        if not isinstance(value, kind):
+        kind = {"comparable": bool, "images": int}.get(key, str)
+        if type(value) is not kind:
             raise SchemaError(f"{key} of a published number", where=where, got=repr(value), expected=kind.__name__)
     if about["hand"] not in ("first", "second"):
         raise SchemaError("hand of a published number", where=where, got=about["hand"], expected="first or second")

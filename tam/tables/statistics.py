@@ -1,5 +1,7 @@
 """Means over words and their bootstrap intervals. Images are drawn, not words: the words of one image are alike."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 RESAMPLES = 2000
@@ -29,15 +31,19 @@ def bootstrap_means(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0, resa
     images = len(sums)
     if not images:
         return np.full((resamples, sums.shape[-1]), np.nan)
+    return np.concatenate(
+        [ratio(weights @ sums, weights @ counts) for weights in drawn(images, seed=seed, resamples=resamples)]
+    )
+
+
+def drawn(images: int, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
+    """How often each image is drawn, float64 [some of the resamples, image], until all resamples were given."""
     random = np.random.default_rng(seed)
-    means = []
     chunk = max(1, CHUNK // images)
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        drawn = random.integers(images, size=(size, images)) + np.arange(size)[:, None] * images
-        weights = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).astype(float)
-        means.append(ratio(weights @ sums, weights @ counts))
-    return np.concatenate(means)
+        places = random.integers(images, size=(size, images)) + np.arange(size)[:, None] * images
+        yield np.bincount(places.ravel(), minlength=size * images).reshape(size, images).astype(float)
 
 
 def interval(means: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:

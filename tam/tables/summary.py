@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from tam.metrics.catalogue import ANSWER, CATALOGUE, POOLED
+from tam.metrics.catalogue import ANSWER, CATALOGUE, POOLED, shown
 from tam.run import RunFiles
 from tam.tables import statistics
-from tam.tables.totals import OF_ANSWER, Answer, Totals, kind, read_totals
+from tam.tables.totals import OF_ANSWER, Answer, Totals, brief, kind, read_totals
 
 SEED = 0
 BASE = "tam"
@@ -41,7 +42,7 @@ class MethodSummary:
         title: for people.
         pool: of the run. columns: those of POOLED in it.
         samples: of each image the answer's status, or why the method has no maps of it.
-        statuses: metric -> kind of status -> number of rows; "answer" counts ``samples``.
+        statuses: metric -> status in ``totals.brief`` -> number of rows; "answer" counts ``samples``.
     """
 
     title: str
@@ -69,6 +70,14 @@ class MethodSummary:
         """The number of values; not of what is joined from other means."""
         return dict(zip(POOLED, self.counts.sum(0).astype(int).tolist(), strict=True))
 
+    def why(self, metric: str) -> str:
+        """The most frequent reason for which there is no value of a metric, in a word or a few."""
+        for part in ("obj_iou", "func_iou") if metric == "f1_iou" else (metric,):
+            if not self.values[part]:
+                found = {kind(status): number for status, number in self.statuses.get(part, {}).items()}
+                return max(found, key=found.__getitem__, default=f"no {CATALOGUE[part].of}")
+        return "not a number"
+
     @property
     def sums(self) -> np.ndarray:
         """[image, metric of POOLED]"""
@@ -92,21 +101,29 @@ class Summary:
     """A run in numbers.
 
     Attributes:
-        protocol, tagger: how its metrics were made.
+        protocol, tagger, scores: how its metrics were made.
         answers: sample -> answer, in the order of the samples' ids; these are the images.
         methods: by name, in the order asked for, else of the files.
+        files: where the rows are.
     """
 
     dataset: str
     model: str
     protocol: str
     tagger: str
+    scores: str
     answers: dict[str, Answer]
     methods: dict[str, MethodSummary]
+    files: tuple[Path, ...]
 
     @property
     def name(self) -> str:
         return f"{self.dataset}, {self.model}"
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Those that tables show; all methods have the same."""
+        return shown({metric for method in self.methods.values() for metric in method.statuses})
 
     @cached_property
     def differences(self) -> dict[str, dict[str, tuple[float, Limits]]]:
@@ -127,7 +144,8 @@ def summarise(run: RunFiles, methods: Sequence[str] | None = None) -> Summary:
     totals = read_totals(run, methods)
     pool = Pool(totals.sums, totals.counts)
     by_method = {name: _summary(totals, pool, name, title) for name, title in totals.how.methods.items()}
-    return Summary(run.dataset, run.model, totals.how.protocol, totals.how.tagger, totals.answers, by_method)
+    how = totals.how
+    return Summary(run.dataset, run.model, how.protocol, how.tagger, how.scores, totals.answers, by_method, run.metrics)
 
 
 def _summary(totals: Totals, pool: Pool, method: str, title: str) -> MethodSummary:
@@ -138,7 +156,7 @@ def _summary(totals: Totals, pool: Pool, method: str, title: str) -> MethodSumma
     for (whose, metric, status), count in sorted(totals.statuses.items(), key=lambda item: item[0][1:]):
         if whose in (method, OF_ANSWER):
             statuses.setdefault(metric, {})[status] = count
-    statuses["answer"] = dict(Counter(map(kind, samples)))
+    statuses["answer"] = dict(Counter(map(brief, samples)))
     return MethodSummary(title, pool, columns, samples, statuses)
 
 

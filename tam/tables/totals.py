@@ -3,6 +3,7 @@
 What is kept grows with the number of samples, not with the length of the files.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tam.errors import InputError
-from tam.metrics.catalogue import ANSWER, POOLED
+from tam.metrics.catalogue import ANSWER, POINT, POOLED
 from tam.records import FAILED, OK
 from tam.rows import CURE, RowsHeader, opened
 from tam.run import RunFiles
@@ -24,6 +25,7 @@ OF_ANSWER = ""
 
 TEXTS = ["sample", "method", "word", "metric", "status"]
 ROWS_AT_A_TIME = 1 << 17
+_AROUND = re.compile(r"; |\. ")  # what follows a reason
 
 
 class How(NamedTuple):
@@ -32,6 +34,7 @@ class How(NamedTuple):
     methods: dict[str, str]
     protocol: str
     tagger: str
+    scores: str
 
 
 class Answer(NamedTuple):
@@ -51,7 +54,7 @@ class Totals(NamedTuple):
         failures: method and sample -> why it has no maps, where the answer is one.
         columns: method and metric -> where they stand in ``sums`` and ``counts``.
         sums, counts: float64 [sample, column], of the values with status "ok".
-        statuses: method, metric and kind of status -> number of rows.
+        statuses: method, metric and status in ``brief`` -> number of rows.
     """
 
     how: How
@@ -101,6 +104,18 @@ def kind(status: str) -> str:
     return status.partition(":")[0]
 
 
+def brief(status: str) -> str:
+    """A status with its reason alone: no place, no values, no cure; so that equal reasons are equal.
+
+    >>> brief("failed: data/x.jpg: not a picture; got 3 bytes")
+    'failed: not a picture'
+    >>> brief("failed: CUDA out of memory. Tried to allocate 2.00 GiB")
+    'failed: CUDA out of memory'
+    """
+    what, colon, why = status.partition(": ")
+    return what + colon + _AROUND.split(why)[0].rpartition(": ")[2][:60]
+
+
 def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
     for name in methods or ():
         if name not in header.methods:
@@ -108,7 +123,8 @@ def _how(header: RowsHeader, path: Path, methods: Sequence[str] | None) -> How:
                 "no metrics of this method", where=path, got=repr(name), expected=" or ".join(header.methods),
                 cure="run `tam maps` and `tam metrics` with it",
             )  # fmt: skip
-    return How({name: header.methods[name] for name in methods or header.methods}, header.protocol, header.tagger)
+    wanted = {name: header.methods[name] for name in methods or header.methods}
+    return How(wanted, header.protocol, header.tagger, header.scores)
 
 
 def _joined(parts: Sequence[Totals]) -> Totals:
@@ -171,11 +187,12 @@ def _add(totals: Totals, places: dict[str, int], batch: pa.RecordBatch) -> None:
     totals.counts[rows] += _counted(*cells)
     totals.sums[rows] += _counted(*cells, weights=value[good])  # a NaN among them stays
 
-    kinds = list(dict.fromkeys(map(kind, status.known)))
-    which = np.array([kinds.index(kind(text)) for text in status.known])[status.codes]
-    numbers = _counted((len(method.known), len(metric.known), len(kinds)), method.codes, metric.codes, which)
+    briefs = list(dict.fromkeys(map(brief, status.known)))
+    which = np.array([briefs.index(brief(text)) for text in status.known])[status.codes]
+    numbers = _counted((len(method.known), len(metric.known), len(briefs)), method.codes, metric.codes, which)
     for a, b, c in np.argwhere(numbers).tolist():
-        totals.statuses[method.known[a], metric.known[b], kinds[c]] += int(numbers[a, b, c])
+        if POINT not in metric.known[b]:
+            totals.statuses[method.known[a], metric.known[b], briefs[c]] += int(numbers[a, b, c])
 
     of_answer = method.are(OF_ANSWER.__eq__)
     for row in np.flatnonzero(of_answer & metric.are("answer".__eq__)).tolist():

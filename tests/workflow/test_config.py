@@ -7,10 +7,10 @@ import json
 import pytest
 import yaml
 
+from tam.config import check, method_files, record, schema
 from tam.errors import InputError
 from tam.methods.registry import METHODS
 from tests.workflow.test_workflow import CONFIG, ROOT, snakemake
-from workflow.config import check, method_files, record, schema
 from workflow.table import README, table
 
 
@@ -60,6 +60,18 @@ def dataset(**entry) -> dict:
         ({"methods": ["tam", "tma"]}, "config: methods.1: wrong value 'tma', did you mean tam?"),
         ({"methods": ["tam", "x.py"]}, "config: methods.1: wrong value 'x.py'; expected a method of ours, FILE.py:"),
         ({"methods": ["eci"]}, "config: render.method: not in `methods`; got 'tam'; expected eci"),
+        (
+            {"sanity": {"orders": ["up"]}},
+            "config: sanity.orders.0: unknown value 'up'; expected bottom_up or",
+        ),
+        ({"faithfulness": {"methods": ["tam"]}}, "config: faithfulness.methods: without `random` nothing shows"),
+        ({"faithfulness": {}, "methods": ["tam", "random"]}, "faithfulness.methods: not in `methods`; got 'eci'"),
+        ({"faithfulness": {"fractions": [0.75]}}, "faithfulness.fractions.0: 0.75 is greater than the maximum of 0.5"),
+        ({"faithfulness": {"baselines": ["black"]}}, "faithfulness.baselines.0: unknown value 'black'; expected blur"),
+        (
+            {"faithfulness": {"blocks": 0, "methods": ["random"]}},
+            "faithfulness.sets: random sets are of blocks; got 32",
+        ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
             {"generate": {"batch_size": 0}},
@@ -135,7 +147,7 @@ def test_the_table_of_all_keys_is_the_schema_s():
     assert table() in README.read_text(encoding="utf-8"), "write it anew: python -m workflow.table"
 
 
-@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick"])
+@pytest.mark.parametrize("name", ["coco", "config", "filters", "fresh", "paper", "quick", "rivals"])
 def test_the_configs_that_ship_are_right_and_name_their_schema_to_editors(name):
     path = ROOT / f"config/{name}.yaml"
     first = path.read_text().splitlines()[0]
@@ -143,3 +155,13 @@ def test_the_configs_that_ship_are_right_and_name_their_schema_to_editors(name):
         ROOT / "workflow/schemas/config.schema.yaml"
     )
     check(yaml.safe_load(path.read_text()))
+
+
+def test_a_server_answers_in_a_job_of_its_own_and_nobody_else_does(tmp_path):
+    engine = {"url": "http://localhost:1/v1", "model": "m"}
+    model = {"model": "embedded", "engine": engine}
+    done = snakemake(tmp_path, "-n", "-p", config=CONFIG | {"models": {"tiny": model}})
+    assert "tam ask --manifest data/emoji/manifest.jsonl --shard 0-of-2 --model=m --url=http" in done.stdout
+    assert "--answers=results/emoji/tiny/ask/0-of-2.jsonl" in done.stdout and "--engine" not in done.stdout
+    with pytest.raises(InputError, match="two who answer"):
+        check(copy.deepcopy(CONFIG) | {"models": {"tiny": model | {"answers": "a.jsonl"}}})

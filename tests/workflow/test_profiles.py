@@ -43,13 +43,8 @@ def test_resources_of_the_command_line_win_over_the_config(tmp_path):
     assert resources(done.stdout)["generate"]["slurm_partition"] == "h100"
 
 
-def test_every_command_that_people_are_told_names_a_profile_that_is_there():
-    """Snakemake finds none by itself beside a Snakefile at the top."""
-    texts = [
-        path.read_text(encoding="utf-8")
-        for path in (ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md"))
-    ]
-    told = [command for text in texts for command in re.findall(r"snakemake [^`\n#]*--configfile[^`\n#]*", text)]
+def test_the_profiles_that_people_are_told_of_are_there():
+    files = (ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md"))
+    texts = [path.read_text(encoding="utf-8") for path in files]
     named = {name for text in texts for name in re.findall(r"--workflow-profile (workflow/profiles/\w+)", text)}
-    assert told and all("$profile" in command or "--workflow-profile" in command for command in told)
-    assert all((ROOT / name / "config.yaml").is_file() for name in named)
+    assert named and all((ROOT / name / "config.yaml").is_file() for name in named)

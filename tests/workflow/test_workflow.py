@@ -34,7 +34,8 @@ BEHIND_METRICS = {"tables": 1, "overview": 1, "figures": 1, "page": 1}
 def snakemake(folder: Path, *options: str, config: dict = CONFIG, check: bool = True) -> subprocess.CompletedProcess:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    command += ["--configfile", folder / "config.yaml", "--cores", "2", *options]
+    # nothing is retried, and where a test names a profile, that one counts
+    command += ["--configfile", folder / "config.yaml", "--cores", "2", "--workflow-profile", "none", *options]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
     if check and done.returncode:
         logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("logs/**/*.log"))
@@ -96,6 +97,22 @@ def test_a_second_run_has_nothing_to_do(finished):
 def test_a_larger_batch_does_not_redo_finished_shards(finished):
     config = CONFIG | {"generate": {"max_new_tokens": 40, "batch_size": 3}}
     assert "Nothing to be done" in snakemake(finished, "-n", config=config).stdout
+
+
+def test_methods_that_need_scores_bring_a_stage_whose_maps_alone_know_sign_and_scope(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    config = CONFIG | {"methods": [*CONFIG["methods"], "gae", "attention"]}
+    config |= {"attribute": {"attention_layers": [1, 4], "sign": "signed", "occlusion": {"step": 2}}}
+    config["models"] = {"tiny": {"model": "embedded", "dtype": "float32", "device": "cpu"}}
+    done = snakemake(folder, "-n", "-p", config=config)
+    assert jobs(done)["attribute"] == jobs(done)["maps"] == 2
+    commands = [line.strip() for line in done.stdout.splitlines() if "-m tam " in line]
+    (attribute, maps) = (next(line for line in commands if f"tam {stage} " in line) for stage in ("attribute", "maps"))
+    assert "--model=embedded --device=cpu --method=gae --method=attention --attention-layers=1,4" in attribute
+    assert "--occlusion-step=2" in attribute and "dtype" not in attribute
+    assert "--scores=results/emoji/tiny/attribute/" in maps and "--sign=signed --scope=joint" in maps
+    assert "sign" not in attribute and "attribute" not in jobs(snakemake(folder, "-n"))
 
 
 def test_texts_of_a_model_are_an_input_of_its_answers(finished, tmp_path):
@@ -249,7 +266,9 @@ def test_the_papers_grid_is_a_plan(tmp_path, name, runs):
     planned = jobs(snakemake(tmp_path, "-n", "--quiet", "rules", config=config))
     assert planned["generate"] == runs * config["shards"]
     assert planned["maps"] == planned["metrics"] == runs * config["shards"]
+    assert planned.get("attribute", 0) == (runs * config["shards"] if name == "paper" else 0)
     assert planned["nltk_data"] == 1
+    assert planned.get("perturb", 0) == (2 * planned["generate"] if "faithfulness" in config else 0)
     assert "render" not in planned  # no sample is named, and none is drawn
 
 

@@ -1,4 +1,5 @@
 # What the rules share: names of shards, how `tam` is called, options from the config.
+import json
 import re
 import shlex
 import sys
@@ -6,12 +7,18 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
+import tam
+from tam.methods.rivals import RIVALS
+
 # Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
 NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
 
 SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
 
 METHODS = [f"--method={name}" for name in config["methods"]]
+
+# Those that the stage `attribute` has to compute scores of, with the model.
+SCORED = [name for name in config["methods"] if name in RIVALS]
 
 
 wildcard_constraints:
@@ -21,13 +28,13 @@ wildcard_constraints:
 
 
 # `python -m tam` works in any directory, with the packages of the environment that runs Snakemake unless a rule brings
-# its own (--sdm conda). Idle OpenMP threads sleep: spinning, two jobs on two cores slow each other down many times.
-own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
-shell.prefix(
-    f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
-    f" PYTHONPATH={shlex.quote(str(workflow.basedir))} OMP_WAIT_POLICY=passive"
-    f"{f' NLTK_DATA={shlex.quote(NLTK_DATA)}' if NLTK_DATA else ''}; "
-)
+# its own (--sdm conda). A workflow that imports this one keeps its own shell, and runs where `tam` is installed.
+if workflow.modifier.is_main_snakefile():
+    own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
+    shell.prefix(
+        f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
+        f" PYTHONPATH={shlex.quote(str(Path(tam.__file__).parents[1]))}; "
+    )
 
 
 def dataset_options(wildcards):
@@ -39,21 +46,86 @@ def dataset_options(wildcards):
     ]
 
 
-def model_options(wildcards):
+def model_options(wildcards, input):
     """The model's entry in the config as options of `tam generate`."""
-    entry = config["models"][wildcards.model] | {"answers": given_answers(wildcards) or None}
+    entry = config["models"][wildcards.model] | {"answers": input.answers or None}
+    template = entry.pop("template", None) or {}
     given = {
         key.replace("_", "-"): value
         for key, value in entry.items()
-        if value is not None and value is not False
+        if key != "engine" and value is not None and value is not False
     }
-    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
+    return [
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()),
+        *(f"--template={key}={json.dumps(value)}" for key, value in template.items()),
+    ]
+
+
+def checkpoint_options(wildcards):
+    """The model's entry as options of the stages that take its answers up again: which weights, and where."""
+    entry = config["models"][wildcards.model]
+    options = [
+        f"--{key}={entry[key]}" for key in ("model", "revision", "device") if entry.get(key) is not None
+    ]
+    return options + (["--trust-remote-code"] if entry.get("trust_remote_code") else [])
+
+
+def attribute_options():
+    """What scores depend on, as options of `tam attribute`."""
+    asked = config["attribute"]
+    layers = asked["attention_layers"]
+    given = {
+        "attention-layers": layers if isinstance(layers, str) else ",".join(map(str, layers)),
+        "answer-layer": asked["answer_layer"],
+        "surgery-layers": asked["surgery_layers"],
+        "occlusion-cells": asked["occlusion"]["cells"],
+        "occlusion-step": asked["occlusion"]["step"],
+    }
+    return [f"--{key}={value}" for key, value in given.items()] + (["--prompt"] if asked["prompt"] else [])
+
+
+def scores_options(wildcards, input):
+    """Of `tam maps`, where a method needs scores: what is made of them needs no model."""
+    asked = config["attribute"]
+    return (
+        [f"--scores={input.scores}", f"--sign={asked['sign']}", f"--scope={asked['scope']}"] if SCORED else []
+    )
+
+
+def faithfulness_options(wildcards):
+    """What the config asks of `tam perturb`."""
+    asked = config["faithfulness"]
+    return [
+        *(f"--method={name}" for name in asked["methods"]),
+        *(f"--fraction={fraction}" for fraction in asked["fractions"]),
+        *([] if asked["samples"] == "all" else [f"--samples={asked['samples']}"]),
+        *(f"--{key}={asked[key]}" for key in ("seed", "blocks", "sets", "words")),
+        *([] if asked["ordered"] else ["--shared"]),
+        *(["--sentences"] if config["tagging"] == "sentence" else []),
+    ]
+
+
+def perturbed():
+    """The memos of a shard, one a baseline; none where the config asks for no faithfulness."""
+    return expand(
+        "results/{dataset}/{model}/perturb/{baseline}/{shard}.h5",
+        baseline=config.get("faithfulness", {}).get("baselines", []),
+        allow_missing=True,
+    )
 
 
 def given_answers(wildcards):
-    """The file of texts to explain, where the model has one for the dataset."""
-    answers = config["models"][wildcards.model].get("answers") or []
+    """The file of texts to explain, where somebody else answers for the model."""
+    entry = config["models"][wildcards.model]
+    if entry.get("engine"):
+        return "results/{dataset}/{model}/ask/{shard}.jsonl"
+    answers = entry.get("answers") or []
     return answers.get(wildcards.dataset, []) if isinstance(answers, dict) else answers
+
+
+def nltk_data(wildcards, input):
+    """Where the tagger and WordNet are, as a variable of the environment; nothing where the environment says it."""
+    return [f"NLTK_DATA={path}" for path in [input.nltk_data] if path]
 
 
 def files(*kinds):

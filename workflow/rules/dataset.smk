@@ -2,10 +2,6 @@
 # Where Snakemake itself runs: a cluster's nodes may have no network.
 
 
-localrules:
-    dataset,
-
-
 rule dataset:
     output:
         "data/{dataset}/manifest.jsonl",
@@ -13,6 +9,7 @@ rule dataset:
         "logs/{dataset}/dataset.log",
     benchmark:
         "benchmarks/{dataset}/dataset.tsv"
+    localrule: True
     conda:
         "../../envs/tam.yaml"
     params:
@@ -22,12 +19,30 @@ rule dataset:
         "python -m tam dataset {params.options:q} --out {params.folder:q} > {log:q} 2>&1"
 
 
+# OUTPUT data/{dataset}/swapped.jsonl: captions with a noun that is not in the picture, where a model's `answers` name it
+rule swap_nouns:
+    input:
+        manifest="data/{dataset}/manifest.jsonl",
+        nltk_data=ancient(NLTK_DATA) if NLTK_DATA else [],
+    output:
+        "data/{dataset}/swapped.jsonl",
+    log:
+        "logs/{dataset}/swap_nouns.log",
+    benchmark:
+        "benchmarks/{dataset}/swap_nouns.tsv"
+    conda:
+        "../../envs/tam.yaml"
+    resources:
+        **queue(),
+    params:
+        nltk_data=nltk_data,
+    shell:
+        "env {params.nltk_data:q} python -m tam dataset swap-nouns --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+
+
 if config["nltk_data"] == "download":
 
     # The tagger and WordNet, for the metrics.
-    localrules:
-        nltk_data,
-
     rule nltk_data:
         output:
             directory(NLTK_DATA),
@@ -35,6 +50,7 @@ if config["nltk_data"] == "download":
             "logs/nltk_data.log",
         benchmark:
             "benchmarks/nltk_data.tsv"
+        localrule: True
         conda:
             "../../envs/tam.yaml"
         shell:

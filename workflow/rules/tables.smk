@@ -35,7 +35,7 @@ rule tables:
 rule overview:
     input:
         metrics=every_run(every("metrics/{shard}.parquet")),
-        published=f"{workflow.basedir}/config/published.yaml",
+        published=workflow.source_path("../../config/published.yaml"),
     output:
         report(
             directory("results/tables"),

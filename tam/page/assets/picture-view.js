@@ -42,11 +42,15 @@ function paint() {
   const colors = palettes[byId("colors").value];
   for (const canvas of byId("pictures").querySelectorAll("canvas")) {
     const number = Number(canvas.dataset.panel);
-    const { maps } = sample.methods[canvas.dataset.method];
+    const method = sample.methods[canvas.dataset.method];
+    const { maps } = method;
     const map = largest(tokens, maps, maps.length / sample.tokens.length);
-    paintHeat(canvas, sample.panels[number], sample.grids.filter((grid) => grid.panel === number), map, colors);
-    canvas.setAttribute("aria-label", `map of ${spanText(spans[current])}`);
-    canvas.closest("figure").querySelector(".empty").textContent = map.some(Boolean) ? "" : "0 everywhere";
+    const silent = isSilent(method, tokens);
+    const grids = silent ? [] : sample.grids.filter((grid) => grid.panel === number);
+    paintHeat(canvas, sample.panels[number], grids, map, colors);
+    canvas.setAttribute("aria-label", `${silent ? "no map" : "map"} of ${spanText(spans[current])}`);
+    const empty = silent ? "not explained by this method" : map.some(Boolean) ? "" : "0 everywhere";
+    canvas.closest("figure").querySelector(".empty").textContent = empty;
   }
   paintScale(byId("scale").querySelector("canvas"), colors);
 }

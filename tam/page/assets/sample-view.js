@@ -44,6 +44,8 @@ function showSample(itsLine, data) {
   stepTo("next", 1);
   if (!sample.units.length) return;
   offerMethods(run.methods);
+  byId("methods-note").textContent = run.notes.join(" ");
+  byId("methods-note").hidden = !run.notes.length;
   byId("frame-field").hidden = !sample.video || sample.panels.length < 2;
   byId("frame").max = Math.max(sample.panels.length - 1, 0);
   byId("frame").value = 0;
@@ -93,6 +95,11 @@ function mainMethod() {
   return sample.methods[shown.includes(main) ? main : shown.at(-1)];
 }
 
+/** Whether a method says nothing of all these tokens. */
+function isSilent({ unexplained = [] }, tokens) {
+  return tokens.every((token) => unexplained.includes(token));
+}
+
 // ---- text --------------------------------------------------------------------------------------------------------
 
 function grain() {
@@ -118,6 +125,7 @@ function showText() {
   byId("prompt").replaceChildren(...parts.prompt);
   byId("answer").replaceChildren(...parts.answer);
   byId("answer").classList.toggle("long", sample.tokens.length > LONG);
+  markEvidence();
 }
 
 function spanText(span) {
@@ -157,7 +165,8 @@ function pressKey(event) {
 function explain(number) {
   current = number;
   const { tokens, option } = spans[current];
-  const { relevance } = mainMethod() ?? {};
+  const method = mainMethod();
+  const relevance = method && !isSilent(method, tokens) ? method.relevance : undefined;
   const values = relevance ? largest(tokens, relevance, sample.tokens.length) : new Uint8Array(sample.tokens.length);
   const colors = palettes[byId("colors").value];
   for (const span of spans) {
@@ -172,6 +181,7 @@ function explain(number) {
     span.option.tabIndex = span.option === option ? 0 : -1;
   }
   paint();
+  showEvidence();
   showCandidates();
   showScores();
   say();
@@ -182,5 +192,7 @@ function say() {
   const related = spans.filter((span) => span.value > 0).sort((one, other) => other.value - one.value)[0];
   const parts = [spanText(spans[current])];
   if (related) parts.push(`most related to ${spanText(related)}, ${decimals(related.value)}`);
+  const evidence = evidenceText(spans[current]);
+  if (evidence) parts.push(evidence);
   byId("said").textContent = parts.join(": ");
 }

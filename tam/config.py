@@ -1,6 +1,6 @@
 """The config against its schema, before anything runs: what is wrong with it is said in one line.
 
-Beside the rules and not in ``tam``: jsonschema comes with Snakemake, and no stage reads a config.
+jsonschema comes with Snakemake: no stage reads a config.
 """
 
 import copy
@@ -8,14 +8,16 @@ import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from tam.errors import InputError
+from tam.snakefile import FOLDER
 from tam.system.atomic import atomic
 
-SCHEMA = Path(__file__).parent / "schemas/config.schema.yaml"
+SCHEMA = FOLDER / "workflow/schemas/config.schema.yaml"
 TYPES = {
     "object": "keys with values",
     "array": "a list",
@@ -27,11 +29,11 @@ TYPES = {
 }
 
 
-def schema() -> dict:
+def schema() -> dict[str, Any]:
     return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 
 
-def check(config: dict) -> None:
+def check(config: dict[str, Any]) -> None:
     """Fill in the defaults of what is left out.
 
     Raises:
@@ -45,14 +47,31 @@ def check(config: dict) -> None:
     if config["render"]["samples"] and drawn not in config["methods"]:
         expected = " or ".join(config["methods"])
         raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
+    _check_faithfulness(config.get("faithfulness"), config["methods"])
     for name, model in config["models"].items():
+        if model.get("engine") and model.get("answers"):
+            raise InputError(
+                "two who answer", where=f"config: models.{name}", got="engine and answers", cure="leave one"
+            )
         answers = model.get("answers")
         named = answers if isinstance(answers, dict) else ()
         if unknown := [dataset for dataset in named if dataset not in config["datasets"]]:
             raise _unknown("no such dataset:", unknown[0], config["datasets"], f"config: models.{name}.answers")
 
 
-def _fill(config: dict, rules: dict) -> None:
+def _check_faithfulness(asked: dict[str, Any] | None, methods: list[str]) -> None:
+    if asked is None:
+        return
+    where = "config: faithfulness.methods"
+    if unknown := [name for name in asked["methods"] if name not in methods]:
+        raise InputError("not in `methods`", where=where, got=repr(unknown[0]), expected=" or ".join(methods))
+    if "random" not in asked["methods"]:
+        raise InputError("without `random` nothing shows that chance is 0", where=where, cure="add random")
+    if asked["sets"] and not asked["blocks"]:
+        raise InputError("random sets are of blocks", where="config: faithfulness.sets", got=asked["sets"], expected=0)
+
+
+def _fill(config: dict[str, Any], rules: dict[str, Any]) -> None:
     for key, rule in rules.get("properties", {}).items():
         if "default" in rule:
             config.setdefault(key, copy.deepcopy(rule["default"]))
@@ -60,13 +79,13 @@ def _fill(config: dict, rules: dict) -> None:
             _fill(config[key], rule)
 
 
-def method_files(config: dict) -> list[str]:
+def method_files(config: dict[str, Any]) -> list[str]:
     """The files in which methods of one's own are."""
     places = {method.rpartition(":")[0] for method in config["methods"]}
     return sorted(place for place in places if place.endswith(".py"))
 
 
-def record(config: dict, path: str) -> None:
+def record(config: dict[str, Any], path: str) -> None:
     """Keep the config, with its defaults, beside the results."""
     with atomic(Path(path)) as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

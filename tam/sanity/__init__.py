@@ -1,0 +1,1 @@
+"""The stage ``sanity``: do maps change when the model's weights do?"""
