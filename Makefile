@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate fuzz
+.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate fuzz tables
 
 SNAKEMAKE := .venv/bin/snakemake
 
@@ -11,6 +11,7 @@ help:
 	@echo "make test-slurm    the embedded default and faults on a SLURM of one node; as root, writes /etc/slurm"
 	@echo "make rehearse   the paper's grid in small: what each change of the config redoes, and that nothing old is left"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
+	@echo "make tables  all LaTeX tables of results/ in one PDF, results/tables.pdf"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
 	@echo "make bench-generate   the same for generation: full-size models on a GPU, else the embedded one"
 
@@ -48,6 +49,9 @@ test-slurm:
 
 rehearse: setup
 	.venv/bin/python -m tests.rehearsal results/bench
+
+tables:
+	.venv/bin/python -m tests.compiled results results/tables.pdf
 
 bench: setup
 	.venv/bin/python -m tests.bench.maps results/bench

@@ -634,6 +634,38 @@ def run(context: typer.Context) -> None:
 
 
 @app.command()
+def pin(config: Annotated[Path, typer.Argument(help="A config of the workflow, which is edited.")]) -> None:
+    """Write the current commits of a config's models and datasets into it, with their dates."""
+    from tam.pin import pin
+
+    for line in pin(config):
+        print(line)
+
+
+@app.command()
+def check(
+    configfile: Annotated[Path, typer.Option(help="A config of the workflow.")],
+) -> None:
+    """Say before a run whether data, checkpoints, GPU memory, disk, TeX and NLTK are there; exit with 1 if not."""
+    import yaml
+
+    from tam import config
+    from tam.check.before import before
+
+    try:
+        asked = yaml.safe_load(configfile.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("no config", where=configfile, got=error) from error
+    config.check(asked)
+    findings = []
+    for finding in before(asked):
+        findings.append(finding)
+        print(finding, flush=True)
+    if failed := [finding for finding in findings if not finding.good]:
+        raise InputError("not ready to run", where=configfile, got=", ".join(one.about for one in failed))
+
+
+@app.command()
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
     watch: Annotated[bool, typer.Option("--watch", help="Look again every 5 seconds.")] = False,

@@ -4,6 +4,7 @@
 /api/datasets/<owner>/<name>/tree/<commit>              files, a few a page, the next page in the header Link
 /datasets/<owner>/<name>/resolve/<commit>/<path>        a small file, or a redirect to where large ones lie
 /large/<path>                                           ranges
+/api/models/<owner>/<name>[/revision/<revision>]        commit, files with sizes
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
 REPO = "someone/data"
+DATE = "2025-01-02T03:04:05.000Z"
 PAGE = 2  # files a page
 LARGE = 1000  # bytes from which a file lies elsewhere, with a sha256
 
@@ -67,8 +69,14 @@ def serve(repository: Repository):
             address = urlsplit(self.path)
             path = unquote(address.path)
             api, resolve = f"/api/datasets/{REPO}", f"/datasets/{REPO}/resolve/{COMMIT}/"
-            if path in (api, f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
-                self.answer(json.dumps({"id": REPO, "sha": COMMIT}).encode())
+            model = f"/api/models/{REPO}"
+            asked = {f"{place}{revision}": place for place in (api, model)
+                     for revision in ("", "/revision/main", f"/revision/{COMMIT}")}  # fmt: skip
+            if path in asked:
+                files = [{"rfilename": name, "size": len(content)} for name, content in repository.files.items()]
+                weights = {"safetensors": {"parameters": {"BF16": 1000}, "total": 1000}} if asked[path] == model else {}
+                about = {"id": REPO, "sha": COMMIT, "lastModified": DATE, "siblings": files}
+                self.answer(json.dumps(about | weights).encode())
             elif path == f"{api}/tree/{COMMIT}":
                 self.page(int(dict(pair.split("=") for pair in address.query.split("&")).get("cursor", 0)))
             elif path.startswith(resolve) and path.removeprefix(resolve) not in repository.gone:

@@ -44,6 +44,8 @@ ROOMS: dict[str, set[str]] = {
     # doors
     "snakefile": set(),
     "config": {"errors", "snakefile", "system"},
+    "pin": {"errors", "system"},
+    "check": {"datasets", "embedded", "errors", "pin", "tagging"},
     "selection": {"errors"},
     "explanation": BASE
     | {"embedded", "attribution", "figures", "generation", "methods", "model", "page", "render", "selection"},

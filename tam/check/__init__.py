@@ -1,0 +1,1 @@
+"""`tam check`: whether what a config asks for can run here (``before``)."""
