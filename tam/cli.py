@@ -1,5 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import difflib
 import io
 import json
 import logging
@@ -706,14 +707,27 @@ def explain(
     eci_cap: EciCap = None,
     max_pixels: MaxPixels = None,
     template: TemplateOptions = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw a figure of words and methods: .pdf, .svg, .png, .jpg or .webp.")
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="Of the figure, as 'dog,red umbrella'; those with the highest maps without it.")
+    ] = None,
+    width: Annotated[int, typer.Option(min=100, help="Of pictures and of a figure in pixels.")] = 1800,
+    colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("explanation"),
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
+    from tam.figures.explained import check_name
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
     from tam.protocol import FIXED
+    from tam.render.colors import table
     from tam.render.names import safe_word
     from tam.selection import check_pooling, wanted_of
     from tam.system.atomic import atomic
@@ -726,31 +740,48 @@ def explain(
     for_template = _template(template)
     check_cap(eci_cap, FIXED)
     check_layer_of(methods, layer)
+    table(colormap)
+    if figure is not None:
+        check_name(figure)
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
-    if missing := [path for path in picture if not path.is_file()]:
-        raise InputError("no such picture", where=missing[0])
+    for path in picture:
+        if path.is_dir():
+            cure = "name its pictures (DIR/*.jpg), or give the folder to `tam dataset folder`"
+            raise InputError("a folder is no picture", where=path, cure=cure)
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, sorted(one.name for one in path.parent.glob("*")), 1)
+            known = f"did you mean {path.parent / near[0]}?" if near else None
+            raise InputError("no such picture", where=path, cure=known)
 
     check_folder(out, picture[0])
 
     from tam.model.checkpoint import load
 
-    loaded = load(_checkpoint(model), revision, device, dtype)
+    loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
         max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
-    folder = explained.save(out)
+    folder = explained.save(out, tokens=tokens, colormap=colormap, width=width)
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
+    if figure is not None:
+        named = [wanted_of(text.strip()) for text in words.split(",")] if words else None
+        drawn = explained.figure(named, list(explained.by_method), colormap=colormap, width=width)
+        print(f"figure: {drawn.save(figure)}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
         with atomic(path) as temporary:
-            explained.overlay(wanted, known_pooling).save(temporary, "PNG")
+            explained.overlay(wanted, known_pooling, colormap=colormap).save(temporary, "PNG")
         print(f"{text}: {path}")
     print(_evidence(explained.words))
+    if show:
+        import webbrowser
+
+        webbrowser.open((folder / "index.html").resolve().as_uri())
 
 
 def _evidence(words: "Sequence[Word]") -> str:

@@ -47,11 +47,9 @@ def evidence_of(generation: Generation, tokens: Sequence[int], layer: int | None
 
 def token_evidence(generation: Generation) -> np.ndarray:
     """float64 [answer, 3]: of each token log p, the highest logit, rectified, and the margin, as ``Evidence``."""
-    vision, prompt = len(generation.layout.vision), len(generation.prompt_ids)
     columns = [generation.column(id) for id in generation.answer_ids]
     own = generation.logits[:, columns].astype(np.float64)
-    place = np.arange(len(columns))
-    logprob = own[vision + prompt + place, place] - generation.candidates.logsumexp[prompt:]
-    seen = own[:vision]
+    logprob = own[-len(columns) :].diagonal() - generation.candidates.logsumexp[-len(columns) :]
+    seen = own[: len(generation.layout.vision)]
     highest = seen.max(0)
     return np.stack([np.minimum(logprob, 0), np.maximum(highest, 0), highest - seen.mean(0)], 1)

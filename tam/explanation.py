@@ -1,12 +1,14 @@
 """One question about one's own pictures or video: asked, mapped, and shown. ``tam.explain`` is the function here."""
 
 import hashlib
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -21,17 +23,22 @@ from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
 from tam.methods.registry import find_all
 from tam.methods.rivals import RIVALS
+from tam.pictures import Picture, is_address, opened
 from tam.protocol import FIXED
 from tam.records import Generation, Maps, Scores, unexplained
 from tam.selection import Place, Pooling, Selection, Wanted, check_pooling, places, pooled
 from tam.system.mark import check_kind, free_name
 from tam.words import groups
 
-Picture: TypeAlias = Image.Image | Path | str
+if TYPE_CHECKING:
+    from tam.figures.explained import Arrangement, Drawing
+    from tam.render.overlay import Panel
+
 Part = Literal["prompt", "answer"]
 PARTS: tuple[Part, ...] = get_args(Part)
 Asked = str | Function | Method
 KIND = "explanation"
+PROMPT = "Write a one-sentence caption for this image:"
 
 
 class Token(NamedTuple):
@@ -205,16 +212,143 @@ class Explanation:
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
-    def overlay(self, what: Wanted = None, pooling: Pooling = "mean") -> Image.Image:
-        """The map of ``select`` over the media: one picture, with several pictures or frames beside each other."""
-        from tam.render.overlay import mosaic, overlay, panels
+    def overlay(
+        self, what: Wanted = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
+        width: int | None = None,
+    ) -> Image.Image:  # fmt: skip
+        """The map of ``select`` over the media: one picture, with several pictures or frames beside each other.
 
-        grids = self.select(what, pooling).grids
-        return Image.fromarray(mosaic([overlay(panel, grids) for panel in panels(self.layout, self.media)]))
+        Args:
+            colormap: "jet", "viridis", "magma" or "cividis". alpha: share of its colours, 0 to 1.
+            width: mean width of a picture in pixels; None: its own.
 
-    def save(self, folder: Path | str) -> Path:
-        """Write a picture a token, ``sheet.png``, with TeX ``tokens.pdf``, and the page ``index.html``, which has the
-        maps of all methods.
+        Raises:
+            InputError: as ``select``; an unknown colour map, a share or a width that cannot be.
+        """
+        return Image.fromarray(self._over(self.select(what, pooling).grids, self._look(colormap, alpha), width))
+
+    def figure(
+        self, words: Sequence[Wanted] | None = None, methods: Sequence[str] | None = None, *,
+        layout: "Arrangement" = "across", colormap: str = "jet", width: int = 1800, alpha: float = 0.5,
+        prompt: bool = False,
+    ) -> "Drawing":  # fmt: skip
+        """A figure for a paper or a talk: what was shown, words under their maps, the answer in colours, a scale.
+
+        Args:
+            words: as ``select`` takes them; None: the words of the answer whose maps rise highest, at most four.
+            methods: of ``by_method``, a row each; None: the one that is shown.
+            layout: words "across", a row a method; or "down", a row a word with a column a method.
+            width: in pixels, of a PNG. PDF and SVG hold the photo at its own resolution.
+            prompt: whether the question stands above the answer.
+
+        Returns:
+            what has ``save(path)`` (.pdf, .svg, .png, .jpg, .webp) and shows itself in a notebook.
+
+        Raises:
+            InputError: as ``select`` and ``of``; an option that cannot be.
+        """
+        from tam.figures.explained import ARRANGEMENTS, Cell, explained_figure
+        from tam.render.overlay import mosaic
+
+        if layout not in ARRANGEMENTS:
+            raise InputError("unknown layout", got=repr(layout), expected=" or ".join(ARRANGEMENTS))
+        look = self._look(colormap, alpha)
+        shown = [self.of(name) for name in methods or [self.method]]
+        wanted = list(words) if words is not None else self._strongest(4)
+        texts = [_title(self.select(what).texts) for what in wanted]
+        over = [[one._over(one.select(what).grids, look, 0) for what in wanted] for one in shown]
+        titles = [self.titles[one.method] for one in shown]
+        if layout == "across":
+            several = len(shown) > 1
+            rows = [
+                (titles[row] if several else "", [Cell(*pair) for pair in zip(drawn, texts, strict=True)])
+                for row, drawn in enumerate(over)
+            ]
+        else:
+            rows = [
+                (text, [Cell(drawn[column], titles[row]) for row, drawn in enumerate(over)])
+                for column, text in enumerate(texts)
+            ]
+        said = [(word.text, self._rise(word)) for word in self.words if word.part == "answer"]
+        question: list[tuple[str, float | None]] = [(text, None) for text in self.prompt.split()]
+        picture = mosaic([panel.picture for panel in self._panels(0)])
+        return explained_figure(picture, rows, [question, said] if prompt else [said], look[0], width)
+
+    def _word_pictures(self, look: tuple[np.ndarray, float], width: int) -> list[tuple[str, np.ndarray]]:
+        """(word, RGB) of each word of the answer that the method explains."""
+        own = int(np.mean([size[0] for size in self.layout.sizes]))
+        return [
+            (word.text, self._over(self.layout.split(self.maps[list(word.tokens)].mean(0)), look, min(width, own)))
+            for word in self.words
+            if word.part == "answer" and self._rise(word) is not None
+        ]
+
+    def _strongest(self, count: int) -> list[Wanted]:
+        """The words of the answer whose maps rise highest, in its order, each once."""
+        first = {word.text.lower(): word for word in reversed(self.words) if word.part == "answer"}
+        rises = {word.text: self._rise(word) or 0 for word in first.values()}
+        chosen = sorted(rises, key=lambda text: -rises[text])[:count]
+        return [text for text in dict.fromkeys(word.text for word in self.words) if text in chosen]
+
+    def _rise(self, word: Word) -> float | None:
+        """The highest value of a word's map, the mean of its tokens'; None where the method does not explain it."""
+        if {*word.tokens} & {*unexplained(self.by_method[self.method])}:
+            return None
+        return float(self.maps[list(word.tokens)].mean(0).max())
+
+    def _look(self, colormap: str, alpha: float) -> tuple[np.ndarray, float]:
+        from tam.render.colors import table
+
+        if not 0 <= alpha <= 1:
+            raise InputError("wrong share of colours", where="alpha", got=alpha, expected="0 to 1")
+        return table(colormap), alpha
+
+    def _panels(self, width: int | None) -> "list[Panel]":
+        from tam.render.overlay import panels
+
+        if width is not None and width < 0:
+            raise InputError("wrong number", where="width", got=width, expected="pixels")
+        return panels(self.layout, self.media, width or 0)
+
+    def _over(self, grids: Sequence[np.ndarray], look: tuple[np.ndarray, float], width: int | None) -> np.ndarray:
+        from tam.render.overlay import mosaic, overlay
+
+        return mosaic([overlay(panel, grids, *look) for panel in self._panels(width)])
+
+    def __repr__(self) -> str:
+        sizes = " + ".join(f"{width} x {height}" for width, height in self.layout.sizes)
+        return (
+            f"<Explanation of {self.answer[:60]!r} ({self.status}) by {self.titles[self.method]}:"
+            f" {len(self.tokens)} tokens, {'video' if self.media.video else 'pictures'} of {sizes}, {self.model}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return self.figure()._repr_png_()
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, which needs no server. Where scripts are not run, ``_repr_png_`` is shown."""
+        page = html.escape(self.to_html())
+        return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>'
+
+    def show(self) -> None:
+        """Open the page in a browser."""
+        import tempfile
+        import webbrowser
+
+        path = Path(tempfile.mkdtemp(prefix="tam-")) / "index.html"
+        path.write_text(self.to_html(), encoding="utf-8")
+        webbrowser.open(path.as_uri())
+
+    def save(
+        self, folder: Path | str, *, tokens: bool = False, colormap: str = "jet", width: int = 1200
+    ) -> Path:  # fmt: skip
+        """Write ``sheet.png``, a picture a word of the answer, with TeX ``tokens.pdf``, and the page ``index.html``,
+        which has the maps of all methods.
+
+        Args:
+            tokens: a picture a token instead, of the question's words, too.
+            colormap: of the pictures: "jet", "viridis", "magma" or "cividis".
+            width: in pixels, of a picture under a word's map; a smaller one keeps its own.
 
         Returns:
             the folder of this explanation in ``folder``, named after the first file that was shown. An earlier one of
@@ -226,11 +360,15 @@ class Explanation:
         """
         from tam.render.folder import draw
         from tam.render.names import safe_id
+        from tam.render.sample import Look
 
         said = {"answer": self.generation.answer_ids.tolist(), "methods": [self.method, *self.by_method]}
         mark = {"kind": KIND, **self.asked, **said}
         drawn = free_name(Path(folder), safe_id(self.generation.id), mark)
-        draw(self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html())
+        words = None if tokens else self._word_pictures(self._look(colormap, 0.5), width)
+        draw(
+            self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html(), Look(colormap), words
+        )
         return drawn
 
     def to_html(self) -> str:
@@ -284,8 +422,13 @@ class Explanation:
         return [(text, tuple(span[place] for place in members)) for text, members in places(pieces, words, what)]
 
 
+def _title(texts: Sequence[str]) -> str:
+    """What was selected, each text once."""
+    return ", ".join(dict.fromkeys(texts))
+
+
 def explain(
-    model: Any, processor: Any, images: Sequence[Picture] | Picture = (), prompt: str = "", *,
+    model: Any, processor: Any = None, images: Sequence[Picture] | Picture = (), prompt: str = PROMPT, *,
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
     max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
@@ -296,8 +439,10 @@ def explain(
     The answer is greedy. Nothing is kept between calls; hooks, the model's mode and its configs are left as they were.
 
     Args:
-        model, processor: of transformers, of a supported family (``docs/families.md``), on any device, in any dtype.
-        images: one picture or several, in the order in which they are shown.
+        model, processor: of transformers, of a supported family (``docs/families.md``), on any device, in any dtype. Or
+            a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        images: one picture or several, in the order in which they are shown: files, PIL's, arrays, tensors, bytes, or
+            http(s) addresses, which are fetched.
         prompt: the person's words.
         video: in place of images: a file, sampled as the processor does, or its frames, which are shown as they are.
         answer: explain this text, whoever wrote it, instead of what the model would answer.
@@ -330,8 +475,10 @@ def explain(
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
 
+    if isinstance(model, str | Path):
+        model, processor = _loaded(str(model))
     loaded = Loaded.of(model, processor, max_pixels, template)
-    images = [images] if isinstance(images, Picture) else list(images)
+    images = list(images) if isinstance(images, list | tuple) else [images]
     media, sample = (
         _media(images, video, processor),
         Sample(_name(images, video), [], prompt, turns=[list(turn) for turn in turns]),
@@ -352,6 +499,14 @@ def explain(
     } | ({"template": dict(template)} if template else {})  # fmt: skip
     name = type(loaded.model).__name__
     return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
+
+
+def _loaded(name: str) -> tuple[Any, Any]:
+    from tam.embedded import CHECKPOINT
+    from tam.model.checkpoint import load
+
+    loaded = load(str(CHECKPOINT) if name == "embedded" else name)
+    return loaded.model, loaded.processor
 
 
 def check_layer_of(methods: Sequence[Method], layer: int | None) -> None:
@@ -377,14 +532,14 @@ def _media(images: Sequence[Picture], video: Path | str | Sequence[Picture] | No
         got = "both" if images else "neither"
         raise InputError("a question needs pictures or a video", got=got, expected="images=[...] or video=...")
     if video is None:
-        return Media(False, open_pictures(images), (0,) * len(images))
+        return Media(False, open_pictures([opened(image) for image in images]), (0,) * len(images))
     if isinstance(video, str | Path):
         from tam.model.video import sampling_of
 
         return read_video(Path(video), sampling_of(processor))
     if not video:
         raise InputError("a video without frames")
-    return film_of(open_pictures(video))
+    return film_of(open_pictures([opened(frame) for frame in video]))
 
 
 def _digest(picture: Image.Image) -> str:
@@ -393,4 +548,6 @@ def _digest(picture: Image.Image) -> str:
 
 def _name(images: Sequence[Picture], video: Path | str | Sequence[Picture] | None) -> str:
     first = video if isinstance(video, str | Path) else [*images, *(video or ())][0]
-    return "explanation" if isinstance(first, Image.Image) else Path(first).stem
+    if not isinstance(first, str | Path):
+        return KIND
+    return Path(urlsplit(str(first)).path if is_address(first) else first).stem or KIND

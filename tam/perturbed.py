@@ -18,7 +18,7 @@ import numpy as np
 from tam import cell_sets
 from tam.cell_sets import Cells
 from tam.errors import InputError
-from tam.records import FAILED, OK
+from tam.records import FAILED, OK, SampleMaps, unexplained
 from tam.system import hdf5
 from tam.words import Word
 
@@ -103,7 +103,7 @@ class Asked:
 
     def of_map(self, values: np.ndarray, id: str, token: int) -> np.ndarray:
         """bool [set, cell]: what is taken in the order of a word's map, float [cell], and put back."""
-        if not self.ordered:
+        if not self.ordered or np.isnan(values).any():
             return np.zeros((0, len(values)), bool)
         order = cell_sets.descending(values, id, token)
         steps = cell_sets.counts(len(values), self.fractions)
@@ -123,8 +123,17 @@ class Asked:
         return cell_sets.packed(np.concatenate([self.shared(cells, id), *of_maps]))
 
 
+def maps_of_answer(maps: SampleMaps, cells: Cells, answer: int) -> np.ndarray:
+    """float [answer, cell], the maps of the answer's last ``answer`` tokens; NaN of those that are not explained."""
+    first = len(maps.maps) - answer
+    values = cells.read(maps.maps[first:]).astype(np.float32)
+    values[[token - first for token in unexplained(maps) if token >= first]] = np.nan
+    return values
+
+
 def word_map(word: Word, maps: np.ndarray) -> np.ndarray:
-    """float64 [cell]: the mean of the maps of a word's tokens; ``maps``: float [answer, cell]."""
+    """float64 [cell]: the mean of the maps of a word's tokens, NaN where one is not explained; ``maps``: float [answer,
+    cell]."""
     return maps[list(word.tokens)].astype(np.float64).mean(0)
 
 

@@ -24,6 +24,8 @@ from tam.words import Word
 VERSION = 2
 CURE = "run `tam metrics` again"
 OK = "ok"
+NOT_EXPLAINED = "not explained"
+"""The status of a word of which a method says nothing."""
 COLUMNS = {
     "sample": pa.string(), "method": pa.string(), "token": pa.int32(), "word": pa.string(), "label": pa.int32(),
     "metric": pa.string(), "value": pa.float64(), "status": pa.string(),

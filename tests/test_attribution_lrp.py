@@ -99,6 +99,18 @@ def test_conservation_counts_what_enters_later():
     assert abs(entering.sum() / found.logit - 1) > 1e-3 and abs(found.relevance.sum() / found.logit - 1) < 1e-4
 
 
+def test_adapters_on_biased_layers_conserve():
+    peft = pytest.importorskip("peft", reason="an extra")
+    model = tiny.model("internvl")
+    for name, weight in model.named_parameters():
+        if "language" in name and name.endswith("bias"):
+            weight.data.normal_(0, 0.3)
+    config = peft.LoraConfig(target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    loaded, question, *_ = about(tiny.loaded("internvl", peft.get_peft_model(model, config).eval()))
+    found = conserved(loaded, question)
+    assert abs(float(found.relevance.sum()) / found.logit - 1) < 1e-4
+
+
 @pytest.mark.parametrize("norm", [
     torch.nn.RMSNorm(6, eps=1e-3),
     torch.nn.LayerNorm(6, eps=1e-3),

@@ -107,7 +107,7 @@ def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
     paths = [Path(line.partition(": ")[2]) for line in lines[2:5]]
     assert re.match(r"evidence, not truth .*: There \d+\.\d; are \d+\.\d; two ", " ".join(lines[5:]))  # of a layer
     assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
-    assert all(Image.open(path).size == (500, 500) for path in paths)
+    assert all(Image.open(path).size == (emoji.SIZE, emoji.SIZE) for path in paths)
     assert lines[1].startswith("look at ") and '"+ ECI","TAM"' in (tmp_path / "scene" / "index.html").read_text()
 
 

@@ -406,8 +406,11 @@ def test_a_folder_holds_pictures_sheet_and_page(said, tmp_path):
     folder = said.save(tmp_path)
     assert folder == tmp_path / "explanation" and (tmp_path / "kept.txt").exists()
     names = {path.name for path in folder.iterdir()}
-    assert {"sheet.png", "index.html"} <= names and sum(name.endswith(".png") for name in names) == len(said.tokens) + 1
-    assert said.save(str(tmp_path)) == folder
+    words = [word for word in said.words if word.part == "answer"]
+    assert {"sheet.png", "index.html", "001_dogs.png"} <= names
+    assert sum(name.endswith(".png") for name in names) == len(words) + 1
+    assert said.save(str(tmp_path), tokens=True) == folder
+    assert sum(path.suffix == ".png" for path in folder.iterdir()) == len(said.tokens) + 1
 
 
 def test_a_full_disk_leaves_no_half_explanation(said, small_disk):

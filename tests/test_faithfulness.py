@@ -216,6 +216,15 @@ def test_a_sample_without_scores_has_one_row_a_method_that_says_why():
     assert [row.status for row in faithfulness(found, {"m": "failed: why"})["m"]] == ["failed: why"]
 
 
+def test_a_word_of_which_a_method_says_nothing_is_counted_and_costs_nothing():
+    silent = np.zeros((3, 10))
+    silent[0] = np.nan
+    found = memo(one_cell(0), maps=[silent], words=(CAT, DOG))
+    rows = faithfulness(found, {"m": silent})["m"]
+    assert [(row.word, row.metric) for row in rows if row.status == "not explained"] == [("cat", "gain_blur")]
+    assert not len(found.asked.of_map(silent[0], "a", 0)) and len(found.asked.of_map(silent[2], "a", 2))
+
+
 # ---- 6: blocks, and where cells lie
 
 

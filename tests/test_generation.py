@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tam.manifest import Sample, Shard, write
 from tam.media import open_media
 from tam.methods.cached import Cached
 from tam.methods.registry import METHODS
-from tam.model import head
+from tam.model import head, loop
 from tam.model import question as answering
 from tam.model import samples as preparing
 from tam.model.checkpoint import dtype_of, fingerprint_of_file, load, load_from, locate
@@ -617,6 +618,43 @@ def test_a_device_that_is_lost_stops_the_stage(shard, monkeypatch):
     with pytest.raises(ModelError, match="the device is of no use any more; got AcceleratorError: CUDA error"):
         shard()
     assert not (shard.folder / "0.h5").exists()
+
+
+def breaking_within(monkeypatch, error: Exception, when) -> None:
+    """Raise in the midst of decoding, where ``when(samples, step)``; what was on before is so again afterwards."""
+    steps, honest = Counter(), loop.best_of
+
+    def best_of(logits):
+        steps[len(logits)] += 1
+        if when(len(logits), steps[len(logits)]):
+            raise error
+        return honest(logits)
+
+    monkeypatch.setattr(loop, "best_of", best_of)
+
+
+def test_memory_that_runs_out_in_the_midst_of_answers_halves_the_batch(shard, monkeypatch):
+    write([sample(0, id=f"s{index}") for index in range(12)], shard.manifest)  # all of one length
+    shard("undisturbed.h5")
+    breaking_within(
+        monkeypatch, torch.OutOfMemoryError("out of memory"), lambda samples, step: samples > 2 and step > 3
+    )
+    assert shard(batch_size=12) == {"truncated": 12}
+    files = shard.folder / "0.h5", shard.folder / "undisturbed.h5"
+    for halved, undisturbed in zip(*map(read_generations, files), strict=True):
+        assert np.array_equal(halved.tokens, undisturbed.tokens)
+        assert np.allclose(halved.logits, undisturbed.logits, atol=1e-4)
+
+
+def test_after_a_device_was_lost_in_the_midst_of_answers_the_next_start_goes_on(shard, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "tam")
+    with monkeypatch.context() as lost:
+        breaking_within(
+            lost, torch.AcceleratorError("CUDA error"), lambda samples, step: step > 15
+        )  # in the third batch
+        with pytest.raises(ModelError, match="the device is of no use any more"):
+            shard()
+    assert shard() == {"truncated": 12} and "resume: 4 of 12 samples are there" in caplog.text
 
 
 def test_a_batch_of_one_that_breaks_is_a_failed_sample(shard, monkeypatch):

@@ -79,8 +79,16 @@ def test_of_each_noun_that_names_a_category_it_is_said_whether_it_is_in_the_pict
 def test_without_a_label_map_there_is_no_truth(answer):
     (row,) = grounding(answer, WORDS, None, "no mask")
     assert (row.metric, row.status) == ("chair_s", "no mask")
-    assert truth(None, {}) is None
-    assert truth(np.array([[0, 17], [99, 17]], np.uint8), {"cat": 17, "dog": 18}) == {17}
+    seen = np.array([[0, 17], [99, 17]], np.uint8)
+    assert truth({}, {(0, 0)}, [17]) is None
+    assert truth({(0, 0): seen}, {(0, 0)}, [17, 18]) == {17}
+
+
+def test_of_several_pictures_each_needs_a_label_map():
+    """What is in none of them is absent; what one does not say may be in it."""
+    one, other = np.full((2, 2), 17, np.uint8), np.full((2, 2), 18, np.uint8)
+    assert truth({(0, 0): one}, [(0, 0), (1, 0)], [17, 18]) is None
+    assert truth({(0, 0): one, (1, 0): other}, [(0, 0), (1, 0)], [17, 18, 19]) == {17, 18}
 
 
 def test_neighbours_with_one_label_are_one_noun():
@@ -232,7 +240,7 @@ def test_what_the_map_adds_is_a_difference_of_pairs_with_an_interval(tmp_path):
 
 
 def test_figures_choose_words_as_without_evidence(tmp_path):
-    assert set(read_metrics(run_of(tmp_path, 15)).metric) == {"answer"}
+    assert set(read_metrics(run_of(tmp_path, 15)).metric) == {"answer", "image_use_blur"}
 
 
 def test_below_ten_absent_nouns_there_is_no_value(tmp_path):

@@ -783,14 +783,14 @@ def test_evidence_is_added_on_demand_and_changes_no_other_row(run, protocol):
     assert grounded_counts == counts
     added = table.metric.isin(["present", "chair_s", "tokens", "logprob", "peak", "margin", "spread", "mass"])
     pd.testing.assert_frame_equal(table[~added].reset_index(drop=True), plain)
-    assert (
-        {*table[added]["sample"]} == {"a"} and _of(table, "a", "present") == [1] and _of(table, "a", "chair_s") == [0]
-    )
+    assert {*table[added]["sample"]} == {"a"}
+    assert (_of(table, "a", "present"), _of(table, "a", "chair_s")) == ([1], [0])
     assert table[table.metric == "peak"][["method", "token", "word"]].values.tolist() == [["", 1, "cat"]]
     assert table[table.metric == "spread"].method.tolist() == ["tam"]
-    two = dataclasses.replace(_layout(), sizes=((6, 6), (6, 6)))
+    first, second = _layout(2).grids
+    two = dataclasses.replace(_layout(2), grids=(first, dataclasses.replace(second, medium=1)), sizes=((6, 6), (6, 6)))
     run([_generation("a", layout=two)], protocol)
-    assert _of(run.again(protocol, grounded=True)[1], "a", "chair_s") == ["not a single image"]
+    assert _of(run.again(protocol, grounded=True)[1], "a", "chair_s") == ["not every picture has a mask"]
 
 
 def test_the_published_protocol_tags_words_alone(run):

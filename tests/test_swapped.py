@@ -1,5 +1,6 @@
 """Captions with one noun exchanged for what is not in the picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -63,7 +64,9 @@ def test_the_file_is_one_of_given_answers_and_depends_on_no_other_sample(tmp_pat
         Sample(id, ["a.png"], "What?", references=["a cat"], categories=CATEGORIES, mask="mask.png") for id in "abc"
     ]
     texts = []
-    for name, rows in {"all": [*samples, Sample("d", ["a.png"], "What?")], "last": samples[2:]}.items():
+    two = Sample("d", ["a.png", "b.png"], "What?", references=["a cat"], categories=CATEGORIES, mask="mask.png")
+    samples[1] = replace(samples[1], mask=None, masks={"0": "mask.png"})
+    for name, rows in {"all": [*samples, two], "last": samples[2:]}.items():
         manifest.write(rows, tmp_path / f"{name}.jsonl")
         counts = swapped.write(tmp_path / f"{name}.jsonl", tmp_path / f"{name}-out.jsonl", seed=1)
         texts.append(read_given_answers(tmp_path / f"{name}-out.jsonl", "abcd"))

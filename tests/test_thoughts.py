@@ -17,7 +17,7 @@ from tam.generation.kept import generation_of
 from tam.generation.stage import fingerprint_of, generate
 from tam.manifest import Sample, Shard, write
 from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION
-from tam.metrics.stage import ANSWER, score_sample
+from tam.metrics.stage import ANSWER, ground_sample, score_sample
 from tam.model.prompt import prepare
 from tam.model.question import answers_to, question
 from tam.protocol import FIXED, REFERENCE
@@ -165,6 +165,18 @@ def test_objects_that_were_only_thought_of_are_not_named(tmp_path):
     for protocol, precision in ((FIXED, 1), (replace(FIXED, thoughts_are_scored=True), 0.5)):
         _, rows = score_sample(sample, thoughtful, {}, tmp_path / "m", tagging.choose(sentences=False), protocol)
         assert [row.value for row in rows[ANSWER] if row.metric == "name_precision"] == [precision]
+
+
+def test_what_was_only_thought_of_is_not_asked_for_its_truth(tmp_path):
+    Image.fromarray(np.full((30, 40), 17, np.uint8)).save(tmp_path / "mask.png")
+    sample = Sample("a", ["a.png"], "what", mask="mask.png", categories={"cat": 17, "dog": 18})
+    judge = tagging.choose(sentences=False)
+    rows = [
+        ground_sample(sample, thinking([b":"], answer), {}, tmp_path / "m", judge, None)[ANSWER]
+        for answer in ([THINK, b" dog", DONE, b" a", b" cat"], [THINK, b" dog"])
+    ]
+    assert [row.word for row in rows[0] if row.metric == "present"] == ["cat"] and rows[0][0].value == 0
+    assert [row.status for row in rows[1]] == [NO_CAPTION]
 
 
 def test_what_the_command_line_says_is_json_or_text():

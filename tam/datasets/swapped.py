@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,10 @@ def write(manifest_path: Path, out: Path, seed: int = 0) -> dict[str, int]:
     counts: Counter[str] = Counter()
     with atomic(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for sample in manifest.read(manifest_path):
-            label_map, problem = read_label_map(sample, (0, 0), manifest_path, any_size=True)
-            text = None
+            text, label_map, problem = None, None, "not a single image"
+            if sample.kind == "images" and len(sample.media) == 1:
+                masked = replace(sample, mask=sample.mask or sample.masks.get("0"))
+                label_map, problem = read_label_map(masked, (0, 0), manifest_path, any_size=True)
             if label_map is not None:
                 text, problem = swapped(sample, set(np.unique(label_map).tolist()), judge, seed)
             counts[problem.partition(":")[0]] += 1

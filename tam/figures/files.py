@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -31,12 +31,9 @@ def save(figure: Figure, stem: Path, dots: int = DPI) -> list[Path]:
         dots: an inch, of what is a raster in the first two.
     """
     pdf, svg, png = (stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "svg", "png"))
+    save_pdf(figure, pdf, dots)
+    save_svg(figure, svg, dots)
     with _SAVING, matplotlib.rc_context(SETTINGS):
-        with _photographs_as_jpeg():
-            figure.savefig(pdf, metadata={"CreationDate": None}, dpi=dots)
-        with _hardly_packed():
-            figure.savefig(drawn := io.BytesIO(), format="svg", metadata={"Date": None}, dpi=dots)
-        svg.write_bytes(_EMBEDDED.sub(_smaller, drawn.getvalue()))
         figure.savefig(drawn := io.BytesIO(), format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
     picture = Image.open(drawn).convert("RGB")
     if (ratio := (ON_SCREEN / (picture.width * picture.height)) ** 0.5) < 1:
@@ -44,6 +41,23 @@ def save(figure: Figure, stem: Path, dots: int = DPI) -> list[Path]:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     _in_few_colours(picture).save(png)
     return [pdf, svg, png]
+
+
+def save_pdf(figure: Figure, path: Path, dots: int = DPI) -> None:
+    """Text as vectors, photographs as JPEG, no date."""
+    with _SAVING, matplotlib.rc_context(SETTINGS), _photographs_as_jpeg():
+        figure.savefig(path, format="pdf", metadata={"CreationDate": None}, dpi=dots)
+
+
+def save_svg(figure: Figure, path: Path, dots: int = DPI, letters: Literal["path", "none"] = "path") -> None:
+    """The same as SVG.
+
+    Args:
+        letters: as paths, which look the same everywhere; or none: text, which can be changed and searched.
+    """
+    with _SAVING, matplotlib.rc_context(SETTINGS | {"svg.fonttype": letters}), _hardly_packed():
+        figure.savefig(drawn := io.BytesIO(), format="svg", metadata={"Date": None}, dpi=dots)
+    path.write_bytes(_EMBEDDED.sub(_smaller, drawn.getvalue()))
 
 
 def _in_few_colours(picture: Image.Image) -> Image.Image:

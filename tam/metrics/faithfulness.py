@@ -16,7 +16,7 @@ from tam.errors import SchemaError
 from tam.metrics.catalogue import POINT
 from tam.perturbed import CURE, DROP, FLIP, Asked, Baseline, Perturbed, word_map
 from tam.records import OK
-from tam.rows import Row, missing, whole
+from tam.rows import NOT_EXPLAINED, Row, missing, whole
 from tam.words import FUNCTION, Word
 
 NOT_FROM_PICTURE = "not from the picture"
@@ -96,6 +96,8 @@ def image_use(memo: Memo, words: Sequence[Word]) -> list[Row]:
 
 def _word_rows(memo: Memo, word: Word, values: np.ndarray, falls: "Mapping[Word, Falls]") -> list[Row]:
     found: dict[str, float | str] = {}
+    if np.isnan(values).any():
+        return [missing(word, f"{'gain' if memo.asked.ordered else 'loo'}_{memo.baseline}", NOT_EXPLAINED)]
     if memo.asked.ordered:
         found |= by_order(memo, word, cell_sets.descending(values, memo.id, word.tokens[0]))
     if falls:

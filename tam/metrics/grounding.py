@@ -4,7 +4,7 @@ Truth is the label map, in the sense of CHAIR (Rohrbach et al., EMNLP 2018), per
 of the maps alone; whether one tells the other is asked of all nouns of a run together (``tables/grounding.py``).
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tam.words import Word, named
 PRESENT, CHAIR_S, TOKENS = "present", "chair_s", "tokens"
 OF_WORD, OF_MAP = ("logprob", "peak", "margin"), ("scale", "spread", "mass")
 OTHER_LAYER = "logits of another layer"
+PARTLY = "not every picture has a mask"
 KEPT = "nothing subtracted"
 
 
@@ -74,6 +75,15 @@ def map_grounding(words: Sequence[Word], maps: SampleMaps, answer: int) -> list[
     return rows
 
 
-def truth(label_map: np.ndarray | None, categories: Mapping[str, int]) -> Set[int] | None:
-    """The categories that occur in a label map; None without one."""
-    return None if label_map is None else set(np.unique(label_map).tolist()) & set(categories.values())
+def truth(
+    label_maps: Mapping[tuple[int, int], np.ndarray], shown: Collection[tuple[int, int]], categories: Collection[int]
+) -> Set[int] | None:
+    """The categories that occur in the label maps; None unless every picture and frame that is shown has one.
+
+    Args:
+        label_maps: medium and frame -> category ids. shown: medium and frame.
+        categories: the ids that have a name.
+    """
+    if not set(shown) <= label_maps.keys():
+        return None
+    return {id for one in label_maps.values() for id in np.unique(one).tolist()} & set(categories)

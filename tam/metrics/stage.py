@@ -13,29 +13,28 @@ from tam import manifest, rows, tagging
 from tam.cache import read_header
 from tam.cell_sets import Cells
 from tam.errors import InputError, SchemaError
-from tam.label_map import read_label_map, read_label_maps
+from tam.label_map import read_label_maps
 from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import MapsHeader, read_maps_header
 from tam.metrics.catalogue import FOCUS_METRICS, FUNCTION_METRICS, MAP_METRICS, OBJECT_METRICS
 from tam.metrics.faithfulness import Memo, faithfulness, image_use
 from tam.metrics.focus import focus
-from tam.metrics.grounding import grounding, map_grounding, truth
+from tam.metrics.grounding import CHAIR_S, PARTLY, grounding, map_grounding, truth
 from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION, language
 from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
 from tam.metrics.picture import Box, Picture, find_targets
 from tam.perturbed import CURE as PERTURB_AGAIN
-from tam.perturbed import Perturbed, PerturbedHeader, read_perturbed, read_perturbed_header
+from tam.perturbed import Perturbed, PerturbedHeader, maps_of_answer, read_perturbed, read_perturbed_header
 from tam.picture_grid import PictureGrid, picture_grid
 from tam.protocol import FIXED, Protocol
 from tam.records import Generation, SampleMaps, unexplained
-from tam.rows import Row, RowsHeader, missing, whole
+from tam.rows import NOT_EXPLAINED, Row, RowsHeader, missing, whole
 from tam.run import read_pairs
 from tam.thoughts import caption_of, caption_starts
 from tam.words import FUNCTION, Word, answer_words, probed
 
-NOT_EXPLAINED = "not explained"
 ANSWER = ""
 """Stands for the method in rows about the answer itself."""
 
@@ -139,7 +138,7 @@ def _faithful(
     memo = Memo(generation.id, cells, probed(words, asked.words == "content"), one, header.baseline, asked)
     answer = len(generation.answer_ids)
     chosen = {name: maps[name] for name in asked.methods}
-    of_maps = {name: one.status if one.failed else cells.read(one.maps[-answer:]) for name, one in chosen.items()}
+    of_maps = {name: one.status if one.failed else maps_of_answer(one, cells, answer) for name, one in chosen.items()}
     return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words)}
 
 
@@ -210,12 +209,15 @@ def ground_sample(
 ) -> dict[str, list[Row]]:  # fmt: skip
     """Rows about the evidence of its nouns, by method; those that need no map by ANSWER. What the model said is the
     same by both protocols, and so are these."""
+    if (start := caption_starts(generation)) is None:
+        return {ANSWER: [whole(CHAIR_S, NO_CAPTION)]}
     words = answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED)
-    label_map, problem = None, "not a single image"
-    if sample.kind == "images" and len(generation.layout.sizes) == 1:
-        label_map, problem = read_label_map(sample, generation.layout.sizes[0], manifest_path)
-    found = {ANSWER: grounding(generation, words, truth(label_map, sample.categories), problem, layer)}
-    if label_map is not None:
+    words = [word for word in words if word.tokens[-1] >= start]
+    label_maps, problem = read_label_maps(sample, generation.layout, manifest_path)
+    shown = {(grid.medium, frame) for grid in generation.layout.grids for frame in grid.frames}
+    seen = truth(label_maps, shown, sample.categories.values())
+    found = {ANSWER: grounding(generation, words, seen, problem or PARTLY, layer)}
+    if seen is not None:
         answer = len(generation.answer_ids)
         found |= {method: map_grounding(words, one, answer) for method, one in maps.items() if not one.failed}
     return found

@@ -26,6 +26,7 @@ from tam.perturbed import (
     Baseline,
     Perturbed,
     PerturbedHeader,
+    maps_of_answer,
     read_perturbed,
     read_perturbed_header,
     write_perturbed,
@@ -188,7 +189,7 @@ def _wanted(request: Request, generations: Mapping[int, Generation]) -> Wanted:
             answer_words(generation, generation.answer_ids, categories, judge, FIXED), asked.words == "content"
         )
         cells = Cells.of(generation.layout)
-        there = [cells.read(one.maps[-len(generation.answer_ids) :]) for one in maps.values() if not one.failed]
+        there = [maps_of_answer(one, cells, len(generation.answer_ids)) for one in maps.values() if not one.failed]
         sets[generation.row] = asked.wanted(cells, generation.id, its, there)
         words += len(its)
     return Wanted(statuses, sets, words)

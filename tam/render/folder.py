@@ -1,6 +1,7 @@
 """The folder of one sample: its pictures, the contact sheet, and the text as a PDF."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -20,21 +21,27 @@ from tam.system.atomic import atomic_folder
 from tam.system.mark import Mark
 
 log = logging.getLogger(__name__)
+Words = Sequence[tuple[str, np.ndarray]]
+"""Words, and a picture under the map of each, RGB."""
 WITHOUT_TEX = "no xelatex on PATH: token text is drawn by Pillow, and there is no tokens.pdf"
 
 
 def draw(
-    generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark, page: str | None = None
-) -> None:
-    """Draw one sample that is in memory into a folder of its own, with its page, if there is one.
+    generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark, page: str, look: Look,
+    words: Words | None = None,
+) -> None:  # fmt: skip
+    """Draw one sample that is in memory into a folder of its own, with its page.
+
+    Args:
+        words: pictures of words, in place of those of tokens.
 
     Raises:
         RenderError: it cannot be drawn. DiskError: the disk is full, or what lies there has not this mark.
     """
     say_if_without_tex()
-    prepared = prepare(generation, maps, media, Look())
+    prepared = prepare(generation, maps, media, look)
     (text,) = typeset([prepared.pages])
-    write(prepared, text, folder, mark, page)
+    write(prepared, text, folder, mark, page, words)
 
 
 def say_if_without_tex() -> None:
@@ -42,7 +49,9 @@ def say_if_without_tex() -> None:
         log.warning(WITHOUT_TEX)
 
 
-def write(sample: Drawable, text: Text, folder: Path, mark: Mark, page: str | None = None) -> None:
+def write(
+    sample: Drawable, text: Text, folder: Path, mark: Mark, page: str | None = None, words: Words | None = None
+) -> None:  # fmt: skip
     """Write a sample's folder; it appears as a whole, in place of an earlier one with the same mark."""
     layout, several = sample.pages[0].layout, len(sample.overlays.panels) > 1
     with atomic_folder(folder, mark) as part:
@@ -56,13 +65,16 @@ def write(sample: Drawable, text: Text, folder: Path, mark: Mark, page: str | No
             picture, explained = sample.overlays.picture(token), token not in sample.overlays.silent
             name = f"{token:03d}_{safe_word(_word(layout, token))}"
             above = [picture] if explained else [picture, token_caption(layout, token, picture.shape[1], explained)]
-            drawn = with_scale(np.concatenate([*above, said]), len(picture), sample.overlays.colors)
-            _save(part / f"{name}.png", drawn)
+            if words is None:
+                drawn = with_scale(np.concatenate([*above, said]), len(picture), sample.overlays.colors)
+                _save(part / f"{name}.png", drawn)
             if token >= sample.prompt:
                 shown = small(picture, several)
                 cells.append(np.concatenate([shown, token_caption(layout, token, shown.shape[1], explained)]))
                 if len(sample.frames) > 1:
                     _animate(sample, token, part / f"{name}.webp")
+        for number, (word, picture) in enumerate(words or ()):
+            _save(part / f"{number:03d}_{safe_word(word)}.png", picture)
         _save(part / "sheet.png", sheet(cells, sample.overlays.colors))
 
 

@@ -94,18 +94,19 @@ def heat(panel: Panel, grids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndar
     return total / np.maximum(count, 1), count > 0
 
 
-def overlay(panel: Panel, grids: Sequence[np.ndarray], colors: np.ndarray = JET) -> np.ndarray:
-    """The picture under its heat map, half and half; pixels that no grid covers stay as they are.
+def overlay(panel: Panel, grids: Sequence[np.ndarray], colors: np.ndarray = JET, share: float = BLEND) -> np.ndarray:
+    """The picture under its heat map; pixels that no grid covers stay as they are.
 
     Args:
         grids: one [rows, columns] array in [0, 1] for each grid of the layout (``Layout.split``).
         colors: uint8 [256, 3], the colour map (``colors.table``).
+        share: of the colours, 0 to 1; the rest is the picture's.
 
     Returns:
         uint8 RGB [height, width, 3].
     """
     values, covered = heat(panel, grids)
-    blended = cv2.addWeighted(colored(values, colors), BLEND, panel.picture, 1 - BLEND, 0)
+    blended = cv2.addWeighted(colored(values, colors), share, panel.picture, 1 - share, 0)
     blended[~covered] = panel.picture[~covered]
     return blended
 

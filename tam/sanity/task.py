@@ -76,8 +76,8 @@ class SanityTask:
             left = {row: batch[row] for row in original}
             values: dict[int, list[np.ndarray]] = {row: [] for row in left}
             with contextlib.closing(self._walk()) as states:  # closed: its weights are its own again
-                for _ in states:
-                    for row, generation in self._generations(left).items() if left else ():
+                for _ in states if left else ():
+                    for row, generation in self._generations(left).items():
                         now = None if generation is None else self._maps(generation, words[row])
                         values[row].append(self._compared(row, original[row], now, len(words[row])))
         for row in left:

@@ -2,11 +2,15 @@
 
 import json
 import platform
+import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+
+NONE = "–"
 
 
 def machine() -> dict:
@@ -16,8 +20,21 @@ def machine() -> dict:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
+        "transformers": version("transformers"),
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).date().isoformat(),
+        **(_card() if torch.cuda.is_available() else {}),
+    }
+
+
+def _card() -> dict:
+    """The driver is what ``nvidia-smi`` says."""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return {
+        "card": torch.cuda.get_device_name(),
+        "driver": subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[0],
+        "CUDA": torch.version.cuda,
+        "cuDNN": torch.backends.cudnn.version(),
     }
 
 

@@ -1,5 +1,6 @@
 """``make rehearse`` itself takes minutes: here, that it counts the jobs that the workflow plans."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ CONFIG = {
 
 
 def test_the_rehearsal_counts_the_jobs_that_are_planned(tmp_path):
-    assert counted(run(tmp_path, CONFIG, "-n")) == jobs_of(CONFIG, "dataset")
+    assert counted(run(Path(sys.executable), tmp_path, CONFIG, "-n")) == jobs_of(CONFIG, "dataset")
     assert jobs_of(CONFIG, "maps", models=["other"], datasets=["coco"]) == {
         "all": 1, "overview": 1, "page": 1, "comparison": 1, "maps": 3, "metrics": 3, "tables": 1, "figures": 1,
     }  # fmt: skip

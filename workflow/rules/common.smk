@@ -92,17 +92,6 @@ def scores_options(wildcards, input):
     )
 
 
-def checkpoint_options(wildcards):
-    """Where the model comes from and where it computes, for stages that take a finished generation up again."""
-    entry = config["models"][wildcards.model]
-    given = {
-        key: entry[key] for key in ("model", "revision", "device", "trust_remote_code") if entry.get(key)
-    }
-    return [
-        f"--{key.replace('_', '-')}{'' if value is True else f'={value}'}" for key, value in given.items()
-    ]
-
-
 def faithfulness_options(wildcards):
     """What the config asks of `tam perturb`."""
     asked = config["faithfulness"]

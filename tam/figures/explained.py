@@ -1,0 +1,193 @@
+"""The figure of one explanation, for a paper or a talk: the picture, words under their maps, the answer in colours.
+
+Titles are words, or a word's methods; the coloured sentence says how high each word's map rises, on the scale beside.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tam.errors import InputError
+from tam.figures.canvas import BAR, BESIDE, SETTINGS, Canvas, Place, legible
+from tam.figures.files import save_pdf, save_svg
+from tam.system.atomic import atomic
+
+Arrangement = Literal["across", "down"]
+ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
+
+INCHES = 7.0  # across: the text of a paper in two columns
+ABREAST = 5  # columns; more stand below
+GAP, TITLE, LINE = 0.06, 0.22, 0.24  # inches between pictures, above them, and of a line of a sentence
+LABEL, SCALE = 0.22, 0.32  # inches at the left and at the right
+BETWEEN = 0.09  # inches between words
+KINDS = (".pdf", ".svg", ".png", ".jpg", ".webp")
+
+
+class Cell(NamedTuple):
+    """A picture of a figure, uint8 RGB [height, width, 3], and what stands above it."""
+
+    picture: np.ndarray
+    title: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be saved, and shows itself in a notebook.
+
+    Attributes:
+        figure: matplotlib's. width: pixels across where it becomes pixels.
+    """
+
+    figure: Figure
+    width: int
+
+    def save(self, path: Path | str) -> Path:
+        """PDF and SVG with real text and the photo at its own resolution; PNG, JPEG and WebP ``width`` pixels across.
+
+        Raises:
+            InputError: a name that ends in none of these. DiskError: the disk is full.
+        """
+        path = Path(path)
+        check_name(path)
+        with atomic(path) as temporary:
+            if path.suffix.lower() == ".pdf":
+                save_pdf(self._scaled("none"), temporary)
+            elif path.suffix.lower() == ".svg":
+                save_svg(self._scaled("none"), temporary, letters="none")
+            else:
+                kind = path.suffix.lower().removeprefix(".")
+                self._scaled("antialiased").savefig(temporary, format=kind, dpi=self._dots)
+        return path
+
+    def _repr_png_(self) -> bytes:
+        self._scaled("antialiased").savefig(made := io.BytesIO(), format="png", dpi=self._dots)
+        return made.getvalue()
+
+    @property
+    def _dots(self) -> float:
+        return float(self.width / self.figure.get_size_inches()[0])
+
+    def _scaled(self, how: str) -> Figure:
+        """The pictures as they are ("none"), or scaled to the pixels of the figure."""
+        for image in self.figure.axes[0].images:
+            image.set_interpolation(how)
+        return self.figure
+
+
+def check_name(path: Path) -> None:
+    """Raises: InputError: a figure cannot be saved under a name that ends so."""
+    if path.suffix.lower() not in KINDS:
+        raise InputError("unknown kind of figure", got=repr(path.name), expected=" or ".join(KINDS))
+
+
+def explained_figure(
+    picture: np.ndarray,
+    rows: Sequence[tuple[str, Sequence[Cell]]],
+    sentences: Sequence[Sequence[tuple[str, float | None]]],
+    colors: np.ndarray,
+    width: int,
+) -> Drawing:
+    """Pictures in rows, a scale, and sentences below.
+
+    Args:
+        picture: uint8 RGB, what was shown; it stands first in each row.
+        rows: (label at the left, or "", cells) each; a row of more than fit goes on below.
+        sentences: of words with how high their maps rise, 0 to 1; None: no map, no colour.
+        colors: uint8 [256, 3]. width: pixels across, where the figure becomes pixels.
+    """
+    if width < 100:
+        raise InputError("wrong number", where="width", got=width, expected="100 pixels or more")
+    lines = _lines(picture, rows)
+    columns = max(len(cells) for _, cells in lines)
+    left = LABEL if any(label for label, _ in lines) else GAP
+    side = (INCHES - left - SCALE - GAP * (columns - 1)) / columns
+    tall = side * picture.shape[0] / picture.shape[1]
+    wrapped = [line for words in sentences for line in _wrapped(words)]
+    below = LINE * len(wrapped) + GAP
+    canvas = Canvas.blank(INCHES, below + len(lines) * (tall + TITLE) + GAP)
+    for number, (label, cells) in enumerate(lines):
+        bottom = below + (len(lines) - 1 - number) * (tall + TITLE)
+        places = [Place(left + column * (side + GAP), bottom, side, tall) for column in range(columns)]
+        for place, cell in zip(places, cells, strict=False):
+            _show(canvas, place, cell.picture)
+            canvas.title(place, cell.title, 9)
+        if label:
+            canvas.write(places[0], 0, 0.5, label, (-4, 0), ha="right", va="center", rotation=90, fontsize=9)
+        if number == 0:
+            _scale(canvas, Place(places[-1].right + BESIDE, bottom, BAR, tall), colors)
+    for number, line in enumerate(wrapped):
+        _write(canvas, line, left, below - GAP - LINE * (number + 0.5), colors)
+    return Drawing(canvas.figure, width)
+
+
+def _lines(picture: np.ndarray, rows: Sequence[tuple[str, Sequence[Cell]]]) -> list[tuple[str, list[Cell]]]:
+    """Rows that fit, the picture before the cells of each."""
+    made = []
+    for label, cells in rows:
+        whole = [Cell(picture, "picture"), *cells]
+        for start in range(0, len(whole), ABREAST):
+            made.append((label, whole[start : start + ABREAST]))
+    return made
+
+
+def _show(canvas: Canvas, place: Place, picture: np.ndarray) -> None:
+    extent = (place.left, place.right, place.bottom, place.top)
+    canvas.axes.imshow(picture, extent=extent, aspect="auto")
+
+
+def _scale(canvas: Canvas, bar: Place, colors: np.ndarray) -> None:
+    _show(canvas, bar, np.repeat(colors[::-1, None], 16, axis=1))
+    for y, label in ((0, "0"), (1, "1")):
+        canvas.write(bar, 1, y, label, (2, 0), ha="left", va="center_baseline", fontsize=8)
+
+
+def ink(color: Sequence[float]) -> str:
+    """Black or white, what is read better on a colour (RGB from 0 to 255): a contrast of 4.5 or more (WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in np.asarray(color) / 255]
+    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
+def _measured(text: str) -> float:
+    """How many inches a word takes."""
+    shown, families = legible(text)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(INCHES, 1))
+        drawn = figure.text(0, 0, shown, family=families, fontsize=9, parse_math=False)
+        extent = drawn.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    return float(extent.width / figure.dpi)
+
+
+def _wrapped(words: Sequence[tuple[str, float | None]]) -> list[list[tuple[str, float | None, float]]]:
+    """Lines of (word, value, inches)."""
+    lines: list[list[tuple[str, float | None, float]]] = [[]]
+    room = INCHES - 2 * LABEL
+    for text, value in words:
+        wide = _measured(text)
+        if lines[-1] and sum(taken + BETWEEN for *_, taken in lines[-1]) + wide > room:
+            lines.append([])
+        lines[-1].append((text, value, wide))
+    return lines
+
+
+def _write(
+    canvas: Canvas, line: Sequence[tuple[str, float | None, float]], left: float, middle: float, colors: np.ndarray
+) -> None:
+    for text, value, wide in line:
+        shown, families = legible(text)
+        color, box = "black", None
+        if value is not None:
+            behind = colors[round(float(np.clip(value, 0, 1)) * 255)]
+            color, box = ink(behind), {"facecolor": tuple(behind / 255), "edgecolor": "none", "pad": 1.6}
+        canvas.axes.text(
+            left + 0.03, middle, shown, family=families, fontsize=9, va="center_baseline", bbox=box, color=color,
+            parse_math=False,
+        )  # fmt: skip
+        left += wide + BETWEEN

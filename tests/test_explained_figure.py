@@ -1,0 +1,119 @@
+"""The figure of an explanation, what it shows of itself in a notebook, and pictures as people hold them."""
+
+import io
+import re
+
+import numpy as np
+import pypdfium2
+import pytest
+import torch
+from PIL import Image
+
+import tam
+from tam.errors import InputError
+from tam.figures.explained import ink
+from tam.pictures import opened
+from tam.render.colors import COLORMAPS, table
+from tests import tiny
+from tests.test_explanation import ASKED, SAID, picture
+
+PHOTO = picture(640, 480)
+
+
+@pytest.fixture(scope="module")
+def said():
+    made = tiny.model()
+    processor = tiny.processor()
+    made.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    return tam.explain(made, processor, PHOTO, ASKED, answer=SAID, method=["tam", "activation"], max_pixels=112 * 84)
+
+
+def test_a_pdf_has_real_text_and_the_photo_at_its_own_resolution(said, tmp_path):
+    path = said.figure(["dogs", "red umbrella"], ["tam", "activation"], prompt=True).save(tmp_path / "a.pdf")
+    page = pypdfium2.PdfDocument(path)[0]
+    text = page.get_textpage().get_text_bounded()
+    for shown in ("dogs", "red umbrella", "TAM", "CAM (raw activation)", "picture", "What", "sits"):
+        assert shown in text
+    sizes = [found.get_px_size() for found in page.get_objects() if isinstance(found, pypdfium2.PdfImage)]
+    assert sizes.count(PHOTO.size) == 6  # two rows of the picture and two words
+
+
+def test_an_svg_has_real_text_and_a_png_the_width_that_was_asked_for(said, tmp_path):
+    drawn = said.figure(["dogs"], colormap="viridis", width=900)
+    assert ">dogs</text>" in drawn.save(tmp_path / "a.svg").read_text()
+    for kind in ("png", "jpg", "webp"):
+        assert abs(Image.open(drawn.save(tmp_path / f"a.{kind}")).width - 900) <= 1
+    assert Image.open(io.BytesIO(drawn._repr_png_())).size == Image.open(tmp_path / "a.png").size
+
+
+def test_words_are_columns_or_rows_and_go_on_below(said, tmp_path):
+    words = ["dogs", "past", "red", "umbrella", "cat", "sits"]
+    across = said.figure(words).figure
+    assert len(across.axes[0].images) == 1 + len(words) + 1  # the picture, the words, the scale
+    down = said.figure(words[:2], ["tam", "activation"], layout="down").figure
+    assert len(down.axes[0].images) == 2 * 3 + 1 and down.get_size_inches()[1] > across.get_size_inches()[1]
+    assert 1 <= len(said._strongest(4)) <= 4
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is_written(said, tmp_path):
+    for options, problem in (
+        ({"words": ["zebra"]}, "nothing matches"), ({"methods": ["eci"]}, "not a method"), ({"layout": "x"}, "layout"),
+        ({"colormap": "x"}, "colour map"), ({"alpha": 2}, "share of colours"), ({"width": 3}, "width"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=problem):
+            said.figure(**options)
+    with pytest.raises(InputError, match="unknown kind of figure"):
+        said.figure(["dogs"]).save(tmp_path / "a.gif")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_overlay_has_the_pictures_own_size_or_the_one_asked_for(said):
+    assert said.overlay("dogs").size == PHOTO.size and said.overlay("dogs", width=320).size == (320, 240)
+    bare = np.asarray(said.overlay("dogs", alpha=0))
+    assert np.array_equal(bare, np.asarray(PHOTO))
+
+
+def test_it_shows_itself_in_a_line_a_page_and_a_picture(said):
+    assert repr(said).startswith("<Explanation of 'Two dogs run past") and len(repr(said)) < 200
+    page = said._repr_html_()
+    assert re.match(r'<iframe srcdoc="&lt;!doctype html', page, re.IGNORECASE) and 'sandbox="allow-scripts"' in page
+    assert Image.open(io.BytesIO(said._repr_png_())).width > 1000
+
+
+@pytest.mark.parametrize("colormap", COLORMAPS)
+def test_words_can_be_read_on_every_colour(colormap):
+    def luminance(color):
+        linear = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in np.array(color) / 255
+        ]
+        return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+    for color in table(colormap):
+        above, below = sorted((luminance(color), {"black": 0.0, "white": 1.0}[ink(color)]), reverse=True)
+        assert (above + 0.05) / (below + 0.05) >= 4.5
+
+
+def test_pictures_are_the_same_however_they_are_held(tmp_path):
+    PHOTO.save(tmp_path / "a.png")
+    array = np.asarray(PHOTO)
+    held = [
+        tmp_path / "a.png", str(tmp_path / "a.png"), PHOTO, array, (tmp_path / "a.png").read_bytes(), array / 255,
+        torch.from_numpy(array.copy()), torch.from_numpy(array.copy()).permute(2, 0, 1) / 255,
+    ]  # fmt: skip
+    for given in held:
+        made = opened(given)
+        made = made if isinstance(made, Image.Image) else Image.open(made)
+        assert np.array_equal(np.asarray(made), array)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (np.zeros((4, 4), np.int64), "not an array of a picture"), (np.full((4, 4, 3), 2.0), "not an array"),
+        (np.zeros((4, 4, 7), np.uint8), "not an array"), (b"no picture", "bytes: not a picture"),
+        ("http://127.0.0.1:9/a.png", "no picture there"),
+    ],
+)  # fmt: skip
+def test_what_is_no_picture_is_one_line(given, problem):
+    with pytest.raises(InputError, match=problem):
+        opened(given)
