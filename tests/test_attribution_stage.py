@@ -164,6 +164,8 @@ def test_what_cannot_be_for_any_sample_is_one_line(made, tmp_path, fake):
     fake()
     with pytest.raises(InputError, match="no method that needs scores; got 'tam'; expected gradcam or"):
         run(made, ["tam"])
+    with pytest.raises(InputError, match="surgery_layers: no such number of layers; got 9; expected 1 to 2"):
+        run(made, ["archi-surgery"], tmp_path / "s.h5", surgery_layers=9)
     other = tiny.checkpoint(tmp_path / "other", "qwen2_vl", seed=1)
     with pytest.raises(ModelError, match="not the checkpoint that answered"):
         write_attribution(

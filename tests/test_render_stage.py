@@ -56,7 +56,7 @@ def maps_of(made: Generation) -> Maps:
 
 
 def drawn(made: Generation, media: Media, folder: Path) -> Path:
-    draw(made, maps_of(made), media, folder / "out", {"kind": "sample"})
+    draw(made, maps_of(made), media, folder / "out", {"kind": "sample"}, None, Look())
     return folder / "out"
 
 
@@ -167,7 +167,7 @@ def test_a_token_that_is_not_explained_has_its_picture_without_a_map_and_grey_te
         prepared.overlays.picture(2), plain
     )
     assert (prepared.pages[1].colors[0] == LATER).all() and not (prepared.pages[2].colors[0] == LATER).all()
-    draw(made, maps, media, tmp_path / "out", {"kind": "sample"})
+    draw(made, maps, media, tmp_path / "out", {"kind": "sample"}, None, Look())
     said, other = (cv2.imread(str(tmp_path / "out" / name)) for name in ("001_is.png", "002_it.png"))
     assert said.shape[0] == other.shape[0] + CAPTION
 
@@ -399,4 +399,4 @@ def test_maps_of_another_number_of_tokens_are_refused(tmp_path):
     maps = maps_of(generation("one", PROMPT, ANSWER[:3]))
     shown = open_media(sample("one", [str(picture(tmp_path / "a.png"))]), tmp_path)
     with pytest.raises(RenderError, match="maps and tokens differ"):
-        draw(made, maps, shown, tmp_path / "out", {"kind": "sample"})
+        draw(made, maps, shown, tmp_path / "out", {"kind": "sample"}, None, Look())

@@ -12,7 +12,7 @@ import torch
 
 import tam
 from tam.attribution.files import scores_files
-from tam.attribution.methods import Settings
+from tam.attribution.methods import Settings, check
 from tam.attribution.task import AttributionTask, in_float16
 from tam.errors import InputError, SchemaError
 from tam.generation.again import Again, again
@@ -40,7 +40,8 @@ def write_attribution(
         the number of answers by kind of status; and of those of which a method has no scores, by its name.
 
     Raises:
-        InputError: an unknown method, another manifest than the answers', maps of another layer than the last.
+        InputError: an unknown method, another manifest than the answers', maps of another layer than the last, layers
+            that the model does not have.
         ModelError: another checkpoint. SchemaError: not a generation file.
     """
     if unknown := [name for name in methods if name not in RIVALS]:
@@ -62,6 +63,7 @@ def write_attribution(
     def load() -> AttributionTask:
         loaded = taken.load()
         refused = in_float16(missing) if loaded.model.dtype == torch.float16 else {}
+        check(loaded, [name for name in missing if name not in refused], settings)
         return AttributionTask(loaded, taken, missing, settings, refused)
 
     run_shard(f"attribute {out.stem}", taken.samples, taken.folder, store, load, taken.device, batch_size=1)

@@ -27,10 +27,10 @@ WITHOUT_TEX = "no xelatex on PATH: token text is drawn by Pillow, and there is n
 
 
 def draw(
-    generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark, page: str, look: Look,
+    generation: Generation, maps: HasMaps, media: Media, folder: Path, mark: Mark, page: str | None, look: Look,
     words: Words | None = None,
 ) -> None:  # fmt: skip
-    """Draw one sample that is in memory into a folder of its own, with its page.
+    """Draw one sample that is in memory into a folder of its own, with its page, if there is one.
 
     Args:
         words: pictures of words, in place of those of tokens.
