@@ -375,7 +375,7 @@ def main(out: Path, small: bool) -> None:
 
     about = (
         f"Jobs by rule after each change in one folder; {'a small part of it' if small else 'the whole rehearsal'}, "
-        f"{(time.monotonic() - begin) / 60:.1f} minutes, {os.times().children_user + os.times().user:.0f} s of CPU."
+        f"{(time.monotonic() - begin) / 60:.1f} minutes."
     )
     result.write(out, "rehearsal", rows, about)
 
