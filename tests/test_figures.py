@@ -17,7 +17,7 @@ from tam.cache import read_generations, read_header, write_generations
 from tam.errors import DiskError, InputError, SchemaError
 from tam.figures import data, drawing
 from tam.figures.canvas import Canvas, Room
-from tam.figures.files import save
+from tam.figures.files import save_pdf
 from tam.figures.stage import write_comparison, write_figures
 from tam.layout import Grid
 from tam.methods.registry import METHODS
@@ -120,9 +120,9 @@ def test_what_saving_changes_of_other_libraries_is_put_back_when_threads_save(tm
             first_out.wait(5)
 
     with ThreadPoolExecutor(2) as threads:
-        saved = threads.submit(save, First(), tmp_path / "1")
+        saved = threads.submit(save_pdf, First(), tmp_path / "1.pdf")
         first_in.wait(5)
-        threads.submit(save, Second(), tmp_path / "2")
+        threads.submit(save_pdf, Second(), tmp_path / "2.pdf")
         saved.result()
         first_out.set()
     assert (Image.SAVE["PNG"], dict(matplotlib.rcParams)) == before
