@@ -17,7 +17,7 @@ from tam.cache import read_generations, read_header, write_generations
 from tam.errors import DiskError, InputError, SchemaError
 from tam.figures import data, drawing
 from tam.figures.canvas import Canvas, Room
-from tam.figures.files import save_pdf
+from tam.figures.files import save, save_pdf
 from tam.figures.stage import write_comparison, write_figures
 from tam.layout import Grid
 from tam.methods.registry import METHODS
