@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -440,6 +441,7 @@ def work(name: str, cases: int, start: int, folder: Path) -> None:
 
 def fuzz(cases: int, start: int) -> tuple[list[dict], list[str]]:
     """Share the cases among all targets; a row a target, and what failed."""
+    torch.set_num_threads(1)  # OpenMP's threads do not live on in a fork
     with tempfile.TemporaryDirectory() as folder:
         names = list(targets(Path(folder)))
     rows, failed = [], []

@@ -259,17 +259,18 @@ def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path, without_tex):
     assert sorted(path.name for path in (tmp_path / "out/one").iterdir()) == [FILE, *NAMES]
 
 
-@pytest.mark.parametrize("other", ["manifest", "model", "method"])
+@pytest.mark.parametrize("other", ["picture", "model", "method"])
 def test_a_sample_of_another_dataset_model_or_method_is_not_replaced(tmp_path, other, without_tex):
     made = [generation("one", PROMPT, ANSWER)]
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     first, second = run(tmp_path / "1", made), run(tmp_path / "1", made)
-    if other == "manifest":
+    if other == "picture":
         second = run(tmp_path / "2", made)
+        Image.new("RGB", Image.open(tmp_path / "2/a.png").size, "red").save(tmp_path / "2/a.png")
     elif other == "model":
         second["generation"] = [tmp_path / "2/g.h5"]
-        write_generations(tmp_path / "2/g.h5", {0: made[0]}, {"model": "another"}, "f")
+        write_generations(tmp_path / "2/g.h5", {0: made[0]}, {"weights": "another"}, "f")
     else:
         second["method"] = "activation"
     render(**first, samples=None, out=tmp_path / "out")

@@ -1,9 +1,10 @@
 """The stage: generations and maps -> a folder of pictures for each sample."""
 
+import contextlib
+import hashlib
 import logging
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,12 +65,11 @@ def render(
     if len(generation) != len(maps):
         raise InputError("unequal numbers of files", got=f"{len(generation)} generation files, {len(maps)} maps files")
     wanted = range(len(listed)) if samples is None else {rows[id] for id in samples}
-    of = {
-        "kind": "sample", "manifest": os.path.relpath(manifest_path.resolve(), out.resolve()), "method": method,
-        "model": [*{str(read_header(path)["run"].get("model")): None for path in generation}],
-    }  # fmt: skip
-    for row in wanted:
-        check_replaceable(*_place(listed[row].id, out, of))
+    weights = [*{str(read_header(path)["run"].get("weights")): None for path in generation}]
+    folders = {listed[row].id: out / safe_id(listed[row].id) for row in wanted}
+    marks = {listed[row].id: _mark(listed[row], manifest_path.parent, weights, method) for row in wanted}
+    for id, folder in folders.items():
+        check_replaceable(folder, marks[id])
     out.mkdir(parents=True, exist_ok=True)
     say_if_without_tex()
     counts: Counter[str] = Counter()
@@ -86,9 +86,9 @@ def render(
                     counts["failed"] += _failed(answer.id, error)
                     progress.update()
                 if sum(len(one.pages) for one in batch) >= xelatex.PAGES:
-                    counts += _finish(batch, out, of, progress)
+                    counts += _finish(batch, folders, marks, progress)
                     batch = []
-        counts += _finish(batch, out, of, progress)
+        counts += _finish(batch, folders, marks, progress)
     return dict(counts)
 
 
@@ -101,9 +101,15 @@ def _opened(generation: Generation, maps: SampleMaps, sample: Sample, manifest_p
     return prepare(generation, maps, media, look, mask)
 
 
-def _place(id: str, out: Path, of: Mark) -> tuple[Path, Mark]:
-    """A sample's folder, and what it says that it is of: another dataset's or model's sample may have the same id."""
-    return out / safe_id(id), {**of, "sample": id}
+def _mark(sample: Sample, folder: Path, weights: Sequence[str], method: str) -> Mark:
+    """What a sample's folder says that it is of, wherever the files lie: other datasets and models may have its id."""
+    shown = hashlib.sha256()
+    for path in (folder / name for name in sample.media):
+        if path.is_file():
+            with contextlib.suppress(OSError), path.open("rb") as file:  # what cannot be read has a status of its own
+                shown.update(hashlib.file_digest(file, "sha256").digest())
+    asked = {"prompt": sample.prompt, "turns": sample.turns, "media": shown.hexdigest()[:16]}
+    return {"kind": "sample", "sample": sample.id, "weights": weights, "method": method, **asked}
 
 
 def _failed(id: str, error: BaseException) -> int:
@@ -111,7 +117,9 @@ def _failed(id: str, error: BaseException) -> int:
     return 1
 
 
-def _finish(batch: Sequence[Drawable], out: Path, of: Mark, progress: "tqdm[NoReturn]") -> Counter[str]:
+def _finish(
+    batch: Sequence[Drawable], folders: Mapping[str, Path], marks: Mapping[str, Mark], progress: "tqdm[NoReturn]"
+) -> Counter[str]:
     """Write samples; how many, by status."""
     counts: Counter[str] = Counter()
     for one, text in zip(batch, typeset([one.pages for one in batch]), strict=True):
@@ -119,7 +127,7 @@ def _finish(batch: Sequence[Drawable], out: Path, of: Mark, progress: "tqdm[NoRe
             by_pillow = f"{text.by_tex.count(None)} of {len(text.pages)}"
             log.warning("%r: text of %s pages by Pillow: %s", one.id, by_pillow, text.refused)
         try:
-            write(one, text, *_place(one.id, out, of))
+            write(one, text, folders[one.id], marks[one.id])
             counts[one.status + (", text by Pillow" if text.refused else "")] += 1
         except FAILURES as error:
             if of_disk(error) or getattr(error, "errno", None) is not None:  # where we write is no sample's doing
