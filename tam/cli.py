@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import tam
 from tam.errors import InputError, TamError
 from tam.system import stop
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Token activation maps: the image or video evidence behind every token of a multimodal LLM.",
 )
 dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 app.add_typer(dataset, name="dataset")
@@ -90,6 +89,21 @@ EciCap = Annotated[
 ]
 Sentences = Annotated[bool, typer.Option("--sentences", help="Tag words in the context of their sentence.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any sample failed.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"tam {tam.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version, and stop.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Token activation maps: the image or video evidence behind every token of a multimodal LLM."""
 
 
 @dataset.command("emoji")

@@ -8,7 +8,7 @@ import cv2
 import pytest
 from PIL import Image
 
-from tam import manifest
+from tam import __version__, manifest
 from tam.datasets.emoji import scenes as emoji
 from tam.manifest import Sample
 
@@ -169,3 +169,8 @@ def test_a_stage_loads_only_what_it_needs(module, without):
     program = f"import sys, {module}; print(*sorted({without!r} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_the_version_is_said():
+    done = tam("--version")
+    assert (done.returncode, done.stdout) == (0, f"tam {__version__}\n")
