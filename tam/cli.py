@@ -18,7 +18,8 @@ from tam.errors import InputError, TamError
 from tam.system import stop
 
 if TYPE_CHECKING:
-    from tam.explanation import Word
+    from tam.explanation import Explanation, Word
+    from tam.selection import Wanted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -757,6 +758,8 @@ def explain(
     table(colormap)
     if figure is not None:
         check_name(figure)
+    elif words is not None:
+        raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
     videos = [path for path in picture if is_video(path)]
     if videos and len(picture) > 1:
         raise InputError("a video stands alone", where=videos[0], got=f"{len(picture)} files")
@@ -783,8 +786,7 @@ def explain(
     folder = explained.save(out, tokens=tokens, colormap=colormap, width=width)
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
     if figure is not None:
-        named = [wanted_of(text.strip()) for text in words.split(",")] if words else None
-        drawn = explained.figure(named, list(explained.by_method), colormap=colormap, width=width)
+        drawn = explained.figure(_said(explained, words), list(explained.by_method), colormap=colormap, width=width)
         print(f"figure: {drawn.save(figure)}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
@@ -796,6 +798,27 @@ def explain(
         import webbrowser
 
         webbrowser.open((folder / "index.html").resolve().as_uri())
+
+
+def _said(explained: "Explanation", words: str | None) -> "list[Wanted] | None":
+    """Those of the wanted words that the answer has; InputError: none of them."""
+    if words is None:
+        return None
+    from tam.selection import wanted_of
+
+    found: list[Wanted] = []
+    problem: InputError | None = None
+    for text in words.split(","):
+        wanted = wanted_of(text.strip())
+        try:
+            explained.select(wanted)
+            found.append(wanted)
+        except InputError as error:
+            problem = error
+            print(f"figure: {error}")
+    if problem is not None and not found:
+        raise problem
+    return found
 
 
 def _evidence(words: "Sequence[Word]") -> str:

@@ -11,7 +11,7 @@ NOTE = (
     "multimodal LLMs is not public."
 )
 WRONG_PLACE = (
-    "The embedded model is the wrong place to rank methods: it has four layers and no attention sinks, and there "
+    "The embedded model is the wrong place to rank methods: it has four layers, and there "
     "Grad-RollOut, GAE and both LRPs are far above TAM."
 )
 
