@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 from tqdm import tqdm
 
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 KEY = "OPENAI_API_KEY"
 TIMEOUT = 600.0  # seconds for one answer
 RETRIES = 5  # of a question that a busy or starting server turned away; the client waits longer each time
+
+# What the client raises where an answer is another than the protocol's: HTML of a proxy, half of a JSON, no choices.
+NO_PROTOCOL = (AttributeError, LookupError, TypeError, ValueError)
 
 Line = dict[str, Any]
 """id, answer, ids, ended, prompt_tokens, engine, version; or id and failed: why there is no answer."""
@@ -122,7 +126,10 @@ class Server:
 
     def __post_init__(self) -> None:
         key = os.environ.get(KEY) or "none"
-        self.client = openai.OpenAI(base_url=self.url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
+        try:
+            self.client = openai.OpenAI(base_url=self.url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise InputError("no address of a server", got=repr(self.url), expected="http://HOST:PORT/v1") from error
         self.about = {"engine": self._owner(), "version": self._version()}
 
     def line(self, sample: Sample, folder: Path) -> Line:
@@ -135,6 +142,8 @@ class Server:
             return {"id": sample.id} | self._answer(messages(sample, folder)) | self.about
         except InputError as error:
             return {"id": sample.id, "failed": str(error)}
+        except NO_PROTOCOL as error:
+            return {"id": sample.id, "failed": f"the server's answer is none of the protocol: {_short(error)}"}
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise _refused(self.url, self.model, error) from error
         except openai.APIStatusError as error:
@@ -154,9 +163,11 @@ class Server:
             made = self._completion(asked, {})
             self.extra = {}
         choice = made.choices[0]
-        if choice.message.content is None:
-            raise InputError("the server gave no text", got=choice.finish_reason)
-        line: Line = {"answer": choice.message.content, "ended": choice.finish_reason != "length"}
+        text = choice.message.content
+        if not isinstance(text, str):
+            raise InputError("the server gave no text", got=f"{type(text).__name__}, {choice.finish_reason}")
+        text.encode("utf-8")  # half a pair of surrogates is no text
+        line: Line = {"answer": text, "ended": choice.finish_reason != "length"}
         ids = (choice.model_extra or {}).get("token_ids")
         if ids:
             line["ids"] = ids
@@ -174,14 +185,14 @@ class Server:
         quick = self.client.with_options(max_retries=0)
         try:
             return next((known.owned_by for known in quick.models.list() if known.id == self.model), None)
-        except openai.APIError:
+        except (openai.APIError, *NO_PROTOCOL):
             return None  # transformers serve without a folder of the hub
 
     def _version(self) -> str | None:
         quick = self.client.with_options(max_retries=0, base_url=self.url.rstrip("/").removesuffix("/v1"))
         try:
             found = quick.get("/version", cast_to=object)
-        except openai.APIError:
+        except (openai.APIError, *NO_PROTOCOL):
             return None
         return found.get("version") if isinstance(found, dict) else None
 

@@ -202,6 +202,7 @@ def dataset_swap_nouns(
     """Write the captions with one noun exchanged for a category that is not in the picture."""
     from tam.datasets import swapped
 
+    _keep(manifest, out=out)
     _report(swapped.write(manifest, out, seed), out, strict=False)
 
 
@@ -248,6 +249,7 @@ def generate(
     from tam.shard.store import lease
     from tam.system.gpus import claim
 
+    _keep(manifest, answers, out=out)
     with stop.put_off(), lease(out), claim(device) as device:
         counts = generate(
             manifest,
@@ -284,6 +286,7 @@ def ask(
     from tam.ask import ask
     from tam.manifest import Shard
 
+    _keep(manifest, out=out)
     with stop.put_off():
         counts = ask(
             manifest, Shard.parse(shard), url, model, out, max_new_tokens=max_new_tokens, concurrency=concurrency
@@ -335,6 +338,7 @@ def attribute(
         occlusion_cells=occlusion_cells,
         occlusion_step=occlusion_step,
     )
+    _keep(generation, manifest, out=out)
     with stop.put_off(), lease(out), set_aside(out, inputs(generation=[generation])), claim(device) as device:
         statuses, failures = write_attribution(
             generation, manifest, _checkpoint(model), out, method, settings, revision=revision, device=device,
@@ -370,6 +374,7 @@ def maps(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
+    _keep(generation, scores, out=out)
     with set_aside(out, inputs(generation=[generation], scores=[scores] if scores else [])):
         statuses, failures = write_maps(
             generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap, scores_path=scores,
@@ -401,6 +406,7 @@ def sanity(
     from tam.shard.store import lease
     from tam.system.gpus import claim
 
+    _keep(generation, manifest, out=out)
     with stop.put_off(), lease(out), claim(device) as device:
         counts = sanity(
             generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
@@ -469,6 +475,7 @@ def perturb(
     if only_estimate:
         print(estimate(request))
         return
+    _keep(generation, maps, manifest, out=out)
     with (
         stop.put_off(),
         lease(out),
@@ -505,6 +512,7 @@ def metrics(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
+    _keep(generation, maps, manifest, *(perturbed or ()), out=out)
     with set_aside(out, inputs(generation=[generation], maps=[maps], perturbed=perturbed or ())):
         counts = write_metrics(
             generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding,
@@ -728,7 +736,7 @@ def explain(
     words: Annotated[
         str | None, typer.Option(help="Of the figure, as 'dog,red umbrella'; those with the highest maps without it.")
     ] = None,
-    width: Annotated[int, typer.Option(min=100, help="Of pictures and of a figure in pixels.")] = 1800,
+    width: Annotated[int, typer.Option(min=100, max=20_000, help="Of pictures and of a figure in pixels.")] = 1800,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
     tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
     trust_remote_code: TrustRemoteCode = False,
@@ -758,6 +766,7 @@ def explain(
     table(colormap)
     if figure is not None:
         check_name(figure)
+        _keep(*picture, out=figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
     videos = [path for path in picture if is_video(path)]
@@ -798,6 +807,13 @@ def explain(
         import webbrowser
 
         webbrowser.open((folder / "index.html").resolve().as_uri())
+
+
+def _keep(*read: Path | None, out: Path) -> None:
+    """Raises: InputError: what is to be written would replace what is read."""
+    for path in read:
+        if path is not None and path.exists() and out.exists() and path.samefile(out):
+            raise InputError("it would replace what it reads", where=out, cure="name another file")
 
 
 def _said(explained: "Explanation", words: str | None) -> "list[Wanted] | None":

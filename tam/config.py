@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from tam.errors import InputError
+from tam.methods.rivals import RIVALS
 from tam.snakefile import FOLDER
 from tam.system.atomic import atomic
 
@@ -49,6 +50,9 @@ def check(config: dict[str, Any]) -> None:
         raise InputError("not in `methods`", where="config: render.method", got=repr(drawn), expected=expected)
     _check_faithfulness(config.get("faithfulness"), config["methods"])
     for name, model in config["models"].items():
+        if model.get("layer") is not None and (scored := scored_methods(config)):
+            where = f"config: models.{name}.layer"
+            raise InputError("these methods explain the last layer", where=where, got=" and ".join(scored))
         if model.get("engine") and model.get("answers"):
             raise InputError(
                 "two who answer", where=f"config: models.{name}", got="engine and answers", cure="leave one"
@@ -77,6 +81,11 @@ def _fill(config: dict[str, Any], rules: dict[str, Any]) -> None:
             config.setdefault(key, copy.deepcopy(rule["default"]))
         if isinstance(config.get(key), dict):
             _fill(config[key], rule)
+
+
+def scored_methods(config: dict[str, Any]) -> list[str]:
+    """Those of the methods that `tam attribute` computes."""
+    return [name for name in config["methods"] if name in RIVALS]
 
 
 def method_files(config: dict[str, Any]) -> list[str]:

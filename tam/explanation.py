@@ -304,10 +304,10 @@ class Explanation:
         return table(colormap), alpha
 
     def _panels(self, width: int | None) -> "list[Panel]":
-        from tam.render.overlay import panels
+        from tam.render.overlay import WIDEST, panels
 
-        if width is not None and width < 0:
-            raise InputError("wrong number", where="width", got=width, expected="pixels")
+        if width is not None and not 0 <= width <= WIDEST:
+            raise InputError("wrong number", where="width", got=width, expected=f"at most {WIDEST} pixels")
         return panels(self.layout, self.media, width or 0)
 
     def _over(self, grids: Sequence[np.ndarray], look: tuple[np.ndarray, float], width: int | None) -> np.ndarray:

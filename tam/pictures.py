@@ -12,7 +12,7 @@ from tam.media import open_picture, upright
 
 Picture: TypeAlias = Any
 """A path, ``PIL.Image``, an array or tensor [height, width, 3] or [height, width] (uint8, or 0 to 1), a tensor
-[3, height, width], the bytes of a file, or a http(s) address."""
+[3, height, width], the bytes of a file, an open file, or a http(s) address."""
 
 LARGEST = 64 << 20  # bytes that are fetched
 PATIENCE = 60.0  # seconds without an answer
@@ -34,6 +34,8 @@ def opened(given: Picture) -> Path | Image.Image:
         return _decoded(fetched(given), given) if is_address(given) else Path(given)
     if isinstance(given, bytes | bytearray | memoryview):
         return _decoded(bytes(given), "bytes")
+    if hasattr(given, "read"):
+        return _decoded(given.read(), "a file object")
     if hasattr(given, "detach"):
         given = given.detach().cpu().float().numpy() if given.is_floating_point() else given.detach().cpu().numpy()
     return _of_array(np.asarray(given))

@@ -72,14 +72,14 @@ def pin(path: Path, endpoint: str | None = None) -> list[str]:
         InputError: no config, or the hub does not answer; nothing is written.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # its line ends are its own
         config, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
         entries = on_hub(config)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, RecursionError) as error:
         raise InputError("no config", where=path, got=error, expected="YAML with `datasets` and `models`") from error
     api, edits, said = HfApi(endpoint=endpoint), [], []
     for entry in entries:
-        if COMMIT.fullmatch(entry.revision or ""):
+        if COMMIT.fullmatch(str(entry.revision or "")):
             said.append(f"{entry.name}: stays at {entry.revision}")
             continue
         found = about(api, entry)
@@ -88,16 +88,26 @@ def pin(path: Path, endpoint: str | None = None) -> list[str]:
         edits.append(_edit(_node(root, section, name), entry.key, found.sha, date))
         config[section][name]["revision"] = found.sha
         said.append(f"{entry.name}: {found.sha}{date.replace('  #', ',')}")
+    if not edits:
+        return said
     new = text
     for edit in sorted(set(edits), reverse=True):
         new = _edited(new, edit)
-    if yaml.safe_load(new) != config:
+    if _read(new) != config:
         raise InputError(
             "a config that cannot be edited", where=path, cure="write the commits yourself: " + "; ".join(said)
         )
-    with atomic(path) as temporary:
-        temporary.write_text(new, encoding="utf-8")
+    with atomic(path.resolve()) as temporary:
+        temporary.write_bytes(new.encode("utf-8"))
     return said
+
+
+def _read(text: str) -> object:
+    """What YAML makes of it; None: nothing."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        return None
 
 
 def _node(root: yaml.Node | None, *names: str) -> yaml.MappingNode:

@@ -107,6 +107,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._say(401, {"error": {"message": "wrong key"}})
         if word == "bad":
             return self._say(400, {"error": {"message": "too long"}})
+        if word == "html":
+            return self._say_raw(b"<html>a proxy</html>", "text/html")
+        if word == "none":
+            return self._say(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []})
         if word == "busy" and sum(one == asked for one in self.server.asked) == 1:
             return self._say(503, {"error": {"message": "busy"}})
         choice = {
@@ -120,9 +124,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self._say(200, made)
 
     def _say(self, status, content):
-        body = json.dumps(content).encode()
+        self._say_raw(json.dumps(content).encode(), "application/json", status)
+
+    def _say_raw(self, body, kind, status=200):
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -188,6 +194,14 @@ def test_what_was_answered_is_kept_when_the_server_refuses_or_goes(server, tmp_p
         asked_of(server, tmp_path, manifest, concurrency=1)
     assert [asked["messages"][-1]["content"][-1]["text"] for asked in server.asked] == ["no key"]
     assert [json.loads(line)["id"] for line in part.read_text().splitlines()] == ["s0"]
+
+
+def test_an_answer_that_is_none_costs_its_sample(server, tmp_path):
+    lines = asked_of(server, tmp_path, manifest_of(tmp_path, "cat", "html", "none", "dog"))
+    assert [line.get("answer") for line in lines] == ["said cat", None, None, "said dog"]
+    assert all("none of the protocol" in line["failed"] for line in lines[1:3])
+    with pytest.raises(InputError, match="no address of a server"):
+        ask(tmp_path / "m.jsonl", WHOLE, "http://[::1/v1", "m", tmp_path / "other.jsonl")
 
 
 def test_a_server_that_is_not_there_is_one_line(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,10 @@ FILES = ["--generation", "d/m/generate/0.h5", "--maps", "d/m/maps/0.h5", "--metr
 MANIFEST = ["--manifest", "d/manifest.jsonl", "--out", "x"]
 
 
-def tam(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def tam(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "tam", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    known = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
+    return subprocess.run(command, capture_output=True, text=True, env=known, cwd=cwd)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -174,3 +176,21 @@ def test_a_stage_loads_only_what_it_needs(module, without):
 def test_the_version_is_said():
     done = tam("--version")
     assert (done.returncode, done.stdout) == (0, f"tam {__version__}\n")
+
+
+def test_nothing_is_written_over_what_is_read(folder, tmp_path):
+    shutil.copy(folder / "scene.png", tmp_path / "scene.png")
+    before = (tmp_path / "scene.png").read_bytes()
+    manifest.write([Sample("a", ["scene.png"], "What?")], tmp_path / "m.jsonl")
+    listed = (tmp_path / "m.jsonl").read_bytes()
+    for command in (
+        ["explain", "scene.png", "--figure", "scene.png"],
+        ["generate", "--manifest", "m.jsonl", "--out", "m.jsonl"],
+        ["dataset", "swap-nouns", "--manifest", "m.jsonl", "--out", "m.jsonl"],
+        ["ask", "--manifest", "m.jsonl", "--out", "m.jsonl", "--url", "http://127.0.0.1:9/v1", "--model", "m"],
+        ["maps", "--generation", "m.jsonl", "--out", "m.jsonl"],
+        ["metrics", "--generation", "g", "--maps", "p", "--manifest", "m.jsonl", "--out", "m.jsonl"],
+    ):
+        done = tam(*command, cwd=tmp_path)
+        assert done.returncode == 1 and "it would replace what it reads" in done.stderr, command
+    assert ((tmp_path / "scene.png").read_bytes(), (tmp_path / "m.jsonl").read_bytes()) == (before, listed)

@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "progress": BASE | {"shard"},
     # doors
     "snakefile": set(),
-    "config": {"errors", "snakefile", "system"},
+    "config": BASE | {"methods", "snakefile"},
     "pin": {"errors", "system"},
     "check": {"datasets", "embedded", "errors", "pin", "tagging"},
     "selection": {"errors"},

@@ -125,6 +125,11 @@ def check(loaded: Loaded, methods: Sequence[str], settings: Settings) -> None:
     if unknown := [name for name in methods if name not in METHODS]:
         raise InputError("no such method", got=", ".join(unknown), expected=", ".join(METHODS))
     first_of_second_path(len(layers_of(loaded)), settings)
+    if not 1 <= settings.occlusion_step <= settings.occlusion_cells:
+        raise InputError(
+            "windows that leave cells out", where="occlusion_step", got=settings.occlusion_step,
+            expected=f"1 to {settings.occlusion_cells}, their side",
+        )  # fmt: skip
     weight = loaded.head.weight
     if weight.is_meta:
         raise ModelError("the head's weights are not held in memory", cure="a larger device, or a smaller model")

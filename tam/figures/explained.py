@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from tam.errors import InputError
 from tam.figures.canvas import BAR, BESIDE, SETTINGS, Canvas, Place, legible
 from tam.figures.files import save_pdf, save_svg
+from tam.render.overlay import WIDEST
 from tam.system.atomic import atomic
 
 Arrangement = Literal["across", "down"]
@@ -102,8 +103,8 @@ def explained_figure(
         sentences: of words with how high their maps rise, 0 to 1; None: no map, no colour.
         colors: uint8 [256, 3]. width: pixels across, where the figure becomes pixels.
     """
-    if width < 100:
-        raise InputError("wrong number", where="width", got=width, expected="100 pixels or more")
+    if not 100 <= width <= WIDEST:
+        raise InputError("wrong number", where="width", got=width, expected=f"100 to {WIDEST} pixels")
     lines = _lines(picture, rows)
     columns = max(len(cells) for _, cells in lines)
     left = LABEL if any(label for label, _ in lines) else GAP

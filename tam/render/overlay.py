@@ -15,6 +15,7 @@ from tam.render.colors import JET, colored
 
 WIDTH, PAIR_WIDTH, STRIP_WIDTH, COLUMNS, GAP = 500, 400, 260, 4, 6  # pixels; mean width of one picture, two, more
 BLEND = 0.5
+WIDEST = 20_000  # pixels of a picture that is drawn
 
 Item = TypeVar("Item")
 

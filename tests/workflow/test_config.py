@@ -72,6 +72,10 @@ def dataset(**entry) -> dict:
             {"faithfulness": {"blocks": 0, "methods": ["random"]}},
             "faithfulness.sets: random sets are of blocks; got 32",
         ),
+        (
+            {"models": {"tiny": {"model": "m", "layer": 2}}, "methods": ["tam", "rollout"]},
+            "config: models.tiny.layer: these methods explain the last layer; got rollout",
+        ),
         ({"tagging": "text"}, "config: tagging: unknown value 'text'; expected word or sentence"),
         (
             {"generate": {"batch_size": 0}},

@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.settings.types import DeploymentMethod
 
 import tam
-from tam.methods.rivals import RIVALS
+from tam.config import scored_methods
 
 # Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
 NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
@@ -18,7 +18,7 @@ SHARDS = [f"{index}-of-{config['shards']}" for index in range(config["shards"])]
 METHODS = [f"--method={name}" for name in config["methods"]]
 
 # Those that the stage `attribute` has to compute scores of, with the model.
-SCORED = [name for name in config["methods"] if name in RIVALS]
+SCORED = scored_methods(config)
 
 
 wildcard_constraints:
