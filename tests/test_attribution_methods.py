@@ -58,6 +58,15 @@ def test_a_token_is_explained_alike_when_the_answer_is_cut_behind_it(kind):
             assert np.abs(kept - np.tril(other.text, -1)).max() <= 1e-4 * np.abs(kept).max(), name
 
 
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl"])
+def test_a_method_says_the_same_to_the_bit_whichever_others_are_asked_for(kind):
+    whole = attributed(kind)
+    for name in METHODS:
+        alone = attributed(kind, ALL, [name]).scores[name]
+        assert np.array_equal(alone.image, whole.scores[name].image), name
+        assert alone.text is None or np.array_equal(alone.text, whole.scores[name].text), name
+
+
 def test_gradients_are_those_of_an_eager_model():
     """Independent: the library's own attention, its own output of it, and torch's own derivative."""
     question = asked("internvl")[1]  # biases, shared keys

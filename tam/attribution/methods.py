@@ -86,10 +86,12 @@ def attribute(
     """Scores of one answer by several methods, all from one pass; the model is left as it was.
 
     Memory beside the weights, in bytes, for N positions of width D (that of all query heads, where it is the larger)
-    and inner width I, L layers, H query heads, numbers of s bytes: for "rollout" 4 L N². For gradients at most
-    L N (18 D + 4 I) s, the graph, and L H N² s, the attention of all layers, where that is not above
+    and inner width I, L layers, H query heads, numbers of s bytes: H N² s of one layer, and for "rollout" 4 L N². For
+    gradients at most L N (18 D + 4 I) s, the graph, and L H N² s, the attention of all layers, where that is not above
     ``tap.KEPT_BYTES``; in the backward pass for each token of a chunk 16 H N², of one layer at a time, also where
     attention is not held. What does not fit costs the methods that need it, of this answer.
+
+    A method's scores are the same to the bit whichever others are asked for.
 
     Args:
         question: the prompt with the cached answer as its text. media: what was shown, for "occlusion".

@@ -81,11 +81,10 @@ class Tap:
                 self.second[layer] = module.o_proj(among_themselves(v[:, self.vision], q.shape[0], scale))
             last = layer == self.layers - 1
             held = self.course is not None and not last and self._held(q)
-            whole = self.means or softcap is not None or held
-            seen = probabilities(q, k, mask, scale, softcap) if whole else None
-            if self.means and seen is not None:
+            seen = probabilities(q, k, mask, scale, softcap)  # one way, whoever asks: last bits are a method's poles
+            if self.means:
                 self.all_means[layer] = seen.mean(0, dtype=torch.float32)
-            attended = attend(q, k, v, mask, scale, seen)
+            attended = attend(seen, v)
         if self.course is not None and not last:
             attended = Attend.apply(q, k, v, attended, seen if held else None, mask, scale, softcap, self.course)
         made = attended.transpose(0, 1)[None].contiguous()
@@ -114,16 +113,9 @@ def causal(query: torch.Tensor) -> torch.Tensor:
     return torch.ones(rows, rows, dtype=torch.bool, device=query.device).tril()
 
 
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float,
-    seen: torch.Tensor | None,
-) -> torch.Tensor:  # fmt: skip
-    """[query heads, row, width], from the probabilities, if they are known."""
-    heads = query.shape[0]
-    if seen is not None:
-        return (seen.view(value.shape[0], -1, seen.shape[-1]) @ value).view(heads, -1, value.shape[-1])
-    keys, values = (part.repeat_interleave(heads // part.shape[0], 0)[None] for part in (key, value))
-    return torch.nn.functional.scaled_dot_product_attention(query[None], keys, values, mask, scale=scale)[0]
+def attend(seen: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """[query heads, row, width], from the probabilities [query heads, row, position]."""
+    return (seen.view(value.shape[0], -1, seen.shape[-1]) @ value).view(seen.shape[0], -1, value.shape[-1])
 
 
 def among_themselves(value: torch.Tensor, heads: int, scale: float) -> torch.Tensor:
