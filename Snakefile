@@ -60,7 +60,7 @@ rule all:
                 # without names of samples `tam render` draws all of them
                 *(["results/{dataset}/{model}/render"] if config["render"]["samples"] else []),
                 "results/{dataset}/{model}/figures",
-                *(["results/{dataset}/{model}/sanity/values.h5"] if "sanity" in config else []),
+                *(["results/{dataset}/{model}/sanity/sanity.h5"] if "sanity" in config else []),
             ]
         ),
         expand("results/{dataset}/comparison", dataset=config["datasets"])

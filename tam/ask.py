@@ -139,7 +139,11 @@ class Server:
             InputError: the server cannot be reached, or refuses the key or the model.
         """
         try:
-            return {"id": sample.id} | self._answer(messages(sample, folder)) | self.about
+            asked = messages(sample, folder)
+        except InputError as error:
+            return {"id": sample.id, "failed": str(error)}
+        try:
+            return {"id": sample.id} | self._answer(asked) | self.about
         except InputError as error:
             return {"id": sample.id, "failed": str(error)}
         except NO_PROTOCOL as error:

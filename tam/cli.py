@@ -387,7 +387,7 @@ def maps(
 def sanity(
     generation: GenerationFile,
     manifest: ManifestFile,
-    out: Annotated[Path, typer.Option(help="HDF5 file; table and figure appear beside it, as sanity.*.")],
+    out: Annotated[Path, typer.Option(help="HDF5 file; table and figure appear beside it under its name.")],
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = "auto",

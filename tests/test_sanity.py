@@ -169,7 +169,7 @@ def made(tmp_path_factory) -> Path:
 def run(made, tmp_path, monkeypatch):
     monkeypatch.setattr(tagging, "choose", lambda: Language(lambda word: TAGS.get(word, ""), str, None, "by hand"))
 
-    def do(out: Path = tmp_path / "s/values.h5", **more):
+    def do(out: Path = tmp_path / "s/sanity.h5", **more):
         options = {"methods": ["centre", "tam"], "samples": 8, "orders": ORDERS, "seeds": [0]}
         return stage.sanity(
             made / "g.h5", made / "manifest.jsonl", str(made / "checkpoint"), out, device="cpu", **options | more
@@ -180,7 +180,7 @@ def run(made, tmp_path, monkeypatch):
 
 def test_maps_change_with_the_weights_and_are_the_same_again_at_the_end(run, tmp_path):
     assert run() == {"ok": 2}
-    methods, answers = read_sanity(tmp_path / "s/values.h5")
+    methods, answers = read_sanity(tmp_path / "s/sanity.h5")
     assert [*methods] == ["centre", "tam"] and [answers[row].words for row in answers] == [
         ["cat", "dogs"],
         ["umbrella"],
@@ -223,9 +223,9 @@ def test_a_finished_file_is_given_again_without_the_model_and_other_settings_are
         patch.setattr(stage, "SanityTask", lambda *_: pytest.fail("the model is asked again"))
         assert run(orders=[INDEPENDENT]) == {"ok": 2}
     assert run(orders=[INDEPENDENT], samples=1) == {"ok": 1}
-    (tmp_path / "s/values.h5").write_bytes((tmp_path / "s/values.h5").read_bytes()[:-40])
+    (tmp_path / "s/sanity.h5").write_bytes((tmp_path / "s/sanity.h5").read_bytes()[:-40])
     with pytest.raises(SchemaError):
-        read_sanity(tmp_path / "s/values.h5")
+        read_sanity(tmp_path / "s/sanity.h5")
 
 
 def test_weights_are_restored_and_the_sample_fails_where_a_map_cannot_be_made(made, monkeypatch):
@@ -257,7 +257,7 @@ def test_a_picture_that_has_changed_since_costs_its_sample(made, run, tmp_path):
     shutil.copytree(made, copied)
     Image.new("RGB", (112, 84)).save(copied / "a.png")
     counts = stage.sanity(
-        copied / "g.h5", copied / "manifest.jsonl", str(copied / "checkpoint"), copied / "s/values.h5", device="cpu",
+        copied / "g.h5", copied / "manifest.jsonl", str(copied / "checkpoint"), copied / "s/sanity.h5", device="cpu",
         methods=["tam"], samples=1, orders=[INDEPENDENT], seeds=[0],
     )  # fmt: skip
     assert counts == {"failed": 1}

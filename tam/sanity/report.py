@@ -1,8 +1,8 @@
-"""The table and the figure of the stage, from the values of all answers.
+"""The table and the figure of the stage, from the values of all answers in NAME.h5.
 
-sanity.csv          a row per order, part and method: every measure, with intervals
-sanity.md / .tex    the same for people
-sanity.png / .pdf / .svg    Spearman along each order, and the share of constant maps
+NAME.csv          a row per order, part and method: every measure, with intervals
+NAME.md / .tex    the same for people
+NAME.png / .pdf / .svg    Spearman along each order, and the share of constant maps
 """
 
 import itertools
@@ -64,10 +64,10 @@ def write_report(methods: Mapping[str, str], answers: Mapping[int, Compared], ou
     table = _table(means, methods, f"{counted(statuses)}; {nouns} nouns; seeds: {_seeds(compared)}.")
     texts = {"csv": _csv(means), "md": markdown([table]), "tex": latex([table])}
     for kind, text in texts.items():
-        with atomic(out.with_name(f"sanity.{kind}")) as temporary:
+        with atomic(out.with_suffix(f".{kind}")) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if compared:
-        save(_figure(means, methods), out.with_name("sanity"))
+        save(_figure(means, methods), out.with_suffix(""))
 
 
 def means_of(methods: list[str], compared: list[Compared]) -> Means:

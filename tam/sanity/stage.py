@@ -26,8 +26,8 @@ def sanity(
 ) -> Counter[str]:  # fmt: skip
     """Compare the maps of ``samples`` answers, drawn by seed 0 from those that are there, in models of random weights.
 
-    Writes ``out`` (HDF5), and beside it ``sanity.csv``, ``.md``, ``.tex`` and the figure ``sanity.png``, ``.pdf``,
-    ``.svg``. Resumes where it was stopped.
+    Writes ``out`` (HDF5), and beside it, under its name, table and figure: ``.csv``, ``.md``, ``.tex``, ``.png``,
+    ``.pdf``, ``.svg``. Resumes where it was stopped.
 
     Returns:
         the number of samples by kind of status.

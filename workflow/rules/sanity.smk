@@ -9,7 +9,7 @@ rule sanity:
         methods=method_files(config),
         nltk_data=ancient(NLTK_DATA) if NLTK_DATA else [],
     output:
-        values="results/{dataset}/{model}/sanity/values.h5",
+        values="results/{dataset}/{model}/sanity/sanity.h5",
         tables=multiext("results/{dataset}/{model}/sanity/sanity", ".csv", ".md", ".tex", ".pdf", ".svg"),
         figure=report(
             "results/{dataset}/{model}/sanity/sanity.png",
