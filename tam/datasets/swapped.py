@@ -90,8 +90,8 @@ def _exchanged(pieces: Sequence[str], noun: Word, name: str, judge: Language) ->
     said = plural(name) if judge.lemmatise(word) != word else name
     before = [*pieces[:first]]
     if before and before[-1].strip().lower() in ("a", "an"):
-        space, article = re.fullmatch(r"(\s*)(\w+)", before[-1]).groups()  # type: ignore[union-attr]
-        before[-1] = f"{space}{article[0]}{'n' if said[0].lower() in 'aeiou' else ''}"
+        space = before[-1][: -len(before[-1].lstrip())]
+        before[-1] = f"{space}{before[-1].lstrip()[0]}{'n' if said[0].lower() in 'aeiou' else ''}"
     space = pieces[first][: -len(pieces[first].lstrip())]
     upper = pieces[first].strip()[0].isupper()
     return "".join([*before, space, said[0].upper() + said[1:] if upper else said, *pieces[last + 1 :]]).strip()
