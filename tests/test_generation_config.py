@@ -53,9 +53,6 @@ def answered(entries: dict):
     return answer
 
 
-PLAIN = answered({"eos_token_id": OWN["eos_token_id"]})
-
-
 def test_every_entry_that_is_honoured_is_one_of_transformers():
     assert {*HONOURED} == VALUES.keys() <= vars(GenerationConfig()).keys()
 
@@ -64,9 +61,11 @@ def test_every_entry_that_is_honoured_is_one_of_transformers():
 @given(st.dictionaries(st.sampled_from(OTHERS), anything, min_size=1, max_size=8))
 def test_entries_of_the_other_fields_change_nothing_whatever_they_say(entries):
     ends = {"eos_token_id": OWN["eos_token_id"]}
-    plain, made = PLAIN, answered(ends | entries)
+    plain, made = answered(ends), answered(ends | entries)
     assert made.ids.tolist() == plain.ids.tolist() and made.ended == plain.ended
-    assert torch.equal(made.states, plain.states) and np.array_equal(made.candidates.ids, plain.candidates.ids)
+    assert np.array_equal(made.candidates.ids, plain.candidates.ids)
+    # The last bits are the processor's: a sum may be cut among other threads the second time.
+    torch.testing.assert_close(made.states, plain.states, rtol=0, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of a least length above the limit
