@@ -27,7 +27,8 @@ ALLOWED = {
 SPDX = {
     "Apache 2.0": "Apache-2.0", "Apache 2.0 License": "Apache-2.0", "Apache License, Version 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0", "BSD": "BSD-3-Clause", "BSD License": "BSD-3-Clause",
-    "BSD 3-Clause License": "BSD-3-Clause", "FreeBSD": "BSD-2-Clause", "ISC License": "ISC", "LGPL": "LGPL-2.1",
+    "BSD 3-Clause License": "BSD-3-Clause", "FreeBSD": "BSD-2-Clause", "ISC License": "ISC",
+    "ISC License (ISCL)": "ISC", "LGPL": "LGPL-2.1",
     "MIT License": "MIT", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0", "PSFL": "PSF-2.0",
     "Python Software Foundation License": "PSF-2.0", "NVIDIA Proprietary Software": "LicenseRef-NVIDIA-Proprietary",
     "BSD-3-Clause, Apache-2.0, dependency licenses": "BSD-3-Clause AND Apache-2.0",
