@@ -1,7 +1,7 @@
 """The memo of a shard: what every answer token's probability is without some cells of the picture.
 
-It knows no method: (sample, baseline, set of cells) -> log p of each token; ``docs/faithfulness.md`` describes it. The
-file's seal is checked before HDF5 reads a byte of it, and each sample has a digest of its own.
+It knows no method: (sample, baseline, set of cells) -> log p of each token; ``docs/explained/faithfulness.md`` says
+more. The file's seal is checked before HDF5 reads a byte of it, and each sample has a digest of its own.
 """
 
 import hashlib

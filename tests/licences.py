@@ -1,18 +1,18 @@
-"""The table of docs/licences.md, from what the installed packages declare: ``python -m tests.licences`` writes it."""
+"""The table of docs/project/licences.md, from what packages declare: ``python -m tests.licences`` writes it."""
 
 import re
 from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "docs/licences.md"
+TABLE = ROOT / "docs/project/licences.md"
 HEAD = """\
 # Licences of what is installed
 
 `tam` is MIT. What it installs from PyPI, by `requirements.lock`, with the licence that each package declares; the tests
 hold the list against the lock and against the licences that we allow (`tests/licences.py`). LGPL and MPL packages are
 imported, not changed. NVIDIA's libraries come with PyTorch. Emoji glyphs:
-[tam/datasets/emoji](../tam/datasets/emoji/README.md).
+[tam/datasets/emoji](../../tam/datasets/emoji/README.md).
 
 | package | licence |
 |---|---|

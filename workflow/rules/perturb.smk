@@ -1,5 +1,5 @@
 # INPUT  generate/{shard}.h5, the maps that say in which order cells are taken away, the pictures
-# OUTPUT perturb/{baseline}/{shard}.h5: log p of every answer token without parts of the picture (docs/faithfulness.md)
+# OUTPUT perturb/{baseline}/{shard}.h5: log p of every answer token without parts of the picture (docs/explained/faithfulness.md)
 
 
 rule perturb:
