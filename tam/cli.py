@@ -165,6 +165,27 @@ def dataset_coco_original(
     _wrote(coco_original.write(images, instances, captions, manifest, ids=ids, prompt=prompt, limit=limit), manifest)
 
 
+@dataset.command("coco-panoptic")
+def dataset_coco_panoptic(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures: val2017.")],
+    panoptic: Annotated[Path, typer.Option(help="panoptic_val2017.json.")],
+    segments: Annotated[Path, typer.Option(help="Folder of its PNG files: panoptic_val2017.")],
+    captions: Annotated[Path | None, typer.Option(help="captions_val2017.json; no captions without it.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="A file with images, or a list of ids; all without it.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Make label maps of things and stuff from COCO's panoptic files."""
+    from tam.datasets import coco, coco_panoptic
+
+    count = coco_panoptic.write(
+        images, panoptic, segments, out / "manifest.jsonl", captions=captions, ids=ids, prompt=prompt or coco.PROMPT,
+        limit=limit,
+    )  # fmt: skip
+    _wrote(count, out / "manifest.jsonl")
+
+
 @dataset.command("folder")
 def dataset_folder(
     root: Annotated[Path, typer.Option(help="Folder of pictures, videos, and folders of frames.")],
