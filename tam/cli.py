@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from tam.errors import InputError, TamError
 from tam.system import stop
 
 if TYPE_CHECKING:
+    from tam.check.before import Finding
     from tam.explanation import Explanation, Word
     from tam.selection import Wanted
 
@@ -165,6 +166,27 @@ def dataset_coco_original(
     _wrote(coco_original.write(images, instances, captions, manifest, ids=ids, prompt=prompt, limit=limit), manifest)
 
 
+@dataset.command("coco-panoptic")
+def dataset_coco_panoptic(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures: val2017.")],
+    panoptic: Annotated[Path, typer.Option(help="panoptic_val2017.json.")],
+    segments: Annotated[Path, typer.Option(help="Folder of its PNG files: panoptic_val2017.")],
+    captions: Annotated[Path | None, typer.Option(help="captions_val2017.json; no captions without it.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="A file with images, or a list of ids; all without it.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Make label maps of things and stuff from COCO's panoptic files."""
+    from tam.datasets import coco, coco_panoptic
+
+    count = coco_panoptic.write(
+        images, panoptic, segments, out / "manifest.jsonl", captions=captions, ids=ids, prompt=prompt or coco.PROMPT,
+        limit=limit,
+    )  # fmt: skip
+    _wrote(count, out / "manifest.jsonl")
+
+
 @dataset.command("folder")
 def dataset_folder(
     root: Annotated[Path, typer.Option(help="Folder of pictures, videos, and folders of frames.")],
@@ -190,6 +212,50 @@ def dataset_csv(
     from tam.datasets import coco, own
 
     count = own.write_csv(root, out / "manifest.jsonl", prompt=prompt or coco.PROMPT, limit=limit)
+    _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("hf")
+def dataset_hf(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl, image/ and mask/.")],
+    root: Annotated[
+        Path | None, typer.Option(help="A Parquet file or tar archive, or a folder of them; or give --hub.")
+    ] = None,
+    hub: Annotated[str | None, typer.Option(help="Dataset of the hub, with --files.")] = None,
+    revision: Revision = None,
+    downloads: Downloads = Path("downloads"),
+    files: Annotated[
+        str | None, typer.Option(help="Which files, as 'data/validation-*.parquet'; all of a folder without it.")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(help="With the pictures; 'image' without it.")] = None,
+    caption_column: Annotated[str | None, typer.Option(help="'caption', where there is one, without it.")] = None,
+    question_column: Annotated[str | None, typer.Option(help="'question', where there is one, without it.")] = None,
+    mask_column: Annotated[str | None, typer.Option(help="Label maps; 'mask', where there is one, without it.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="'id', where there is one, without it.")] = None,
+    categories: Annotated[Path | None, typer.Option(help="JSON file of the label maps' {name: id}.")] = None,
+    part: Annotated[str | None, typer.Option(help="A slice of the rows: INDEX-of-COUNT.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Read a dataset of the hub, or its Parquet files or webdataset archives in a folder."""
+    from tam.datasets import coco, hf
+    from tam.datasets.hub import fetch_files
+    from tam.manifest import Shard
+
+    if hub is not None and files is not None and root is None:
+        folder, found = fetch_files(hub, revision, downloads, files)
+    elif root is not None and hub is None:
+        folder, found = hf.find(root, files)
+    else:
+        raise InputError("the data is in a folder or on the hub", where="hf", expected="--root, or --hub and --files")
+    named = {
+        "image": image_column, "caption": caption_column, "question": question_column, "mask": mask_column,
+        "id": id_column,
+    }  # fmt: skip
+    count = hf.write(
+        folder, found, out / "manifest.jsonl", columns={what: name for what, name in named.items() if name is not None},
+        categories=categories, part=Shard.parse(part) if part else None, prompt=prompt or coco.PROMPT, limit=limit,
+    )  # fmt: skip
     _wrote(count, out / "manifest.jsonl")
 
 
@@ -299,7 +365,9 @@ def attribute(
     generation: GenerationFile,
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of scores.")],
-    method: Annotated[list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/evaluation.md); once per method.")],
+    method: Annotated[
+        list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/explained/evaluation.md); once per method.")
+    ],
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = "auto",
@@ -353,7 +421,9 @@ def maps(
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="'tam', 'eci', 'activation', ... (docs/evaluation.md), FILE.py:FUNCTION; once per method."),
+        typer.Option(
+            help="'tam', 'eci', 'activation', ... (docs/explained/evaluation.md), FILE.py:FUNCTION; once per method."
+        ),
     ] = None,
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,
@@ -667,9 +737,38 @@ def pin(config: Annotated[Path, typer.Argument(help="A config of the workflow, w
 
 @app.command()
 def check(
-    configfile: Annotated[Path, typer.Option(help="A config of the workflow.")],
+    model: Annotated[str | None, typer.Argument(help="'embedded', a folder, or a name on the hub.")] = None,
+    configfile: Annotated[Path | None, typer.Option(help="A config of the workflow, instead of a model.")] = None,
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Say before a run whether data, checkpoints, GPU memory, disk, TeX and NLTK are there; exit with 1 if not."""
+    """Check that a model is read rightly, or that all is there that a config asks for; exit with 1 if not.
+
+    Of a model: the person's words are found, vision tokens lie where its family says (parts of pictures are painted),
+    and a batch, a given answer and a chosen layer give what the model gives alone. Of a config: data, checkpoints, GPU
+    memory, disk, TeX and NLTK.
+    """
+    if (model is None) == (configfile is None):
+        raise InputError("one thing is checked", expected="a MODEL, or --configfile FILE")
+    if configfile is not None:
+        findings, what = _of_config(configfile), "not ready to run"
+    else:
+        from tam.check.model import check_model
+        from tam.model.checkpoint import load
+
+        loaded = load(_checkpoint(str(model)), revision, device, dtype, trust_remote_code)
+        findings, what = check_model(loaded), "the model is not read rightly"
+    failed = []
+    for finding in findings:
+        print(finding, flush=True)
+        failed += [] if finding.good else [finding.about]
+    if failed:
+        raise InputError(what, where=configfile or model, got=", ".join(dict.fromkeys(failed)))
+
+
+def _of_config(configfile: Path) -> "Iterator[Finding]":
     import yaml
 
     from tam import config
@@ -680,12 +779,7 @@ def check(
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("no config", where=configfile, got=error) from error
     config.check(asked)
-    findings = []
-    for finding in before(asked):
-        findings.append(finding)
-        print(finding, flush=True)
-    if failed := [finding for finding in findings if not finding.good]:
-        raise InputError("not ready to run", where=configfile, got=", ".join(one.about for one in failed))
+    return before(asked)
 
 
 @app.command()

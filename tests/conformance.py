@@ -1,4 +1,4 @@
-"""What every family has to get right, on tiny random models of the real classes; ``docs/families.md`` says who does.
+"""What every family has to get right, on tiny random models of the real classes; ``docs/explained/families.md``.
 
 ``python -m tests.conformance`` writes its table anew.
 """
@@ -23,7 +23,7 @@ from tam.attribution.lrp import Course
 from tam.cache import read_generations, write_generations
 from tam.check.asked import INPUTS, LIMIT, WORDS, Asked
 from tam.check.checks import CHECKS, maps_of, same
-from tam.check.model import HEAD, row
+from tam.check.model import HEAD, RULE, row
 from tam.errors import InputError, ModelError
 from tam.layout import Layout
 from tam.manifest import Sample
@@ -42,7 +42,7 @@ from tam.protocol import FIXED
 from tam.records import Generation, Maps, Piece, SampleMaps
 from tests import tiny
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
+DOCUMENT = Path(__file__).parents[1] / "docs/explained/families.md"
 NOUNS = tagging.Language(lambda word: "NN", str, None, "all words are nouns")
 TOLERANCE = 1e-4
 
@@ -237,7 +237,7 @@ def has_lrp(kind: str) -> str:
 
 
 def table() -> str:
-    lines = [HEAD, "|---" * HEAD.count(" | ") + "|---|"]
+    lines = [HEAD, RULE]
     for kind in tiny.KINDS:
         made = row(tiny.loaded(kind), [*(verdict(kind, shown) for shown in INPUTS), has_lrp(kind)])
         lines.append(made.replace("| llava |", "| llava (Pixtral's vision tower) |") if kind == "pixtral" else made)
