@@ -396,7 +396,9 @@ def attribute(
     generation: GenerationFile,
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of scores.")],
-    method: Annotated[list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/evaluation.md); once per method.")],
+    method: Annotated[
+        list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/explained/evaluation.md); once per method.")
+    ],
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = "auto",
@@ -450,7 +452,9 @@ def maps(
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="'tam', 'eci', 'activation', ... (docs/evaluation.md), FILE.py:FUNCTION; once per method."),
+        typer.Option(
+            help="'tam', 'eci', 'activation', ... (docs/explained/evaluation.md), FILE.py:FUNCTION; once per method."
+        ),
     ] = None,
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,

@@ -1,8 +1,8 @@
 """COCO14 from COCO's own files: pictures as they are, label maps made from the polygons and runs of the instances.
 
 Where objects overlap the smaller one lies on top (``area`` of the annotation). Of the orders that were tried it is the
-only one that gives the label maps of the paper's formatted set, to the pixel (docs/datasets.md). Shapes lie on the
-pixels as the picture's file stores them, label maps on the picture as it is shown, upright.
+only one that gives the label maps of the paper's formatted set, to the pixel (docs/howto/datasets.md). Shapes lie on
+the pixels as the picture's file stores them, label maps on the picture as it is shown, upright.
 """
 
 import logging
