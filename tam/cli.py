@@ -258,6 +258,38 @@ def dataset_hf(
     _wrote(count, out / "manifest.jsonl")
 
 
+@dataset.command("refcoco")
+def dataset_refcoco(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures: train2014.")],
+    refs: Annotated[Path, typer.Option(help="refs(unc).p, the same as JSON, or rows {image, phrase, segmentation}.")],
+    instances: Annotated[Path | None, typer.Option(help="instances.json; rows have their shapes without it.")] = None,
+    split: Annotated[str | None, typer.Option(help="'val', 'testA', ...; all without it.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Read phrases and the objects that they refer to: RefCOCO's files, or rows of your own."""
+    from tam.datasets import coco, refcoco
+
+    count = refcoco.write(
+        images, refs, out / "manifest.jsonl", instances=instances, split=split, prompt=prompt or coco.PROMPT,
+        limit=limit,
+    )  # fmt: skip
+    _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("phrases")
+def dataset_phrases(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`, or `answers` in the config.")],
+) -> None:
+    """Write the phrases of a dataset as answers to explain."""
+    from tam.datasets import phrases
+
+    _keep(manifest, out=out)
+    _report(phrases.write(manifest, out), out, strict=False)
+
+
 @dataset.command("swap-nouns")
 def dataset_swap_nouns(
     manifest: ManifestFile,

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "ask": BASE,
     "datasets": BASE,
     "methods": BASE,
-    "metrics": BASE,
+    "metrics": BASE | {"selection"},
     "tables": BASE | {"methods", "metrics"},
     "render": BASE,
     "figures": BASE | {"metrics", "render", "tables"},

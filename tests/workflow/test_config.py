@@ -43,6 +43,12 @@ def dataset(**entry) -> dict:
         (dataset(kind="openpsg", root="x", revision="main"), "datasets.d: 'hub' is a dependency of 'revision'"),
         (dataset(kind="csv", root="x", ids="y"), "a key that this kind does not have: 'ids'; expected kind or prompt"),
         (dataset(kind="coco-original", images="x"), "config: datasets.d: a key is missing; expected instances"),
+        (dataset(kind="hf", hub="a/b"), "config: datasets.d: 'files' is a dependency of 'hub'"),
+        (dataset(kind="hf"), "expected either root or hub"),
+        (dataset(kind="hf", root="x", part="1/4"), "datasets.d.part: wrong value '1/4'; expected INDEX-of-COUNT"),
+        (dataset(kind="coco-panoptic", images="x"), "config: datasets.d: a key is missing; expected panoptic"),
+        (dataset(kind="refcoco", images="x"), "config: datasets.d: a key is missing; expected refs"),
+        (dataset(kind="refcoco", root="x"), "a key that this kind does not have: 'root'"),
         ({"models": {"tiny": {}}}, "config: models.tiny: a key is missing; expected model"),
         ({"models": {"tiny": None}}, "config: models.tiny: wrong type; got None; expected keys with values"),
         (
