@@ -75,10 +75,7 @@ Device = Annotated[
 Load = Annotated[str | None, typer.Option(help="'8bit' or '4bit': quantise the weights when they are loaded.")]
 Store = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder for finished batches until the file is whole; beside it, in .parts, where it is empty.",
-        parser=lambda folder: Path(folder) if folder else None,
-    ),
+    typer.Option(help="Folder for finished batches until the file is whole; beside it, in .parts, without this."),
 ]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 TrustRemoteCode = Annotated[

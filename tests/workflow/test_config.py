@@ -175,5 +175,5 @@ def test_where_what_is_unfinished_lies_and_how_weights_are_held_reaches_the_stag
     model = {"model": "embedded", "load": "8bit", "device": "auto-map"}
     asked = CONFIG | {"store": "a disk/kept", "models": {"tiny": model}}
     said = snakemake(tmp_path, "-n", "-p", config=asked).stdout
-    assert "--store 'a disk/kept/emoji/tiny/generate' --out results/emoji/tiny/generate/0-of-2.h5" in said
+    assert "'--store=a disk/kept/emoji/tiny/generate' --out results/emoji/tiny/generate/0-of-2.h5" in said
     assert "--load=8bit" in said and "--device=auto-map" in said

@@ -26,4 +26,4 @@ rule attribute:
     shell:
         # exec: a stop reaches the stage itself, and nothing dies around it while it finishes its sample
         "exec python -m tam attribute --generation {input.generation:q} --manifest {input.manifest:q} {params.options:q}"
-        " {params.methods:q} {params.settings:q} --chunk {resources.chunk:q} --store {resources.store:q} --out {output:q} > {log:q} 2>&1"
+        " {params.methods:q} {params.settings:q} --chunk {resources.chunk:q} {resources.store:q} --out {output:q} > {log:q} 2>&1"

@@ -138,10 +138,10 @@ def files(*kinds):
 
 
 def store(stage):
-    """Where a stage that resumes keeps what is finished; nothing where the config names no folder. A resource: a
-    param would redo finished shards."""
-    folder = "{dataset}/{model}/" + stage
-    return lambda wildcards: f"{config['store']}/{folder.format(**wildcards)}" if config["store"] else ""
+    """Where a stage that resumes keeps what is finished, as an option; empty where the config names no folder. A
+    resource: a param would redo finished shards."""
+    folder = f"--store={config['store']}/{{dataset}}/{{model}}/{stage}"
+    return lambda wildcards: folder.format(**wildcards) if config["store"] else ""
 
 
 def every(pattern):

@@ -26,4 +26,4 @@ rule generate:
         # exec: a stop reaches the stage itself, and nothing dies around it while it finishes its batch
         "exec python -m tam generate --manifest {input.manifest:q} --shard {wildcards.shard:q} {params.options:q}"
         " --max-new-tokens {params.max_new_tokens:q} --batch-size {resources.batch_size:q}"
-        " --store {resources.store:q} --out {output:q} > {log:q} 2>&1"
+        " {resources.store:q} --out {output:q} > {log:q} 2>&1"

@@ -32,4 +32,4 @@ rule perturb:
     shell:
         "exec env {params.nltk_data:q} python -m tam perturb --generation {input.generation:q} --maps {input.maps:q}"
         " --manifest {input.manifest:q} {params.checkpoint:q} --baseline {wildcards.baseline:q} {params.asked:q}"
-        " --store {resources.store:q} --out {output:q} > {log:q} 2>&1"
+        " {resources.store:q} --out {output:q} > {log:q} 2>&1"

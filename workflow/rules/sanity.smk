@@ -39,4 +39,4 @@ rule sanity:
     shell:
         "exec env {params.nltk_data:q} python -m tam sanity --generation {input.generation:q}"
         " --manifest {input.manifest:q} {params.checkpoint:q} {params.methods:q} --samples {params.samples:q} {params.drawn:q}"
-        " --store {resources.store:q} --out {output.values:q} > {log:q} 2>&1"
+        " {resources.store:q} --out {output.values:q} > {log:q} 2>&1"
