@@ -69,7 +69,14 @@ ShownMethods = Annotated[
 ProtocolName = Annotated[str, typer.Option(help="'fixed': what the paper means; 'reference': the published code.")]
 Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the hub.")]
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
-Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
+Device = Annotated[
+    str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', 'mps', ...; 'auto-map': as many as the model takes.")
+]
+Load = Annotated[str | None, typer.Option(help="'8bit' or '4bit': quantise the weights when they are loaded.")]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder for finished batches until the file is whole; beside it, in .parts, without this."),
+]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
@@ -323,6 +330,7 @@ def generate(
     model: Model = "embedded",
     revision: Revision = None,
     dtype: Dtype = "auto",
+    load: Load = None,
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     batch_size: Annotated[
@@ -338,6 +346,7 @@ def generate(
     one_tile: Annotated[
         bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
     ] = False,
+    store: Store = None,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -347,7 +356,7 @@ def generate(
     from tam.system.gpus import claim
 
     _keep(manifest, answers, out=out)
-    with stop.put_off(), lease(out), claim(device) as device:
+    with stop.put_off(), lease(out, store), claim(device) as device:
         counts = generate(
             manifest,
             Shard.parse(shard),
@@ -364,6 +373,8 @@ def generate(
             max_pixels=max_pixels,
             template=_template(template),
             one_tile=one_tile,
+            load=load,
+            store=store,
         )
     _report(counts, out, strict)
 
@@ -416,6 +427,7 @@ def attribute(
     surgery_layers: Annotated[str, typer.Option(help="'archi-surgery': so many last layers, or 'half'.")] = "half",
     occlusion_cells: Annotated[int, typer.Option(min=1, help="'occlusion': side of a window, in cells.")] = 4,
     occlusion_step: Annotated[int, typer.Option(min=1, help="'occlusion': cells from a window to the next.")] = 3,
+    store: Store = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
     ] = False,
@@ -438,10 +450,15 @@ def attribute(
         occlusion_step=occlusion_step,
     )
     _keep(generation, manifest, out=out)
-    with stop.put_off(), lease(out), set_aside(out, inputs(generation=[generation])), claim(device) as device:
+    with (
+        stop.put_off(),
+        lease(out, store),
+        set_aside(out, inputs(generation=[generation])),
+        claim(device) as device,
+    ):
         statuses, failures = write_attribution(
             generation, manifest, _checkpoint(model), out, method, settings, revision=revision, device=device,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=trust_remote_code, store=store,
         )  # fmt: skip
     _report_methods(statuses, failures, out, strict)
 
@@ -499,6 +516,7 @@ def sanity(
         list[str] | None, typer.Option(help="'bottom_up', 'independent', 'top_down'; all three without it.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the weights; 0, 1 and 2 without it.")] = None,
+    store: Store = None,
     strict: Strict = False,
 ) -> None:
     """Draw the model's weights anew, part after part, and see how the maps of its answers change."""
@@ -508,11 +526,11 @@ def sanity(
     from tam.system.gpus import claim
 
     _keep(generation, manifest, out=out)
-    with stop.put_off(), lease(out), claim(device) as device:
+    with stop.put_off(), lease(out, store), claim(device) as device:
         counts = sanity(
             generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
             orders=order or ORDERS, seeds=seed or (0, 1, 2), revision=revision, device=device,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=trust_remote_code, store=store,
         )  # fmt: skip
     _report(counts, out, strict)
 
@@ -552,6 +570,7 @@ def perturb(
     words: Annotated[str, typer.Option(help="'nouns' that name a category, or all 'content' words.")] = "nouns",
     sentences: Sentences = False,
     batch_size: Annotated[str, typer.Option(help="Pictures at a time, or 'auto': as memory allows.")] = "auto",
+    store: Store = None,
     only_estimate: Annotated[
         bool, typer.Option("--estimate", help="Say how many forwards it takes, and stop.")
     ] = False,
@@ -579,13 +598,13 @@ def perturb(
     _keep(generation, maps, manifest, out=out)
     with (
         stop.put_off(),
-        lease(out),
+        lease(out, store),
         claim(device) as device,
         set_aside(out, inputs(generation=[generation], maps=[maps])),
     ):
         counts = perturb(
             request, _checkpoint(model), out, revision=revision, device=device, trust_remote_code=trust_remote_code,
-            batch_size=_number_or("auto", "--batch-size", batch_size),
+            batch_size=_number_or("auto", "--batch-size", batch_size), store=store,
         )  # fmt: skip
     _report(counts, out, strict)
 
@@ -813,6 +832,7 @@ def explain(
     model: Model = "embedded",
     revision: Revision = None,
     dtype: Dtype = "auto",
+    load: Load = None,
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     answer: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own answer.")] = None,
@@ -884,9 +904,9 @@ def explain(
 
     check_folder(out, picture[0])
 
-    from tam.model.checkpoint import load
+    from tam.model import checkpoint
 
-    loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
+    loaded = checkpoint.load(_checkpoint(model), revision, device, dtype, trust_remote_code, load)
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,

@@ -432,7 +432,7 @@ def explain(
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
     max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
-    template: Mapping[str, Any] | None = None,
+    template: Mapping[str, Any] | None = None, load: str | None = None,
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
@@ -456,6 +456,7 @@ def explain(
         turns: (the person's words, the answer) of each earlier turn of the conversation.
         max_pixels: of a picture or frame; a larger one is shown smaller.
         template: options of the chat template's own, such as ``{"enable_thinking": False}``.
+        load: of a model that is named: "8bit" or "4bit", which bitsandbytes makes of its weights.
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
@@ -476,7 +477,9 @@ def explain(
     from tam.model.loaded import Loaded
 
     if isinstance(model, str | Path):
-        model, processor = _loaded(str(model))
+        model, processor = _loaded(str(model), load)
+    elif load is not None:
+        raise InputError("the model is loaded already", where="load", got=repr(load), cure="give its name alone")
     loaded = Loaded.of(model, processor, max_pixels, template)
     images = list(images) if isinstance(images, list | tuple) else [images]
     media, sample = (
@@ -501,11 +504,11 @@ def explain(
     return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
 
 
-def _loaded(name: str) -> tuple[Any, Any]:
+def _loaded(name: str, bits: str | None) -> tuple[Any, Any]:
     from tam.embedded import CHECKPOINT
     from tam.model.checkpoint import load
 
-    loaded = load(str(CHECKPOINT) if name == "embedded" else name)
+    loaded = load(str(CHECKPOINT) if name == "embedded" else name, load=bits)
     return loaded.model, loaded.processor
 
 

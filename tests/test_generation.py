@@ -32,9 +32,10 @@ from tam.methods.registry import METHODS
 from tam.model import head, loop
 from tam.model import question as answering
 from tam.model import samples as preparing
-from tam.model.checkpoint import dtype_of, fingerprint_of_file, load, load_from, locate
+from tam.model.checkpoint import fingerprint_of_file, load, load_from, locate
 from tam.model.decoding import answer_batch
 from tam.model.loaded import Loaded
+from tam.model.placement import Placement, dtype_of
 from tam.model.prompt import prepare
 from tam.model.question import answers_to, question
 from tam.records import GivenAnswer
@@ -382,7 +383,7 @@ def test_nothing_but_the_gpu_that_was_named_is_opened(checkpoints, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     for name in ("cuda:1", "cuda"):
         with pytest.raises(ModelError, match="cannot be loaded"):
-            load_from(locate(str(checkpoints["qwen2_vl"])), torch.device(name), "float32")
+            load_from(locate(str(checkpoints["qwen2_vl"])), Placement(torch.device(name), "float32"))
     assert chosen == [torch.device("cuda:1")]
 
 

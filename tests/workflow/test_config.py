@@ -175,3 +175,11 @@ def test_a_server_answers_in_a_job_of_its_own_and_nobody_else_does(tmp_path):
     assert "--answers=results/emoji/tiny/ask/0-of-2.jsonl" in done.stdout and "--engine" not in done.stdout
     with pytest.raises(InputError, match="two who answer"):
         check(copy.deepcopy(CONFIG) | {"models": {"tiny": model | {"answers": "a.jsonl"}}})
+
+
+def test_where_what_is_unfinished_lies_and_how_weights_are_held_reaches_the_stages(tmp_path):
+    model = {"model": "embedded", "load": "8bit", "device": "auto-map"}
+    asked = CONFIG | {"store": "a disk/kept", "models": {"tiny": model}}
+    said = snakemake(tmp_path, "-n", "-p", config=asked).stdout
+    assert "'--store=a disk/kept/emoji/tiny/generate' --out results/emoji/tiny/generate/0-of-2.h5" in said
+    assert "--load=8bit" in said and "--device=auto-map" in said

@@ -17,6 +17,7 @@ rule generate:
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,
+        store=store("generate"),
         batch_size=config["generate"]["batch_size"],  # no param: it must not redo finished shards
     params:
         options=model_options,
@@ -25,4 +26,4 @@ rule generate:
         # exec: a stop reaches the stage itself, and nothing dies around it while it finishes its batch
         "exec python -m tam generate --manifest {input.manifest:q} --shard {wildcards.shard:q} {params.options:q}"
         " --max-new-tokens {params.max_new_tokens:q} --batch-size {resources.batch_size:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " {resources.store:q} --out {output:q} > {log:q} 2>&1"
