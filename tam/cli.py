@@ -241,6 +241,9 @@ def generate(
     one_tile: Annotated[
         bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
     ] = False,
+    candidates: Annotated[
+        int, typer.Option(min=0, max=5, help="So many of the likeliest classes of each token have maps, too.")
+    ] = 3,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -267,6 +270,7 @@ def generate(
             max_pixels=max_pixels,
             template=_template(template),
             one_tile=one_tile,
+            candidates=candidates,
         )
     _report(counts, out, strict)
 

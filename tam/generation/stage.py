@@ -30,6 +30,7 @@ from tam.model.checkpoint import (
     load_from,
     locate,
 )
+from tam.model.head import CANDIDATES
 from tam.model.prompt import check_template
 from tam.model.recording import check_layer
 from tam.records import GivenAnswer
@@ -42,7 +43,7 @@ def generate(
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
     layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
     template: Mapping[str, Any] | None = None,
-    one_tile: bool = False,
+    one_tile: bool = False, candidates: int = 3,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -54,6 +55,7 @@ def generate(
         max_pixels: of a picture or frame; a larger one is shown smaller.
         template: options of the chat template's own, such as ``enable_thinking``.
         one_tile: whether a picture is shown as one tile, by a family that would cut it into several.
+        candidates: so many of the likeliest classes of each row of an answer have their logits kept, too.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
@@ -61,6 +63,8 @@ def generate(
         ModelError: a checkpoint that cannot be used.
     """
     _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size, max_pixels=max_pixels)
+    if not 0 <= candidates <= CANDIDATES:
+        raise InputError("wrong number", where="candidates", got=candidates, expected=f"0 to {CANDIDATES}")
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
@@ -76,6 +80,7 @@ def generate(
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
     run |= {"template": dict(template)} if template else {}
+    run |= {"candidates": candidates} if candidates else {}
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def load() -> GenerationTask:
@@ -83,7 +88,7 @@ def generate(
         loaded = replace(loaded, family=family, max_pixels=max_pixels, template=template)
         check_layer(loaded, layer)
         check_template(loaded.prompter)
-        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
+        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer, candidates)
 
     store = Store(out, fingerprint, cache_files(run, fingerprint))
     statuses = run_shard(f"generate {shard}", samples, manifest.parent, store, load, compute, batch_size)
@@ -132,8 +137,7 @@ def fingerprint_of(
     content |= {"cache": VERSION, "rows": rows}
     if run.get("max_pixels") is not None:
         content["max_pixels"] = run["max_pixels"]
-    if "template" in run:
-        content["template"] = run["template"]
+    content |= {key: run[key] for key in ("template", "candidates") if key in run}
     if run.get("one_tile"):
         content["one_tile"] = True
     if texts is not None:
