@@ -165,6 +165,27 @@ def dataset_coco_original(
     _wrote(coco_original.write(images, instances, captions, manifest, ids=ids, prompt=prompt, limit=limit), manifest)
 
 
+@dataset.command("coco-panoptic")
+def dataset_coco_panoptic(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures: val2017.")],
+    panoptic: Annotated[Path, typer.Option(help="panoptic_val2017.json.")],
+    segments: Annotated[Path, typer.Option(help="Folder of its PNG files: panoptic_val2017.")],
+    captions: Annotated[Path | None, typer.Option(help="captions_val2017.json; no captions without it.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="A file with images, or a list of ids; all without it.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Make label maps of things and stuff from COCO's panoptic files."""
+    from tam.datasets import coco, coco_panoptic
+
+    count = coco_panoptic.write(
+        images, panoptic, segments, out / "manifest.jsonl", captions=captions, ids=ids, prompt=prompt or coco.PROMPT,
+        limit=limit,
+    )  # fmt: skip
+    _wrote(count, out / "manifest.jsonl")
+
+
 @dataset.command("folder")
 def dataset_folder(
     root: Annotated[Path, typer.Option(help="Folder of pictures, videos, and folders of frames.")],
@@ -190,6 +211,50 @@ def dataset_csv(
     from tam.datasets import coco, own
 
     count = own.write_csv(root, out / "manifest.jsonl", prompt=prompt or coco.PROMPT, limit=limit)
+    _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("hf")
+def dataset_hf(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl, image/ and mask/.")],
+    root: Annotated[
+        Path | None, typer.Option(help="A Parquet file or tar archive, or a folder of them; or give --hub.")
+    ] = None,
+    hub: Annotated[str | None, typer.Option(help="Dataset of the hub, with --files.")] = None,
+    revision: Revision = None,
+    downloads: Downloads = Path("downloads"),
+    files: Annotated[
+        str | None, typer.Option(help="Which files, as 'data/validation-*.parquet'; all of a folder without it.")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(help="With the pictures; 'image' without it.")] = None,
+    caption_column: Annotated[str | None, typer.Option(help="'caption', where there is one, without it.")] = None,
+    question_column: Annotated[str | None, typer.Option(help="'question', where there is one, without it.")] = None,
+    mask_column: Annotated[str | None, typer.Option(help="Label maps; 'mask', where there is one, without it.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="'id', where there is one, without it.")] = None,
+    categories: Annotated[Path | None, typer.Option(help="JSON file of the label maps' {name: id}.")] = None,
+    part: Annotated[str | None, typer.Option(help="A slice of the rows: INDEX-of-COUNT.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Read a dataset of the hub, or its Parquet files or webdataset archives in a folder."""
+    from tam.datasets import coco, hf
+    from tam.datasets.hub import fetch_files
+    from tam.manifest import Shard
+
+    if hub is not None and files is not None and root is None:
+        folder, found = fetch_files(hub, revision, downloads, files)
+    elif root is not None and hub is None:
+        folder, found = hf.find(root, files)
+    else:
+        raise InputError("the data is in a folder or on the hub", where="hf", expected="--root, or --hub and --files")
+    named = {
+        "image": image_column, "caption": caption_column, "question": question_column, "mask": mask_column,
+        "id": id_column,
+    }  # fmt: skip
+    count = hf.write(
+        folder, found, out / "manifest.jsonl", columns={what: name for what, name in named.items() if name is not None},
+        categories=categories, part=Shard.parse(part) if part else None, prompt=prompt or coco.PROMPT, limit=limit,
+    )  # fmt: skip
     _wrote(count, out / "manifest.jsonl")
 
 
@@ -303,7 +368,9 @@ def attribute(
     generation: GenerationFile,
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option(help="HDF5 file of scores.")],
-    method: Annotated[list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/evaluation.md); once per method.")],
+    method: Annotated[
+        list[str], typer.Option(help="'attnlrp', 'rollout', ... (docs/explained/evaluation.md); once per method.")
+    ],
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = "auto",
@@ -357,7 +424,9 @@ def maps(
     out: Annotated[Path, typer.Option(help="HDF5 file of maps.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="'tam', 'eci', 'activation', ... (docs/evaluation.md), FILE.py:FUNCTION; once per method."),
+        typer.Option(
+            help="'tam', 'eci', 'activation', ... (docs/explained/evaluation.md), FILE.py:FUNCTION; once per method."
+        ),
     ] = None,
     protocol: ProtocolName = "fixed",
     exact: Annotated[bool, typer.Option("--exact", help="float64, bit for bit as the published code.")] = False,

@@ -68,7 +68,7 @@ class Word(NamedTuple):
         tokens: indices of its tokens (in ``Explanation.tokens``).
         part: "prompt" or "answer".
         evidence: how likely the model found it, and how much the picture speaks for it: evidence, not truth
-            (docs/grounding.md). None in the prompt, which the model did not say.
+            (docs/explained/grounding.md). None in the prompt, which the model did not say.
     """
 
     text: str
@@ -219,7 +219,7 @@ class Explanation:
         """The map of what the model considered in the place of a token of its answer, and did not say.
 
         It is what this method's map would be of that class at that place, with the interference of the same earlier
-        tokens removed (docs/candidates.md): by "tam", "eci", "rgf" and "activation".
+        tokens removed (docs/explained/candidates.md): by "tam", "eci", "rgf" and "activation".
 
         Args:
             token: as ``select`` takes it, at one place; of a word of several tokens, the first that had this candidate.
@@ -520,16 +520,16 @@ def explain(
     The answer is greedy. Nothing is kept between calls; hooks, the model's mode and its configs are left as they were.
 
     Args:
-        model, processor: of transformers, of a supported family (``docs/families.md``), on any device, in any dtype. Or
-            a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        model, processor: of transformers, of a supported family (``docs/explained/families.md``), on any device, in any
+            dtype. Or a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
         images: one picture or several, in the order in which they are shown: files, PIL's, arrays, tensors, bytes, or
             http(s) addresses, which are fetched.
         prompt: the person's words.
         video: in place of images: a file, sampled as the processor does, or its frames, which are shown as they are.
         answer: explain this text, whoever wrote it, instead of what the model would answer.
-        method: by which tokens are explained: a name ("tam", "eci", "activation", ...; ``docs/evaluation.md``), one of
-            one's own by its place ("my_methods.py:inverse"), a function or a ``tam.Method``; or several of them, whose
-            first is shown first.
+        method: by which tokens are explained: a name ("tam", "eci", "activation", ...;
+            ``docs/explained/evaluation.md``), one of one's own by its place ("my_methods.py:inverse"), a function or a
+            ``tam.Method``; or several of them, whose first is shown first.
         layer: of the decoder, from 1, whose states (through the final norm) are mapped; None: the last, as the paper.
         eci_cap: the most that the scale of subtracted interference may be: 0 subtracts nothing; None: no limit, as in
             the paper.

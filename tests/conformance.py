@@ -1,4 +1,4 @@
-"""What every family has to get right, on tiny random models of the real classes; ``docs/families.md`` says who does.
+"""What every family has to get right, on tiny random models of the real classes; ``docs/explained/families.md``.
 
 ``python -m tests.conformance`` writes its table anew.
 """
@@ -43,7 +43,7 @@ from tam.protocol import FIXED
 from tam.records import Generation, Maps, Piece, SampleMaps
 from tests import tiny
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
+DOCUMENT = Path(__file__).parents[1] / "docs/explained/families.md"
 NOUNS = tagging.Language(lambda word: "NN", str, None, "all words are nouns")
 WORDS, LIMIT, TOLERANCE = "What is in the image?", 6, 1e-4
 

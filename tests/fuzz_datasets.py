@@ -15,10 +15,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from tam import manifest
-from tam.datasets import anno, archives, coco, coco_original, own
+from tam.datasets import anno, archives, coco, coco_original, hf, own
 from tam.errors import InputError
 from tam.generation.given_answers import read_given_answers
 
@@ -116,6 +118,39 @@ def read_archive(path: Path, name: str) -> None:
         archives.unpack(Path(shutil.copy(path, Path(folder, name))), Path(folder, "out"))
 
 
+def read_rows(path: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        folder, files = hf.find(Path(shutil.copy(path, Path(made, name))), None)
+        hf.write(folder, files, Path(made, "out/manifest.jsonl"), columns={}, prompt="p")
+        manifest.read(Path(made, "out/manifest.jsonl"))
+        assert {path.name for path in Path(made).iterdir()} == {name, "out"}
+
+
+def parquet() -> bytes:
+    picture, data = _png(), io.BytesIO()
+    images = [{"bytes": picture, "path": "a.png"}, {"bytes": None, "path": "b.png"}, {"bytes": picture, "path": None}]
+    columns = {"image": images, "caption": ["A cat.", "Ein Kätzchen.", None], "mask": [picture, None, None]}
+    pq.write_table(pa.table(columns), data, row_group_size=2)
+    return data.getvalue()
+
+
+def webdataset() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        files = {"a.png": _png(), "a.txt": b"A cat.", "b.json": b'{"question": "Who?"}', "b.png": _png()}
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return data.getvalue()
+
+
+def _png() -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(data, "PNG")
+    return data.getvalue()
+
+
 def packed(ending: str) -> bytes:
     data = io.BytesIO()
     if ending == ".zip":
@@ -152,6 +187,8 @@ BYTES: list[tuple[Callable[[Path], None], bytes]] = [
     (read_csv, CSV.encode()),
     (read_lines, LINES.encode()),
     (read_answers, ANSWERS.encode()),
+    (partial(read_rows, name="a.parquet"), parquet()),
+    (partial(read_rows, name="a.tar"), webdataset()),
     *((partial(read_archive, name=f"a{ending}"), packed(ending)) for ending in (".zip", ".tar", ".tgz")),
 ]
 """What reads other files, and one that it reads."""

@@ -16,7 +16,7 @@ from tam.metrics.catalogue import (
 from tam.metrics.language import LANGUAGE_METRICS
 from tam.metrics.names import NAME_METRICS
 
-DOCS = Path(__file__).parents[1] / "docs" / "evaluation.md"
+DOCS = Path(__file__).parents[1] / "docs/explained/evaluation.md"
 
 
 def test_the_documentation_defines_every_metric_in_the_order_of_the_tables():

@@ -220,3 +220,18 @@ def test_a_cache_that_leads_to_other_files_or_declares_endless_values_is_not_fol
         file["00000000"] = h5py.ExternalLink("../../../pipe", "/")
         file["00000001"].create_dataset("meta", (1 << 40,), h5py.string_dtype())
     assert survey(results).runs[0].statuses == {}
+
+
+def test_where_faithfulness_is_asked_for_its_shards_and_its_cost_are_said_before_any_is_there(results):
+    asked = {"methods": ["tam", "random"], "fractions": [0.25, 0.5], "ordered": True, "blocks": 49, "sets": 32}
+    ask(results, faithfulness=asked | {"baselines": ["mean"]})
+    said = describe(survey(results))
+    cost = "about 83 forward passes a sample, at most 16 more a word of it: 131 with three"
+    assert f"\n  perturb   mean 0 of 4 shards, {cost}\n" in said and "blur" not in said
+    for baseline in ("blur", "mean"):
+        (results / f"emoji/tiny/perturb/{baseline}").mkdir(parents=True)
+    (results / "emoji/tiny/perturb/mean/1-of-4.h5").write_bytes(bytes(2500))
+    assert f"\n  perturb   mean 1 of 4 shards, {cost}\n" in describe(survey(results))
+    assert f"\n  perturb   blur 0 of 4 shards, {cost}\n" in describe(survey(results))
+    ask(results)
+    assert "forward passes" not in describe(survey(results))

@@ -1,4 +1,4 @@
-"""Which room of ``tam/`` knows which other, and which library: docs/architecture.md in a form that is checked."""
+"""Which room of ``tam/`` knows which other, and which library: docs/project/architecture.md, checked."""
 
 import ast
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TAM = Path(__file__).parents[1] / "tam"
-DOCS = TAM.parent / "docs" / "architecture.md"
+DOCS = TAM.parent / "docs/project/architecture.md"
 
 NOUNS = (
     "layout", "picture_grid", "manifest", "media", "pictures", "label_map", "protocol", "records", "evidence",
@@ -75,7 +75,7 @@ def broken_rules(root: Path) -> list[str]:
     for path in sorted(root.rglob("*.py")):
         where, room = path.relative_to(root.parent), _room(path, root)
         if room not in ROOMS:
-            broken.append(f"{where}: no room of tests/test_rooms.py; enter it there and in docs/architecture.md")
+            broken.append(f"{where}: no room of tests/test_rooms.py; enter it there and in architecture.md")
             continue
         imports = [(line, name, _broken(room, name, root)) for line, name in imports_of(path, root)]
         broken += [f"{where}, line {line}: imports {name}; {rule}" for line, name, rule in imports if rule]
@@ -177,4 +177,4 @@ def test_the_tables_name_only_rooms_that_are_there():
 def test_the_plan_of_the_house_names_every_room():
     text = DOCS.read_text(encoding="utf-8")
     missing = [room for room in ROOMS if not room.startswith("__") and f"`{room}`" not in text]
-    assert not missing, f"docs/architecture.md does not name {missing}"
+    assert not missing, f"docs/project/architecture.md does not name {missing}"

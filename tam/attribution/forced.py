@@ -18,6 +18,7 @@ from tam.attribution.lrp import Course, ruled
 from tam.attribution.tap import Tap, tapped
 from tam.errors import ModelError
 from tam.layout import Layout
+from tam.model.attention import fused_without_plans
 from tam.model.collate import collate, with_answer
 from tam.model.loaded import Loaded
 from tam.model.question import Question
@@ -126,6 +127,7 @@ def forced(
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(course is not None))
+        stack.enter_context(fused_without_plans())
         stack.enter_context(loaded.evaluating())
         stack.enter_context(frozen(loaded.model))
         stack.enter_context(tapped(decoder, tap))

@@ -50,5 +50,5 @@ def family_of(config: Any, one_tile: bool = False) -> Family:
 def unsupported(model_type: str, what: str = "unsupported kind of model") -> ModelError:
     return ModelError(
         what, got=repr(model_type), expected=" or ".join(sorted(FAMILIES)),
-        cure='a family is one small file: see "Add your model" in docs/families.md',
+        cure='a family is one small file: see "Add your model" in docs/explained/families.md',
     )  # fmt: skip

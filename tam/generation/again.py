@@ -95,7 +95,12 @@ def again(
 
 
 def same_question(generation: Generation, prepared: Prepared) -> Question:
-    """A prompt with its cached answer; InputError: picture or words have become others since."""
+    """A prompt with its cached answer.
+
+    Raises:
+        InputError: picture or words have become others since; or the answer holds a token that stands for vision, so
+            that a pass over both would look for a picture there.
+    """
     known, found = generation.layout, prepared.layout
     if not np.array_equal(prepared.tokens, generation.tokens[: known.answer]):
         got = f"{len(prepared.tokens)} tokens, {len(found.vision)} of them vision tokens"
@@ -107,6 +112,10 @@ def same_question(generation: Generation, prepared: Prepared) -> Question:
             got=f"sizes {found.sizes}",
             expected=f"{known.sizes}",
             cure=CURE,
+        )
+    if np.isin(generation.answer_ids, prepared.tokens[found.vision]).any():
+        raise InputError(
+            "the answer holds a vision token: a pass over prompt and answer would look for a picture there"
         )
     return Question(prepared, generation.answer_ids.astype(np.int32))
 

@@ -1,6 +1,7 @@
 """Every metric: what it is called, what it is of, which way is better, and what chance has.
 
-Tables, figures and pages take names, titles, groups and their order from here; ``docs/evaluation.md`` defines each.
+Tables, figures and pages take names, titles, groups and their order from here; ``docs/explained/evaluation.md`` defines
+each.
 """
 
 from collections.abc import Collection
@@ -52,7 +53,7 @@ class Metric:
 
 
 def _faithfulness(baseline: Baseline) -> list[Metric]:
-    """What is measured with one of the baselines; ``docs/faithfulness.md`` defines it."""
+    """What is measured with one of the baselines; ``docs/explained/faithfulness.md`` defines it."""
     named: list[tuple[str, str, Literal["higher", "lower"], str | None]] = [
         ("gain", "Gain", "higher", "0"),
         ("deletion", "Deletion", "lower", None),

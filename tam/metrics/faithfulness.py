@@ -1,7 +1,7 @@
 """Does a word's probability fall when what its map shows is taken away? From maps and a memo of log p, without a model.
 
-``docs/faithfulness.md`` defines each number and says what chance has. P of a word is the product of its tokens'
-probabilities: a mean over tokens could not fall below a half where the second is sure.
+``docs/explained/faithfulness.md`` defines each number and says what chance has. P of a word is the product of its
+tokens' probabilities: a mean over tokens could not fall below a half where the second is sure.
 """
 
 import math

@@ -49,7 +49,7 @@ def believe(loaded: Loaded) -> None:
 def _unknown(loaded: Loaded, got: str) -> ModelError:
     return ModelError(
         "unsupported kind of model, whose image tokens are not one regular grid", where=loaded.config.model_type,
-        got=got, cure='a family is one small file: see "Add your model" in docs/families.md',
+        got=got, cure='a family is one small file: see "Add your model" in docs/explained/families.md',
     )  # fmt: skip
 
 

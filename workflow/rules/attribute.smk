@@ -1,5 +1,5 @@
 # INPUT  generate/{shard}.h5, the manifest with the pictures that were shown
-# OUTPUT attribute/{shard}.h5: raw scores of the methods that need the model (docs/scores.md); asked for by `maps`
+# OUTPUT attribute/{shard}.h5: raw scores of the methods that need the model (docs/reference/scores.md); asked for by `maps`
 
 
 rule attribute:

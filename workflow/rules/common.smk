@@ -42,7 +42,11 @@ def dataset_options(wildcards):
     entry = config["datasets"][wildcards.dataset]
     return [
         entry["kind"],
-        *(f"--{key}={value}" for key, value in entry.items() if key != "kind" and value is not None),
+        *(
+            f"--{key.replace('_', '-')}={value}"
+            for key, value in entry.items()
+            if key != "kind" and value is not None
+        ),
     ]
 
 

@@ -1,5 +1,5 @@
 # INPUT  the manifest
-# OUTPUT generate/{shard}.h5: answers and the logits that the maps need (docs/cache.md). The only stage with the model.
+# OUTPUT generate/{shard}.h5: answers and the logits that the maps need (docs/reference/cache.md). The only stage with the model.
 
 
 rule generate:
