@@ -30,7 +30,7 @@ app.add_typer(dataset, name="dataset")
 
 EXTRAS = {
     "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
-    "openai": "engine", "jsonschema": "workflow", "snakemake": "workflow",
+    "openai": "engine", "gradio": "demo", "jsonschema": "workflow", "snakemake": "workflow",
 }  # fmt: skip
 """Package that not everybody installs -> the extra that brings it."""
 
@@ -347,6 +347,9 @@ def generate(
         bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
     ] = False,
     store: Store = None,
+    candidates: Annotated[
+        int, typer.Option(min=0, max=5, help="So many of the likeliest classes of each token have maps, too.")
+    ] = 3,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -375,6 +378,7 @@ def generate(
             one_tile=one_tile,
             load=load,
             store=store,
+            candidates=candidates,
         )
     _report(counts, out, strict)
 
@@ -928,6 +932,58 @@ def explain(
         import webbrowser
 
         webbrowser.open((folder / "index.html").resolve().as_uri())
+
+
+@app.command()
+def demo(
+    model: Model = "embedded",
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_new_tokens: MaxNewTokens = 256,
+    method: Annotated[
+        list[str] | None, typer.Option(help="As of `tam explain`; repeatable, shown by the first.")
+    ] = None,
+    layer: Layer = None,
+    eci_cap: EciCap = None,
+    max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
+    trust_remote_code: TrustRemoteCode = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="The first free one from 7860 on without it.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Serve a page, to this machine alone, to drop pictures, ask, and see the maps."""
+    from tam.demo import page, serve
+    from tam.explanation import check_layer_of, explain
+    from tam.methods.core import check_cap
+    from tam.methods.registry import find_all
+    from tam.protocol import FIXED
+
+    methods, for_template = find_all(method or ["tam"]), _template(template)
+    check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
+
+    from tam.model.checkpoint import load
+
+    loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
+
+    def asked(pictures: Sequence[Path], video: Path | None, prompt: str) -> "Explanation":
+        return explain(
+            loaded.model, loaded.processor, pictures, prompt, video=video, method=methods, layer=layer,
+            eci_cap=eci_cap, max_new_tokens=max_new_tokens, max_pixels=max_pixels, template=for_template,
+        )  # fmt: skip
+
+    about = "It knows 32 kinds of emoji on drawn scenes, and no photos." if model == "embedded" else ""
+    served = page(asked, f"Model: {model}. {about}")
+    address = serve(served, port)
+    print(f"{address} until you press Ctrl+C", flush=True)
+    if show:
+        import webbrowser
+
+        webbrowser.open(address)
+    served.block_thread()
 
 
 def _keep(*read: Path | None, out: Path) -> None:

@@ -28,6 +28,7 @@ from tam.model.checkpoint import (
     load_from,
     locate,
 )
+from tam.model.head import CANDIDATES
 from tam.model.placement import dtype_of, placed
 from tam.model.prompt import check_template
 from tam.model.recording import check_layer
@@ -41,7 +42,7 @@ def generate(
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
     layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
     template: Mapping[str, Any] | None = None, one_tile: bool = False, load: str | None = None,
-    store: Path | None = None,
+    store: Path | None = None, candidates: int = 3,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
@@ -55,6 +56,7 @@ def generate(
         template: options of the chat template's own, such as ``enable_thinking``.
         one_tile: whether a picture is shown as one tile, by a family that would cut it into several.
         load: "8bit" or "4bit": quantise the weights when they are loaded; None: take them as they are stored.
+        candidates: so many of the likeliest classes of each row of an answer have their logits kept, too.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
@@ -62,6 +64,8 @@ def generate(
         ModelError: a checkpoint that cannot be used.
     """
     _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size, max_pixels=max_pixels)
+    if not 0 <= candidates <= CANDIDATES:
+        raise InputError("wrong number", where="candidates", got=candidates, expected=f"0 to {CANDIDATES}")
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
@@ -77,6 +81,7 @@ def generate(
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
     run |= ({"template": dict(template)} if template else {}) | ({"load": load} if load else {})
+    run |= {"candidates": candidates} if candidates else {}
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
     def task() -> GenerationTask:
@@ -84,7 +89,7 @@ def generate(
         loaded = replace(loaded, family=family, max_pixels=max_pixels, template=template)
         check_layer(loaded, layer)
         check_template(loaded.prompter)
-        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
+        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer, candidates)
 
     kept = Store(out, fingerprint, cache_files(run, fingerprint), store)
     statuses = run_shard(f"generate {shard}", samples, manifest.parent, kept, task, placement.device, batch_size)
@@ -133,7 +138,7 @@ def fingerprint_of(
     content |= {"cache": VERSION, "rows": rows}
     if run.get("max_pixels") is not None:
         content["max_pixels"] = run["max_pixels"]
-    content |= {key: run[key] for key in ("template", "load") if key in run}
+    content |= {key: run[key] for key in ("template", "load", "candidates") if key in run}
     if run.get("one_tile"):
         content["one_tile"] = True
     if texts is not None:

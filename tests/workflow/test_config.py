@@ -128,7 +128,7 @@ def test_what_is_left_out_has_its_default_and_no_two_configs_share_one():
     config, other = ({"datasets": CONFIG["datasets"], "models": CONFIG["models"]} for _ in range(2))
     check(config)
     check(other)
-    assert (config["shards"], config["generate"]) == (1, {"max_new_tokens": 256, "batch_size": "auto"})
+    assert (config["shards"], config["generate"]) == (1, {"max_new_tokens": 256, "batch_size": "auto", "candidates": 3})
     assert config["methods"] == ["random", "centre", "permuted", "activation", "eci", "rgf", "tam"]
     assert (config["eci_cap"], config["render"]["method"], config["cluster"]) == (None, "tam", {})
     config["render"]["samples"].append("1")
