@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "ask": BASE,
     "datasets": BASE,
     "methods": BASE,
-    "metrics": BASE,
+    "metrics": BASE | {"selection"},
     "tables": BASE | {"methods", "metrics"},
     "render": BASE,
     "figures": BASE | {"metrics", "render", "tables"},
@@ -49,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "selection": {"errors"},
     "explanation": BASE
     | {"embedded", "attribution", "figures", "generation", "methods", "model", "page", "render", "selection"},
+    "demo": {"errors", "explanation", "media"},
     "embedded": BASE | {"datasets", "explanation", "model"},
     "__init__": {"explanation", "methods"},
     "__main__": {"cli"},
@@ -76,6 +77,7 @@ LIBRARIES: dict[str, set[str]] = {
     "matplotlib": {"figures", "render", "sanity"},
     "pandas": {"figures"},
     "typer": {"cli", "datasets", "embedded"},
+    "gradio": {"demo"},
 }
 """Library -> the only rooms that may import it; methods know torch for its types."""
 

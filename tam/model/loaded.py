@@ -83,6 +83,11 @@ class Loaded:
         return embedding.weight.device if moved is None else torch.device(moved)
 
     @property
+    def quantised(self) -> bool:
+        """Whether weights are held in fewer bits than they were trained in."""
+        return getattr(self.config, "quantization_config", None) is not None
+
+    @property
     def ends(self) -> np.ndarray:
         """int64 [end], the ids that end an answer."""
         ids = self.honoured["eos_token_id"]
