@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate fuzz tables
+.PHONY: help setup run test test-faults test-kills test-slurm test-real rehearse bench bench-generate fuzz tables
 
 SNAKEMAKE := .venv/bin/snakemake
 
@@ -9,6 +9,7 @@ help:
 	@echo "make test-faults   twenty kills a stage, at random moments, and those of test-kills"
 	@echo "make test-kills    thirty kills of whole runs, at random moments"
 	@echo "make test-slurm    the embedded default and faults on a SLURM of one node; as root, writes /etc/slurm"
+	@echo "make test-real     files of more public checkpoints with random weights: grids, words, painting"
 	@echo "make rehearse   the paper's grid in small: what each change of the config redoes, and that nothing old is left"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make tables  all LaTeX tables of results/ in one PDF, results/tables.pdf"
@@ -46,6 +47,9 @@ test-kills: setup
 test-slurm:
 	@bash envs/setup.sh slurmctld slurmd slurm-client munge
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m slurm -s tests/slurm
+
+test-real: setup
+	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m real tests/test_real_checkpoints.py
 
 rehearse: setup
 	.venv/bin/python -m tests.rehearsal results/bench

@@ -132,8 +132,8 @@ def taps_are_exact(case: Case) -> None:
         found = gradcam(states, made.weights)[:, torch.cat([vision, made.places.states])]
         assert np.abs(found.numpy() - alone.logits[:, ids].T).max() < TOLERANCE
         with torch.no_grad():
-            whole = with_answer(one, alone.answer_ids, case.asked.loaded.family.answer_type).inputs
-            given = eager(**whole, output_attentions=True).attentions
+            whole = with_answer(one, alone.answer_ids, case.asked.loaded.family.answer_type)
+            given = eager(**case.asked.loaded.batch([whole]), output_attentions=True).attentions
         for layer, attention in zip(sorted(made.tap.all_means), given, strict=True):
             assert (made.tap.all_means[layer] - attention[0].mean(0)).abs().max() < 1e-5
             assert (made.tap.row_means[layer] - attention[0].mean(0)[made.places.predicting]).abs().max() < 1e-5

@@ -165,7 +165,9 @@ def test_a_videos_grids_name_their_frames(kind):
     assert [grid.frames for grid in found] == ([(0, 5), (10,)] if merged else [(0,), (5,), (10,)])
 
 
-@pytest.mark.parametrize("kind", ["gemma3", "idefics3", "llava", "llava_next", "mistral3", "paligemma", "pixtral"])
+@pytest.mark.parametrize(
+    "kind", ["gemma3", "idefics3", "llava", "llava_next", "mistral3", "paligemma", "pixtral", "llama4", "paddleocr_vl"]
+)
 def test_a_video_is_refused_by_those_that_take_none(kind):
     with pytest.raises(InputError, match=r"takes no video.*several pictures"):
         layout(kind, film((84, 56)))

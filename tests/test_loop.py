@@ -80,6 +80,7 @@ def ending(loaded: Loaded, prepared: list[Prepared], limit: int = LIMIT) -> list
 # Experts are summed in an order of their own, and some heads read all positions: last bits differ.
 ROUNDED = {
     "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "gemma4", "gemma4_unified", "minicpmv4_6", "minicpmv4_7",
+    "llama4",
 }  # fmt: skip
 
 

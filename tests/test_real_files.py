@@ -114,6 +114,8 @@ def test_a_processor_whose_patches_are_not_the_models_is_named(checkpoint):
     ("kind", "code", "said"),
     [
         ("internvl_chat", {"AutoConfig": "a.A", "AutoModel": "a.B"}, "take a converted checkpoint.*InternVL3-1B-hf"),
+        ("videollama3_qwen2", {"AutoModelForCausalLM": "a.B"}, "take a converted checkpoint.*VideoLLaMA3-2B-Image-HF"),
+        ("minicpmv", {"AutoModel": "a.B"}, "could not be used if it were trusted.*converted for transformers"),
         ("molmo", {"AutoModelForCausalLM": "a.B"}, "could not be used if it were trusted.*AutoModelForImageTextToText"),
         ("own", {"AutoModelForImageTextToText": "a.B"}, "wants to run its own code.*trust_remote_code: true"),
     ],

@@ -61,6 +61,10 @@ TEMPLATES = {
     "qwen3_vl": QWEN3,
     "qwen3_vl_moe": QWEN3, "qwen3_5": QWEN3, "qwen3_5_moe": QWEN3,
     "glm4v": GLM, "glm4v_moe": GLM, "glm46v": GLM,
+    "paddleocr_vl": _chat(
+        "User: ", "<|vision_start|><|image_pad|><|vision_end|>", "", "\n", "Assistant: ", "<s>"
+    ),
+    "llama4": _chat("<|start|>user\n", "<|image|>", "", "<|end|>", "<|start|>assistant\n", "<s>"),
     "llava": LLAVA, "llava_next": _chat("<s>[INST] ", "<image>\n", "", " [/INST]", ""),
     "llava_onevision": _chatml("<image>\n", "<video>\n"),
     "internvl": _chatml("<IMG_CONTEXT>\n", "<video>\n"),
@@ -88,6 +92,9 @@ OF_MINICPM = {
 NAMED = {
     "gemma3": {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
     "gemma4": OF_GEMMA4, "gemma4_unified": OF_GEMMA4, "minicpmv4_6": OF_MINICPM, "minicpmv4_7": OF_MINICPM,
+    "paddleocr_vl": {"image_token": "<|image_pad|>"},
+    "llama4": {"patch": "<|patch|>", "start": "<|image_start|>", "end": "<|image_end|>", "x": "<|tile_x_separator|>",
+               "y": "<|tile_y_separator|>"},
     "internvl": {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
                  "video_token": "<video>"},
 }  # fmt: skip
@@ -99,6 +106,7 @@ LIKE = {
 IMAGE = {
     **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v", "gemma4", "gemma4_unified"), "<|image|>"),
     **dict.fromkeys(("minicpmv4_6", "minicpmv4_7"), "<|image_pad|>"), "gemma3": "<image_soft_token>",
+    "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>",
     "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]", "pixtral": "[IMG]",
     **{kind: "<|image_pad|>" for kind in KINDS if kind.startswith("qwen")},
 }  # fmt: skip
@@ -108,7 +116,7 @@ CLASS = {
     "idefics3": "Idefics3", "smolvlm": "SmolVLM", "paligemma": "PaliGemma", "mistral3": "Mistral3", "pixtral": "Llava",
     "qwen3_vl_moe": "Qwen3VLMoe", "qwen3_5": "Qwen3_5", "qwen3_5_moe": "Qwen3_5Moe", "glm4v_moe": "Glm4vMoe",
     "glm46v": "Glm46V", "gemma4": "Gemma4", "gemma4_unified": "Gemma4Unified", "minicpmv4_6": "MiniCPMV4_6",
-    "minicpmv4_7": "MiniCPMV4_7",
+    "minicpmv4_7": "MiniCPMV4_7", "paddleocr_vl": "PaddleOCRVL", "llama4": "Llama4",
 }  # fmt: skip
 SHAPES = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (2, 3), (3, 2)]
 PINPOINTS = [[56 * down, 56 * across] for down, across in SHAPES]
@@ -178,6 +186,8 @@ def processor(kind: str = "qwen2_vl"):
             "num_image_tokens": 16, "vision_feature_select_strategy": "full", "vision_aspect_ratio": "anyres_max_4"}),
         "internvl": ("GotOcr2", square, {"image_seq_length": 4}),
         "gemma3": ("Gemma3", {"size": {"height": 112, "width": 112}}, {"image_seq_length": 16}),
+        "paddleocr_vl": ("PaddleOCRVL", dynamic, {}),
+        "llama4": ("Llama4", square, {"patch_size": 14}),
         "gemma4": ("Gemma4", {"max_soft_tokens": 70}, {}),
         "gemma4_unified": ("Gemma4Unified", {"max_soft_tokens": 70}, {}),
         "minicpmv4_6": ("MiniCPMV4_6", {"scale_resolution": 112, "patch_size": 14}, {}),
@@ -235,6 +245,9 @@ def _vision(kind: str) -> dict:
         "gemma3": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 112},
         "paligemma": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "projection_dim": 64},
         "gemma4": plain | {"patch_size": 16, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 256},
+        "paddleocr_vl": plain,
+        "llama4": plain
+        | {"intermediate_size": 128, "vision_output_dim": 64, "projector_input_dim": 64, "projector_output_dim": 64},
         "gemma4_unified": {"patch_size": 16, "mm_embed_dim": 48, "output_proj_dims": 48},
         "minicpmv4_6": plain | {"image_size": 224},
         "minicpmv4_7": plain | {"image_size": 224},
@@ -281,6 +294,11 @@ def _text(kind: str, words, vocabulary: int) -> dict:
             "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": rows,
         },
         "gemma4_unified": gemma4,
+        "paddleocr_vl": {"rope_parameters": rope | sections, "head_dim": 16},
+        "llama4": {
+            "head_dim": 16, "intermediate_size_mlp": 96, "num_local_experts": 4, "attention_chunk_size": 4096,
+            "layer_types": ["chunked_attention", "full_attention"], "no_rope_layers": [1, 0],
+        },
         "minicpmv4_6": hybrid | {"model_type": "qwen3_5_text"}, "minicpmv4_7": hybrid | {"model_type": "qwen3_5_text"},
         "idefics3": {"model_type": "llama"}, "smolvlm": {"model_type": "llama"},
         "paligemma": {"model_type": "gemma", "head_dim": 16},
@@ -297,7 +315,7 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
     words = processor(kind).tokenizer  # some processors add tokens
     token = words.convert_tokens_to_ids
     special = {"image_token_id": token(IMAGE.get(kind, "<image>"))}
-    if kind.startswith("qwen"):
+    if kind.startswith(("qwen", "paddle")):
         special |= {f"{name}_token_id": token(f"<|{name}|>") for name in ("vision_start", "vision_end")}
     if kind.startswith("glm"):
         ends = {"begin": "start", "end": "end"}
@@ -333,7 +351,8 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
     torch.manual_seed(seed)
     made = getattr(transformers, CLASS[kind] + "ForConditionalGeneration")(config).eval()
     with torch.no_grad():
-        made.get_decoder().norm.weight.uniform_(0.5, 1.5)  # so that a second norm would show
+        decoder = made.get_decoder()
+        getattr(decoder, "model", decoder).norm.weight.uniform_(0.5, 1.5)  # so that a second norm would show
         for name, weight in made.named_parameters():  # SigLIP's random attention would mix all patches
             if "vision" in name and name.endswith("out_proj.weight"):
                 weight.mul_(0.1)

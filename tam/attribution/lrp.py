@@ -46,11 +46,12 @@ class Course:
 def ruled(decoder: torch.nn.Module, course: Course) -> Iterator[None]:
     """Inside, a pass of ``decoder`` makes a graph that follows ``course``; the model's hooks are as before then."""
     handles = []
+    copied = any(hasattr(part, "experts") for part in decoder.modules())  # what experts say may be added to in place
     for part in decoder.modules():
         if is_norm(part):
             handles.append(part.register_forward_hook(_of_norm(part, course)))
         elif isinstance(down := getattr(part, "down_proj", None), torch.nn.Module):
-            handles.append(down.register_forward_hook(_of_product(course)))
+            handles.append(down.register_forward_hook(_of_product(course, copied)))
             handles += [gate.register_forward_hook(_of_activation(course)) for gate in activations(part)]
     try:
         yield
@@ -107,13 +108,13 @@ class Halved(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, course: Course, product: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, course: Course, product: torch.Tensor, copied: bool) -> torch.Tensor:
         ctx.course = course
-        return product.view_as(product)
+        return product.clone() if copied else product.view_as(product)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor]:
-        return None, grad / 2 if ctx.course.rule == "attnlrp" else grad
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor, None]:
+        return None, grad / 2 if ctx.course.rule == "attnlrp" else grad, None
 
 
 def _of_norm(norm: torch.nn.Module, course: Course) -> Callable[..., torch.Tensor]:
@@ -155,8 +156,8 @@ def _of_activation(course: Course) -> Callable[..., torch.Tensor]:
     return hook
 
 
-def _of_product(course: Course) -> Callable[..., torch.Tensor]:
+def _of_product(course: Course, copied: bool) -> Callable[..., torch.Tensor]:
     def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        return Halved.apply(course, output)
+        return Halved.apply(course, output, copied)
 
     return hook

@@ -35,7 +35,7 @@ def head_of_a_state_is_the_logits(asked: Asked) -> None:
     for one in asked.prepared:
         (answer,) = answer_batch(loaded, [one], LIMIT)
         whole = with_answer(one, answer.ids, loaded.family.answer_type).to(loaded.device)
-        expected = loaded.model(**whole.inputs, use_cache=False).logits[0, :-1].float()
+        expected = loaded.model(**loaded.batch([whole]) | {"logits_to_keep": 0}, use_cache=False).logits[0, :-1].float()
         found = loaded.head(answer.states).float()
         if cap is not None:
             found = cap * torch.tanh(found / cap)

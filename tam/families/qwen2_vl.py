@@ -7,7 +7,7 @@ the time before each temporal patch of a video; the grids are the same.
 
 from collections.abc import Iterator
 
-from tam.families.interface import Block, Family, Processed, image_and_video_id, whole
+from tam.families.interface import Block, Family, Processed, image_and_video_id, image_id, whole
 
 
 def blocks(sample: Processed) -> Iterator[Block]:
@@ -28,4 +28,5 @@ CAPPED = {"videos_kwargs": {"cap_pixels_per_frame": True}}
 
 QWEN2 = Family("Qwen2-VL", image_and_video_id, blocks, video=True, options=CAPPED)
 QWEN3 = Family("Qwen3-VL", image_and_video_id, blocks, video=True, options=CAPPED)
+PADDLE = Family("PaddleOCR-VL", image_id, blocks)
 GLM4V = Family("GLM-4V", image_and_video_id, blocks, video=True)

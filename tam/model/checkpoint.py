@@ -37,6 +37,7 @@ CONVERTED = {
     "llava_llama": "one of llava-hf, such as llava-hf/llava-1.5-7b-hf",
     "llava_mistral": "one of llava-hf, such as llava-hf/llava-v1.6-mistral-7b-hf",
     "llava_qwen": "one of llava-hf, such as llava-hf/llava-onevision-qwen2-7b-ov-hf",
+    "videollama3_qwen2": "one whose name ends in -HF, such as lkhl/VideoLLaMA3-2B-Image-HF",
 }
 
 # What transformers raises when a checkpoint's files are not what they should be.

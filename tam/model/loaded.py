@@ -68,12 +68,14 @@ class Loaded:
     @property
     def decoder(self) -> Any:
         """The language model without its head."""
-        return self.model.get_decoder()
+        found = self.model.get_decoder()
+        return getattr(found, "model", found)  # Llama 4's has a head
 
     @property
     def base(self) -> Any:
-        """All but the head."""
-        return self.model.base_model
+        """All but the head; where a model's own parts lie beside its head (Llama 4), the language model."""
+        base = self.model.base_model
+        return self.decoder if base is self.model else base
 
     @property
     def device(self) -> torch.device:
@@ -140,6 +142,9 @@ class Loaded:
         of logits is asked for; as positions, they are run for all.
         """
         inputs: dict[str, Any] = collate(prepared, self.padding, left, self.family.packed)
+        for name, value in inputs.items():
+            if value.dtype == torch.bfloat16:  # some processors (Llama 4) round for models that do not convert
+                inputs[name] = value.to(self.model.dtype)
         if getattr(self.config.get_text_config(), "num_kv_shared_layers", 0):
             inputs["logits_to_keep"] = torch.tensor([-1], device=inputs["input_ids"].device)
         return inputs

@@ -81,7 +81,7 @@ def probe(loaded: Loaded, media: Media, cells: int = 4) -> Iterator[tuple[bool, 
     for index, grid in enumerate(plain.layout.grids):
         boxes = {number: cell_box(grid, number) for number in range(grid.cells)}
         visible = [number for number, box in boxes.items() if inside(box, media.sizes[grid.medium])]
-        for number in np.unique(np.linspace(0, len(visible) - 1, cells).round().astype(int)):
+        for number in np.unique(np.linspace(0, len(visible) - 1, cells).round().astype(int)) if visible else ():
             number, box = visible[number], boxes[visible[number]]
             painted = prepare(loaded.prompter, paint(media, grid, box), WORD)
             moved = np.linalg.norm(vision_embeddings(loaded, painted) - before, axis=1)
