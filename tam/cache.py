@@ -1,7 +1,7 @@
 """The generation cache: one HDF5 file a shard, from which everything later is computed without the model.
 
-``docs/cache.md`` describes the file. Only what the maps read is kept: the logits of the classes that occur, at the
-vision tokens, the user's words and the states that predict the answer.
+``docs/reference/cache.md`` describes the file. Only what the maps read is kept: the logits of the classes that occur,
+at the vision tokens, the user's words and the states that predict the answer.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What the cache says of a word: how likely the model found it, and how much the picture speaks for it.
 
-It is evidence, not truth: a word that a model says by mistake has it, too (docs/grounding.md).
+It is evidence, not truth: a word that a model says by mistake has it, too (docs/explained/grounding.md).
 """
 
 import math

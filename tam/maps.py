@@ -1,4 +1,4 @@
-"""The maps file: one HDF5 file a shard with the maps of all its methods; ``docs/maps.md`` describes it.
+"""The maps file: one HDF5 file a shard with the maps of all its methods; ``docs/reference/maps.md`` describes it.
 
 Its digest is checked before HDF5 reads a byte of it (``system/seal.py``).
 """

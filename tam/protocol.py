@@ -11,7 +11,7 @@ from tam.errors import InputError
 
 @dataclass(frozen=True)
 class Protocol:
-    """Named differences; True is the behaviour of the published code. ``docs/protocol.md`` explains each."""
+    """Named differences; True is the behaviour of the published code. ``docs/explained/protocol.md`` explains each."""
 
     name: str
     # which token, which class

@@ -1,4 +1,4 @@
-"""The scores file: one HDF5 file a shard with the raw scores of methods that need the model; ``docs/scores.md``.
+"""The scores file: one HDF5 file a shard with raw scores of methods that need the model: ``docs/reference/scores.md``.
 
 Scores are signed and not normalised: ``tam maps`` makes maps of them, as often as one likes.
 """

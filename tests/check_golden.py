@@ -2,7 +2,7 @@
 
 One line a mismatch, a summary a file; exit status 1 where the exact maps differ at all, the fast ones in more than one
 pixel of 10,000 (all cases of the folder together), or any by more than 1. Flat windows are counted apart for the fast
-maps: there the published code goes by the last bit of a mean (docs/protocol.md).
+maps: there the published code goes by the last bit of a mean (docs/explained/protocol.md).
 """
 
 import json

@@ -1,18 +1,18 @@
-"""The table of docs/licences.md, from what the installed packages declare: ``python -m tests.licences`` writes it."""
+"""The table of docs/project/licences.md, from what packages declare: ``python -m tests.licences`` writes it."""
 
 import re
 from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "docs/licences.md"
+TABLE = ROOT / "docs/project/licences.md"
 HEAD = """\
 # Licences of what is installed
 
 `tam` is MIT. What it installs from PyPI, by `requirements.lock`, with the licence that each package declares; the tests
 hold the list against the lock and against the licences that we allow (`tests/licences.py`). LGPL and MPL packages are
 imported, not changed. NVIDIA's libraries come with PyTorch. Emoji glyphs:
-[tam/datasets/emoji](../tam/datasets/emoji/README.md).
+[tam/datasets/emoji](../../tam/datasets/emoji/README.md).
 
 | package | licence |
 |---|---|
@@ -27,7 +27,8 @@ ALLOWED = {
 SPDX = {
     "Apache 2.0": "Apache-2.0", "Apache 2.0 License": "Apache-2.0", "Apache License, Version 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0", "BSD": "BSD-3-Clause", "BSD License": "BSD-3-Clause",
-    "BSD 3-Clause License": "BSD-3-Clause", "FreeBSD": "BSD-2-Clause", "ISC License": "ISC", "LGPL": "LGPL-2.1",
+    "BSD 3-Clause License": "BSD-3-Clause", "FreeBSD": "BSD-2-Clause", "ISC License": "ISC",
+    "ISC License (ISCL)": "ISC", "LGPL": "LGPL-2.1",
     "MIT License": "MIT", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0", "PSFL": "PSF-2.0",
     "Python Software Foundation License": "PSF-2.0", "NVIDIA Proprietary Software": "LicenseRef-NVIDIA-Proprietary",
     "BSD-3-Clause, Apache-2.0, dependency licenses": "BSD-3-Clause AND Apache-2.0",

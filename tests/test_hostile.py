@@ -1,4 +1,4 @@
-"""What hostile and broken input does. docs/bad_input.md lists these tests; the last one checks that it does."""
+"""What hostile and broken input does. docs/explained/bad_input.md lists these tests; the last one checks it."""
 
 import inspect
 import json
@@ -671,6 +671,6 @@ def test_a_broken_config_is_a_message(tmp_path, text, message):
 
 
 def test_the_table_names_these_tests_and_no_others():
-    listed = re.findall(r"\| `(test_\w+)` \|$", (ROOT / "docs/bad_input.md").read_text(), re.M)
+    listed = re.findall(r"\| `(test_\w+)` \|$", (ROOT / "docs/explained/bad_input.md").read_text(), re.M)
     here = [name for name, item in globals().items() if name.startswith("test_") and inspect.isfunction(item)]
     assert sorted(listed) == sorted(set(here) - {"test_the_table_names_these_tests_and_no_others"})

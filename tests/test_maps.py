@@ -187,7 +187,7 @@ def test_what_the_document_says_is_so(tmp_path, monkeypatch):
     generation, out = written(tmp_path / "g.h5", made()), tmp_path / "results/emoji/tiny-qwen2-vl/maps/0-of-2.h5"
     write_maps(generation, out, ["permuted", "tam"], FIXED)
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).resolve().parents[1] / "docs/maps.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[1] / "docs/reference/maps.md").read_text(encoding="utf-8")
     reads, names = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     known: dict = {"h5py": h5py, "json": json}
     exec(reads, known)

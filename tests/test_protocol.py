@@ -23,7 +23,7 @@ def test_an_unknown_protocol_is_refused_with_the_known_ones():
 def test_the_table_has_a_row_for_each_quirk():
     table = [
         line.split("|")[1].strip()
-        for line in (CHECKOUT / "docs/protocol.md").read_text(encoding="utf-8").splitlines()
+        for line in (CHECKOUT / "docs/explained/protocol.md").read_text(encoding="utf-8").splitlines()
         if line.startswith("| `")
     ]
     assert [name.strip("`") for name in table] == QUIRKS

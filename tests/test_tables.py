@@ -372,10 +372,10 @@ def test_the_harmonic_mean_is_the_papers_f1():
 
 @given(st.text(alphabet="'=+-@\t\r\n,\"a1", max_size=6))
 def test_no_text_of_a_csv_file_is_a_formula_and_each_can_be_had_back(text):
-    """By the expression of docs/evaluation.md; numbers stay numbers."""
+    """By the expression of docs/explained/evaluation.md; numbers stay numbers."""
     ((cell, number),) = list(csv.reader(io.StringIO(to_csv(["text", "number"], [[text, -0.5]]), newline="")))[1:]
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) and number == "-0.5"
     (expression,) = re.findall(
-        r're\.sub\(r"(.*?)", "", text\)', (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+        r're\.sub\(r"(.*?)", "", text\)', (ROOT / "docs/explained/evaluation.md").read_text(encoding="utf-8")
     )
     assert re.sub(expression, "", cell) == text

@@ -14,7 +14,7 @@ vision enters the decoder, and at every later injection) is our reading.
 
 CP-LRP: Ali et al. 2022, who hold softmax and norm constant; that the gate is, too, is a later extension. It
 conserves: the relevance of all leaves, biases included, is the logit. AttnLRP: Achtibat et al. 2024; softmax sheds a
-constant, so it does not conserve. LRP is patented; see docs/evaluation.md.
+constant, so it does not conserve. LRP is patented; see docs/explained/evaluation.md.
 """
 
 import contextlib

@@ -64,7 +64,7 @@ def write_folder(root: Path, out: Path, *, prompt: str, limit: int | None = None
 
 
 def write_csv(root: Path, out: Path, *, prompt: str, limit: int | None = None) -> int:
-    """Write the manifest of the CSV file ``root`` (UTF-8, a header, the columns of ``COLUMNS``; docs/datasets.md).
+    """Write the manifest of the CSV file ``root`` (UTF-8, a header, columns as ``COLUMNS``; docs/howto/datasets.md).
 
     An id is the column's, or the name of the first file; a second question about a file is ``name-2``.
 

@@ -49,7 +49,7 @@ def believe(loaded: Loaded) -> None:
 def _unknown(loaded: Loaded, got: str) -> ModelError:
     return ModelError(
         "unsupported kind of model, whose image tokens are not one regular grid", where=loaded.config.model_type,
-        got=got, cure='a family is one small file: see "Add your model" in docs/families.md',
+        got=got, cure='a family is one small file: see "Add your model" in docs/explained/families.md',
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def vision_embeddings(loaded: Loaded, prepared: Prepared) -> np.ndarray:
 
     handle = loaded.decoder.register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        loaded.model(**prepared.to(loaded.device).inputs, logits_to_keep=1)
+        loaded.model(**{"logits_to_keep": 1} | loaded.batch([prepared.to(loaded.device)]))
     finally:
         handle.remove()
     return kept[0][prepared.layout.vision]

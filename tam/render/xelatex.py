@@ -1,7 +1,7 @@
 """Token text by XeLaTeX: one document for many samples, one page a token.
 
 Answers are untrusted. The escaper is the barrier: a token's TeX may hold letters, digits, ``\\char"HEX`` and two macros
-of our own, and that is asserted for every token. The process is locked down besides (docs/rendering.md).
+of our own, and that is asserted for every token. The process is locked down besides (docs/explained/rendering.md).
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""What the stage keeps of an answer, and the HDF5 file of a shard's; ``docs/grounding.md`` describes it."""
+"""What the stage keeps of an answer, and the HDF5 file of a shard's; ``docs/explained/grounding.md`` describes it."""
 
 import json
 from collections.abc import Iterator, Mapping, Set

@@ -73,7 +73,7 @@ def to_csv(columns: Sequence[str], rows: Iterable[Iterable[str | float | None]])
     """Lines under a head; NaN and None are empty cells.
 
     A text that a spreadsheet would run as a formula has an apostrophe before it, as has one that looks so changed
-    already: taking one away gives every text back (docs/evaluation.md).
+    already: taking one away gives every text back (docs/explained/evaluation.md).
     """
     cells = ([None if cell != cell else _harmless(cell) for cell in row] for row in rows)
     return "".join(map(_line, [columns, *cells]))

@@ -33,7 +33,7 @@ def test_another_workflow_imports_ours_and_keeps_its_own_shell(tmp_path):
     (tmp_path / "Snakefile").write_text(IMPORTING.format(root=ROOT))
     config = CONFIG | {"datasets": {"emoji": {"kind": "emoji", "scenes": 1, "seed": 5}}, "shards": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"render": {"samples": []}}))
-    # where `python -m tam` is installed, as docs/cluster.md asks for; the folder stands for an installation
+    # where `python -m tam` is installed, as docs/howto/cluster.md asks for; the folder stands for an installation
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n')
     (tmp_path / "bin/python").chmod(0o755)

@@ -44,7 +44,7 @@ def test_resources_of_the_command_line_win_over_the_config(tmp_path):
 
 
 def test_the_profiles_that_people_are_told_of_are_there():
-    files = (ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md"))
+    files = (ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("docs/**/*.md"))
     texts = [path.read_text(encoding="utf-8") for path in files]
     named = {name for text in texts for name in re.findall(r"--workflow-profile (workflow/profiles/\w+)", text)}
     assert named and all((ROOT / name / "config.yaml").is_file() for name in named)
