@@ -814,7 +814,7 @@ def explain(
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
-    from tam.figures.explained import check_name
+    from tam.figures.kinds import check_name
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -852,7 +852,10 @@ def explain(
 
     check_folder(out, picture[0])
 
-    from tam.model.checkpoint import load
+    from tam.system.imports import uncollected
+
+    with uncollected():
+        from tam.model.checkpoint import load
 
     loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
     explained = explain(

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import tam
-from tam.errors import InputError
+from tam.errors import DiskError, InputError
 from tam.figures.explained import ink
+from tam.figures.kinds import KINDS
 from tam.pictures import opened
 from tam.render.colors import COLORMAPS, table
 from tests import tiny
@@ -44,6 +45,23 @@ def test_an_svg_has_real_text_and_a_png_the_width_that_was_asked_for(said, tmp_p
     for kind in ("png", "jpg", "webp"):
         assert abs(Image.open(drawn.save(tmp_path / f"a.{kind}")).width - 900) <= 1
     assert Image.open(io.BytesIO(drawn._repr_png_())).size == Image.open(tmp_path / "a.png").size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_replaces_one_of_ours_and_no_other_file(said, tmp_path, kind):
+    path = tmp_path / f"a{kind}"
+    drawn = said.figure(["dogs"], width=300)
+    assert drawn.save(path) == drawn.save(path) == path
+    theirs = PHOTO if kind in (".png", ".jpg", ".webp") else None
+    theirs.save(path) if theirs else path.write_bytes(b"%PDF-1.7 a thesis")
+    before = path.read_bytes()
+    with pytest.raises(DiskError, match="only a file of ours is replaced; cure: move it away, or name another file"):
+        drawn.save(path)
+    assert path.read_bytes() == before
+
+
+def test_a_figure_in_pixels_has_all_its_colours(said):
+    assert len(Image.open(io.BytesIO(said.figure(["dogs"])._repr_png_())).getcolors(1 << 24)) > 1000
 
 
 def test_words_are_columns_or_rows_and_go_on_below(said, tmp_path):
