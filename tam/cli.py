@@ -834,8 +834,8 @@ def explain(
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        check_name(figure)
         _keep(*picture, out=figure)
+        check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
     videos = [path for path in picture if is_video(path)]

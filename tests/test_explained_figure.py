@@ -85,6 +85,43 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_written(said, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
+def test_a_word_or_one_of_the_explanations_words_is_enough(said):
+    """Not its letters, nor the parts of its tuple."""
+    word = next(word for word in said.words if word.text == "dogs")
+    expected = said.figure(["dogs"])._repr_png_()
+    assert said.figure("dogs", "tam")._repr_png_() == said.figure(word)._repr_png_() == expected
+    assert said.figure([word])._repr_png_() == expected and said.select(np.int64(-2)).tokens == said.select(-2).tokens
+
+
+@pytest.mark.parametrize("what", [1.5, b"dogs", ["dogs"], object])
+def test_what_selects_nothing_is_one_line(said, what):
+    with pytest.raises(InputError, match="this selects nothing"):
+        said.select(what)
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"prompt": None}, "prompt: not a text; got None"), ({"answer": 3}, "answer: not a text; got 3"),
+        ({"turns": ["ab"]}, "a turn is not two texts"), ({"turns": "ab"}, "a turn is not two texts"), ({"turns": [("a", 1)]}, "turns: not a"),
+        ({"max_pixels": 0}, "max_pixels: wrong number; got 0"),
+        ({"images": (), "video": np.zeros((8, 8, 3), np.uint8)}, r"not a video; got ndarray \(8, 8, 3\)"),
+        ({"images": (), "video": 7}, "not a video; got int"), ({"images": (), "video": []}, "a video without frames"),
+    ],
+)  # fmt: skip
+def test_a_question_that_cannot_be_asked_is_one_line(said, asked, problem):
+    with pytest.raises(InputError, match=problem):
+        tam.explain(tiny.model(), tiny.processor(), **{"images": PHOTO, "prompt": ASKED} | asked)
+
+
+def test_frames_in_an_array_are_a_video():
+    frames = np.stack([np.asarray(picture(seed=seed)) for seed in range(4)])
+    made = tam.explain(tiny.model(), tiny.processor(), video=frames, prompt=ASKED, answer="a cat")
+    drawn = made.figure("cat")
+    assert made.media.video and [grid.frames for grid in made.layout.grids] == [(0, 1), (2, 3)]
+    assert len(drawn.figure.axes[0].images) == 3
+
+
 def test_an_overlay_has_the_pictures_own_size_or_the_one_asked_for(said):
     assert said.overlay("dogs").size == PHOTO.size and said.overlay("dogs", width=320).size == (320, 240)
     bare = np.asarray(said.overlay("dogs", alpha=0))
