@@ -103,7 +103,9 @@ def test_what_selects_nothing_is_one_line(said, what):
     ("asked", "problem"),
     [
         ({"prompt": None}, "prompt: not a text; got None"), ({"answer": 3}, "answer: not a text; got 3"),
-        ({"turns": ["ab"]}, "a turn is not two texts"), ({"turns": "ab"}, "a turn is not two texts"), ({"turns": [("a", 1)]}, "turns: not a"),
+        ({"turns": ["ab"]}, "a turn is not the user"),
+        ({"turns": "ab"}, "a turn is not the user"),
+        ({"turns": [("a", 1)]}, "turns: not a"),
         ({"max_pixels": 0}, "max_pixels: wrong number; got 0"),
         ({"images": (), "video": np.zeros((8, 8, 3), np.uint8)}, r"not a video; got ndarray \(8, 8, 3\)"),
         ({"images": (), "video": 7}, "not a video; got int"), ({"images": (), "video": []}, "a video without frames"),

@@ -33,6 +33,14 @@ def luminance(colors: np.ndarray) -> np.ndarray:
     return linear @ np.array([0.2126, 0.7152, 0.0722])
 
 
+@cache
+def signed() -> np.ndarray:
+    """uint8 RGB [256, 3] from -1, blue, over 0, white, to 1, red."""
+    import matplotlib
+
+    return np.rint(255 * matplotlib.colormaps["RdBu_r"](np.arange(256))[:, :3]).astype(np.uint8)
+
+
 def for_text(colors: np.ndarray) -> np.ndarray:
     """A table for letters on white: light colours are darkened until they can be read (``CONTRAST``)."""
     return _darkened(colors.tobytes())
