@@ -870,7 +870,7 @@ def explain(
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
-    from tam.figures.explained import check_name
+    from tam.figures.kinds import check_name
     from tam.media import is_video
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -890,8 +890,8 @@ def explain(
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        check_name(figure)
         _keep(*picture, out=figure)
+        check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
     videos = [path for path in picture if is_video(path)]
@@ -908,7 +908,10 @@ def explain(
 
     check_folder(out, picture[0])
 
-    from tam.model import checkpoint
+    from tam.system.imports import uncollected
+
+    with uncollected():
+        from tam.model import checkpoint
 
     loaded = checkpoint.load(_checkpoint(model), revision, device, dtype, trust_remote_code, load)
     explained = explain(
