@@ -87,6 +87,11 @@ def whole(
     """A grid over all of a medium, in whatever aspect the model sees it.
 
     Args:
+        sample: what the processor made.
+        medium: the place of the picture or video in the sample.
+        rows: of vision tokens.
+        columns: of vision tokens.
+        frames: the source frames that the grid sees.
         seen: the part of each side that patches cover, where the model's picture is no multiple of its patch.
     """
     width, height = sample.media.sizes[medium]
@@ -94,7 +99,8 @@ def whole(
 
 
 def tiles(sample: Processed, medium: int, down: int, across: int, side: int) -> list[Block]:
-    """``down`` x ``across`` equal tiles of a picture, row after row, each of ``side`` x ``side`` tokens."""
+    """``down`` x ``across`` equal tiles of the picture ``medium`` of ``sample``, row after row, each of ``side`` x
+    ``side`` tokens."""
     width, height = sample.media.sizes[medium]
     x, y = width / across, height / down
     boxes = [(j * x, i * y, (j + 1) * x, (i + 1) * y) for i in range(down) for j in range(across)]
