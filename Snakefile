@@ -29,9 +29,13 @@ include: "workflow/rules/ask.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/attribute.smk"
 include: "workflow/rules/maps.smk"
-include: "workflow/rules/perturb.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/tables.smk"
+
+
+if "faithfulness" in config:
+
+    include: "workflow/rules/perturb.smk"
 
 
 if "sanity" in config:

@@ -11,7 +11,8 @@ from tam.layout import Layout
 from tam.manifest import Sample, resolve
 from tam.media import FORMATS, PICTURE_ERRORS
 
-PNG_COLORS = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
+GREY, COLOR = 0, 2
+PNG_COLORS = {GREY: "grey", COLOR: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
 
 
 def read_label_map(
@@ -34,13 +35,26 @@ def read_label_map(
     path = resolve(sample.mask, manifest)
     if not path.is_file():  # a pipe would be waited for
         return None, "no mask: the file is missing"
+    return read_png(path, GREY, None if any_size else tuple(size))
+
+
+def read_png(path: Path, color: int, size: tuple[int, ...] | None) -> tuple[np.ndarray | None, str]:
+    """The pixels of a PNG file of 8 bits a channel, uint8 [height, width] or [height, width, 3], and ""; or None, and
+    what it is instead.
+
+    Args:
+        color: a key of ``PNG_COLORS``. size: (width, height) that it must have; None: any.
+
+    Raises:
+        OSError: the disk cannot be read just now.
+    """
     with path.open("rb") as file:
         header = file.read(26)
         try:
             with Image.open(file, formats=FORMATS) as picture:
-                if problem := _no_label_map(picture, header):
+                if problem := _another(picture, header, color):
                     return None, f"unreadable mask: {problem}"
-                if picture.size != tuple(size) and not any_size:
+                if size is not None and picture.size != size:
                     return None, "mask of another size: {}x{}, picture {}x{}".format(*picture.size, *size)
                 picture.verify()  # the checksums, which decoding passes over
             with Image.open(file, formats=["PNG"]) as picture:
@@ -93,11 +107,12 @@ def outlined_map(sample: Sample, layout: Layout, manifest: Path) -> np.ndarray |
     return read_label_maps(sample, layout, manifest, any_size=True)[0].get((0, 0))
 
 
-def _no_label_map(picture: Image.Image, header: bytes) -> str:
-    """What a file holds instead of 8-bit grey, by its first 26 bytes; "" for a label map."""
+def _another(picture: Image.Image, header: bytes, wanted: int) -> str:
+    """What a file holds instead of 8 bits of a kind of colour, by its first 26 bytes; "" for what is wanted."""
     if picture.format != "PNG":
         return f"{picture.format}, not PNG"
     bits, color = header[24:26]
-    if header[12:16] != b"IHDR" or (bits, color) != (8, 0):
-        return f"{bits}-bit {PNG_COLORS.get(color, 'unknown')}, not 8-bit grey"
-    return "8-bit grey with a transparent value, not 8-bit grey" if "transparency" in picture.info else ""
+    expected = f"8-bit {PNG_COLORS[wanted]}"
+    if header[12:16] != b"IHDR" or (bits, color) != (8, wanted):
+        return f"{bits}-bit {PNG_COLORS.get(color, 'unknown')}, not {expected}"
+    return f"{expected} with a transparent value, not {expected}" if "transparency" in picture.info else ""

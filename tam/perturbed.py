@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -121,6 +121,20 @@ class Asked:
             return cell_sets.packed(np.array([[False], [True]]).repeat(cells.count, 1))
         of_maps = [self.of_map(word_map(word, one), id, word.tokens[0]) for one in maps for word in words]
         return cell_sets.packed(np.concatenate([self.shared(cells, id), *of_maps]))
+
+
+def forwards_said(asked: Mapping[str, Any]) -> str:
+    """What a memo costs a sample and baseline, in words, by the config's `faithfulness` alone.
+
+    Of a map, cells are taken away and put back at each fraction and its mirror image, and taken at two more; the
+    picture, its baseline, blocks (as few as are asked for) and random sets are the same for all words and methods.
+    Equal sets are scored once; ``tam perturb --estimate`` counts them.
+    """
+    shared = 2 + (asked["blocks"] and asked["blocks"] + asked["sets"])
+    steps = {*asked["fractions"], *(1 - fraction for fraction in asked["fractions"])}
+    of_map = 2 * len(steps) + len({DROP, FLIP} - steps) if asked["ordered"] else 0
+    word = of_map * len(asked["methods"])
+    return f"about {shared} forward passes a sample, at most {word} more a word of it: {shared + 3 * word} with three"
 
 
 def maps_of_answer(maps: SampleMaps, cells: Cells, answer: int) -> np.ndarray:

@@ -79,7 +79,7 @@ class Generation:
         tokens: int32 [sequence], prompt and answer without padding.
         layout: where its tokens are, in the sequence and on the pixels.
         classes: int32 [class], ascending vocabulary ids: those of the prompt's words, of the answer, of the last token
-            of the prompt sequence, and the most likely one at the first word of the prompt.
+            of the prompt sequence, the most likely one at the first word of the prompt, and candidates of the answer.
         logits: float32 [vision + prompt + answer, class]. An answer's row is the state that predicts its token.
         candidates: what the model considered, by token.
         dtype: what the model computed the logits in, and what they are stored as: float32, float16 or bfloat16.

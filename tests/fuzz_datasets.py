@@ -4,6 +4,8 @@ Each is read alone: a folder of its own is made around the changed file, and the
 """
 
 import io
+import json
+import pickle
 import shutil
 import tarfile
 import tempfile
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from tam import manifest
-from tam.datasets import anno, archives, coco, coco_original, own
+from tam.datasets import anno, archives, coco, coco_original, coco_panoptic, hf, own, refcoco
 from tam.errors import InputError
 from tam.generation.given_answers import read_given_answers
 
@@ -33,7 +37,7 @@ INSTANCES = {
     ],
     "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "hot dog"}],
     "annotations": [
-        {"image_id": 1, "category_id": 17, "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
+        {"id": 5, "image_id": 1, "category_id": 17, "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
         {"image_id": 1, "category_id": 18, "area": 2, "segmentation": {"size": [4, 6], "counts": [16, 4, 4]}},
         {
             "image_id": 1,
@@ -42,6 +46,19 @@ INSTANCES = {
             "segmentation": {"size": [4, 6], "counts": "`01W1"},
             "iscrowd": 1,
         },
+    ],
+}
+REFS = [{"ref_id": 1, "ann_id": 5, "image_id": 1, "split": "val", "sentences": [{"sent": "the cat"}, {"sent": "it"}]}]
+PHRASES = [
+    {"image": "a.png", "phrase": "the cat", "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
+    {"image": "b.png", "phrase": "it", "segmentation": {"size": [4, 6], "counts": [16, 4, 4]}, "id": 4, "split": "val"},
+]
+PANOPTIC = {
+    "images": INSTANCES["images"],
+    "categories": INSTANCES["categories"],
+    "annotations": [
+        {"image_id": 1, "file_name": "a.png", "segments_info": []},
+        {"image_id": 2, "file_name": "b.png", "segments_info": [{"id": 5, "category_id": 17}]},
     ],
 }
 CAPTIONS = {"annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2, "caption": "A dog."}]}
@@ -116,6 +133,58 @@ def read_archive(path: Path, name: str) -> None:
         archives.unpack(Path(shutil.copy(path, Path(folder, name))), Path(folder, "out"))
 
 
+def read_pickle(path: Path) -> None:
+    with _around(path, "refs.p") as (folder, out):
+        (folder / "instances.json").write_text(json.dumps(INSTANCES))
+        refcoco.write(folder / "image", folder / "refs.p", out, instances=folder / "instances.json")
+        manifest.read(out)
+
+
+def read_phrases(path: Path) -> None:
+    with _around(path, "rows.json") as (folder, out):
+        refcoco.write(folder, folder / "rows.json", out)
+        manifest.read(out)
+
+
+def read_panoptic(path: Path) -> None:
+    with _around(path, "panoptic.json") as (folder, out):
+        coco_panoptic.write(folder / "image", folder / "panoptic.json", folder, out)
+        manifest.read(out)
+
+
+def read_rows(path: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        folder, files = hf.find(Path(shutil.copy(path, Path(made, name))), None)
+        hf.write(folder, files, Path(made, "out/manifest.jsonl"), columns={}, prompt="p")
+        manifest.read(Path(made, "out/manifest.jsonl"))
+        assert {path.name for path in Path(made).iterdir()} == {name, "out"}
+
+
+def parquet() -> bytes:
+    picture, data = _png(), io.BytesIO()
+    images = [{"bytes": picture, "path": "a.png"}, {"bytes": None, "path": "b.png"}, {"bytes": picture, "path": None}]
+    columns = {"image": images, "caption": ["A cat.", "Ein Kätzchen.", None], "mask": [picture, None, None]}
+    pq.write_table(pa.table(columns), data, row_group_size=2)
+    return data.getvalue()
+
+
+def webdataset() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        files = {"a.png": _png(), "a.txt": b"A cat.", "b.json": b'{"question": "Who?"}', "b.png": _png()}
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return data.getvalue()
+
+
+def _png() -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(data, "PNG")
+    return data.getvalue()
+
+
 def packed(ending: str) -> bytes:
     data = io.BytesIO()
     if ending == ".zip":
@@ -144,7 +213,8 @@ def videos(folder: Path) -> list[bytes]:
 
 
 VALUES: list[tuple[Callable[[Path], None], object]] = [
-    (read_anno, ANNO), (read_coco, INSTANCES), (read_captions, CAPTIONS),
+    (read_anno, ANNO), (read_coco, INSTANCES), (read_captions, CAPTIONS), (read_phrases, PHRASES),
+    (read_panoptic, PANOPTIC),
 ]  # fmt: skip
 """What reads JSON, and JSON that it reads."""
 
@@ -152,6 +222,9 @@ BYTES: list[tuple[Callable[[Path], None], bytes]] = [
     (read_csv, CSV.encode()),
     (read_lines, LINES.encode()),
     (read_answers, ANSWERS.encode()),
+    (read_pickle, pickle.dumps(REFS, 2)),
+    (partial(read_rows, name="a.parquet"), parquet()),
+    (partial(read_rows, name="a.tar"), webdataset()),
     *((partial(read_archive, name=f"a{ending}"), packed(ending)) for ending in (".zip", ".tar", ".tgz")),
 ]
 """What reads other files, and one that it reads."""

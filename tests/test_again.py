@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,3 +97,15 @@ def test_another_question_costs_its_sample(made, tmp_path, sample, size, why):
     found = replace(found, samples={0: sample})
     with pytest.raises(InputError, match=why):
         same_question(found.generations[0], found.prepare(found.load())(0))
+
+
+def test_an_answer_that_holds_a_vision_token_costs_its_sample(made):
+    found = taken_up(made)
+    loaded, one = found.load(), found.generations[0]
+    picture, video = one.tokens[one.layout.vision[0]], loaded.config.video_token_id
+    for token, refused in ((picture, True), (video, False)):
+        tokens = np.append(one.tokens[:-1], token)
+        with pytest.raises(InputError, match="the answer holds a vision token") if refused else nullcontext():
+            asked = same_question(replace(one, tokens=tokens), found.prepare(loaded)(0))
+    whole = with_answer(asked.prepared, asked.text, loaded.family.answer_type)
+    loaded.model(**collate([whole], loaded.padding, left=False))  # without a video its token is one like others

@@ -161,11 +161,16 @@ def test_float16_has_no_gradients(made, tmp_path, fake, monkeypatch):
 
 
 def test_what_cannot_be_for_any_sample_is_one_line(made, tmp_path, fake):
-    fake()
+    computed = fake()
     with pytest.raises(InputError, match="no method that needs scores; got 'tam'; expected gradcam or"):
         run(made, ["tam"])
     with pytest.raises(InputError, match="surgery_layers: no such number of layers; got 9; expected 1 to 2"):
         run(made, ["archi-surgery"], tmp_path / "s.h5", surgery_layers=9)
+    with pytest.raises(InputError, match=r"attention_layers: no such layer; got \(1, 99\); expected 1 to 2"):
+        run(made, ["attention"], tmp_path / "s.h5", attention_layers=(1, 99))
+    with pytest.raises(InputError, match="answer_layer: wrong depth; got 0; expected a share of the layers"):
+        run(made, ["llava-cam"], tmp_path / "s.h5", answer_layer=0)
+    assert not computed.asked
     other = tiny.checkpoint(tmp_path / "other", "qwen2_vl", seed=1)
     with pytest.raises(ModelError, match="not the checkpoint that answered"):
         write_attribution(

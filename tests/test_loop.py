@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.generation.utils import DeferredStopCheck
 
+from tam.attribution.forced import forced
 from tam.errors import InputError
 from tam.generation.kept import keep
 from tam.manifest import Sample
@@ -18,6 +19,7 @@ from tam.model.forced import forced_batch
 from tam.model.head import best_of, candidates_of
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared, prepare
+from tam.model.question import Question
 from tests import tiny
 from tests.test_families import pictures
 
@@ -250,9 +252,10 @@ def test_cudnns_attention_is_off_while_the_model_runs_and_afterwards_as_before(m
         torch.backends.cuda.enable_cudnn_sdp(before)
         answer_batch(loaded, prepared, 3)
         forced_batch(loaded, prepared, [np.array([5, 6], np.int32)] * 2)
+        forced(loaded, Question(prepared[0], np.array([5, 6], np.int32)))
         with pytest.raises(InputError, match="no such layer"):
             answer_batch(loaded, prepared, 3, layer=99)
         assert torch.backends.cuda.cudnn_sdp_enabled() is before
     handle.remove()
     torch.backends.cuda.enable_cudnn_sdp(True)
-    assert seen == [False] * 8
+    assert seen == [False] * 10

@@ -1,25 +1,29 @@
 """The memo of log p: what is in the file, what is asked for, and what is not there yet."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import h5py
 import numpy as np
 import pytest
 
 from tam import cell_sets
+from tam.cell_sets import Cells
 from tam.errors import InputError, SchemaError
+from tam.layout import Grid, Layout
 from tam.perturbed import (
     NOT_DRAWN,
     Asked,
     Perturbed,
     PerturbedHeader,
     baseline_of,
+    forwards_said,
     read_perturbed,
     read_perturbed_header,
     words_of,
     write_perturbed,
 )
 from tam.system import seal
+from tam.words import Word
 
 HEADER = PerturbedHeader(
     "f00d", "mean", Asked(("tam", "random"), (0.25, 0.5), words="content", samples=None), {"tam": "1"}
@@ -87,6 +91,25 @@ def test_samples_are_drawn_over_the_whole_dataset_and_the_few_are_among_the_many
     )
     assert len(few) == 200 and few < many and few != other and max(few) > 4000
     assert Asked((), samples=None).drawn(7) == set(range(7)) == Asked((), samples=10).drawn(7)
+
+
+@pytest.mark.parametrize(
+    ("change", "shared", "word"),
+    [
+        ({}, 83, 36),
+        ({"fractions": (0.25, 0.5)}, 83, 16),
+        ({"ordered": False}, 83, 0),
+        ({"blocks": 0, "sets": 0}, 2, 36),
+    ],
+)
+def test_what_it_costs_is_said_before_there_is_a_map_and_is_what_unlike_maps_then_want(change, shared, word):
+    asked = Asked(("tam", "random"), **change)
+    grid = Grid(0, (0,), 14, 14, (0.0, 0.0, 224.0, 224.0))
+    cells = Cells.of(Layout(np.arange(196, dtype=np.int32), np.zeros(0, np.int32), 196, (grid,), ((224, 224),)))
+    words = [Word("cat", (0,)), Word("dog", (1,)), Word("cup", (2,))]
+    wanted = asked.wanted(cells, "a", words, np.random.default_rng(0).random((2, 3, 196)))
+    said = f"about {shared} forward passes a sample, at most {word} more a word of it: {len(wanted)} with three"
+    assert forwards_said(asdict(asked)) == said
 
 
 def test_what_cannot_be_meant_is_refused():

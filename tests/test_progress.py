@@ -121,6 +121,16 @@ def test_parts_without_an_owner_wait_for_the_next_start(results):
     assert "2-of-4: 1 of 3 samples, nobody is at work: the next start goes on" in describe(survey(results))
 
 
+def test_what_is_unfinished_is_looked_for_in_the_folder_that_the_config_names(results):
+    (results / "emoji/tiny/generate/.parts").rename(results.parent / "parts")
+    (results.parent / "kept/emoji/tiny").mkdir(parents=True)
+    (results.parent / "parts").rename(results.parent / "kept/emoji/tiny/generate")
+    ask(results)
+    assert not survey(results).runs[0].unfinished
+    ask(results, store="kept")
+    assert [one.shard for one in survey(results).runs[0].unfinished] == ["1-of-4", "2-of-4"]
+
+
 def test_a_silent_owner_elsewhere_is_stale(results):
     path = results / "emoji/tiny/generate/.parts/1-of-4.h5.lease"
     lease(path, replace(Owner.me(), machine="another"))
@@ -220,3 +230,18 @@ def test_a_cache_that_leads_to_other_files_or_declares_endless_values_is_not_fol
         file["00000000"] = h5py.ExternalLink("../../../pipe", "/")
         file["00000001"].create_dataset("meta", (1 << 40,), h5py.string_dtype())
     assert survey(results).runs[0].statuses == {}
+
+
+def test_where_faithfulness_is_asked_for_its_shards_and_its_cost_are_said_before_any_is_there(results):
+    asked = {"methods": ["tam", "random"], "fractions": [0.25, 0.5], "ordered": True, "blocks": 49, "sets": 32}
+    ask(results, faithfulness=asked | {"baselines": ["mean"]})
+    said = describe(survey(results))
+    cost = "about 83 forward passes a sample, at most 16 more a word of it: 131 with three"
+    assert f"\n  perturb   mean 0 of 4 shards, {cost}\n" in said and "blur" not in said
+    for baseline in ("blur", "mean"):
+        (results / f"emoji/tiny/perturb/{baseline}").mkdir(parents=True)
+    (results / "emoji/tiny/perturb/mean/1-of-4.h5").write_bytes(bytes(2500))
+    assert f"\n  perturb   mean 1 of 4 shards, {cost}\n" in describe(survey(results))
+    assert f"\n  perturb   blur 0 of 4 shards, {cost}\n" in describe(survey(results))
+    ask(results)
+    assert "forward passes" not in describe(survey(results))

@@ -126,7 +126,11 @@ def check(loaded: Loaded, methods: Sequence[str], settings: Settings) -> None:
     """Whether a model can be explained so; raises as ``attribute``."""
     if unknown := [name for name in methods if name not in METHODS]:
         raise InputError("no such method", got=", ".join(unknown), expected=", ".join(METHODS))
-    first_of_second_path(len(layers_of(loaded)), settings)
+    layers = len(layers_of(loaded))
+    first_of_second_path(layers, settings)
+    inner_layer(layers, settings)
+    if "attention" in methods:
+        attention_layers(settings.attention_layers, dict.fromkeys(range(layers)))
     if not 1 <= settings.occlusion_step <= settings.occlusion_cells:
         raise InputError(
             "windows that leave cells out", where="occlusion_step", got=settings.occlusion_step,

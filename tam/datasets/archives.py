@@ -10,7 +10,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -45,6 +45,11 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
+def most_bytes(files: Iterable[Path]) -> int:
+    """How many bytes files may unpack to."""
+    return max(SMALL, MOST_GROWTH * sum(file.stat().st_size for file in files))
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack ``archive`` to ``folder``, which appears whole or not at all. Files whose names are no UTF-8 are left out.
 
@@ -55,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     temporary = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
-    left, unnamed = max(SMALL, MOST_GROWTH * archive.stat().st_size), 0
+    left, unnamed = most_bytes([archive]), 0
     try:
         with _entries(archive, left) as found, tqdm(desc=f"unpack {archive.name}", unit="entry") as progress:
             for number, (name, content) in enumerate(found):
@@ -127,17 +132,24 @@ Entry = tuple[str, IO[bytes] | None]
 @contextmanager
 def _entries(archive: Path, most: int) -> Iterator[Iterator[Entry]]:
     """An archive's files and folders, one after the other."""
-    with archive.open("rb") as file:
-        magic = file.read(8)
     if archive.name.lower().endswith(".zip"):
         with archive.open("rb") as file:
             yield _zipped(zipfile.ZipFile(cast(IO[bytes], _Limited(file, most, archive))), archive)
     else:
-        opened = next((how for sign, how in COMPRESSED if magic.startswith(sign)), Path.open)
-        with opened(archive, "rb") as plain:
-            limited = cast(IO[bytes], _Limited(plain, most, archive))
-            with tarfile.open(fileobj=limited, mode="r:") as tarred:
-                yield _tarred(tarred, archive)
+        with opened_tar(archive, most) as tarred:
+            yield _tarred(tarred, archive)
+
+
+@contextmanager
+def opened_tar(archive: Path, most: int) -> Iterator[tarfile.TarFile]:
+    """A tar archive, compressed or not, of which at most so many bytes are read; what it raises is in ``DAMAGE``."""
+    with archive.open("rb") as file:
+        magic = file.read(8)
+    opened = next((how for sign, how in COMPRESSED if magic.startswith(sign)), Path.open)
+    with opened(archive, "rb") as plain:
+        limited = cast(IO[bytes], _Limited(plain, most, archive))
+        with tarfile.open(fileobj=limited, mode="r:") as tarred:
+            yield tarred
 
 
 def _zipped(file: zipfile.ZipFile, archive: Path) -> Iterator[Entry]:

@@ -112,11 +112,30 @@ def read(instances: Path, captions: Path, only: frozenset[int] | None = None) ->
     Raises:
         InputError: broken JSON, a missing list, no category that can be used.
     """
-    content = _lists(instances, ("images", "categories"))
-    categories = _categories(content["categories"], instances.name)
+    content = lists(instances, ("images", "categories"))
+    found = with_images(content, instances.name, only)
+    images = {image.id for image in found.images}
+    known, lost = frozenset(found.categories.values()), 0
+    for where, value in numbered(entries.entry_list(content.get("annotations", []), instances), instances.name):
+        owner, entry = owned(value)
+        lost += owner is None
+        if owner in images:
+            found.objects[owner].append((where, entry))
+            category = entry.get("category_id")
+            if type(category) is not int or category not in known:
+                found.problems.setdefault(owner, InputError("unknown category", where=where, got=repr(category)[:80]))
+    if lost:
+        logger.warning("%s: %d objects say no image_id, or are no objects", instances.name, lost)
+    add_captions(found, captions)
+    return found
+
+
+def with_images(content: Entry, file: str, only: frozenset[int] | None) -> Annotations:
+    """The images and categories of a file in COCO's layout, without objects and captions."""
+    categories = _categories(content["categories"], file)
     images: dict[int, Image] = {}
     refused: dict[str, InputError] = {}
-    for index, (where, entry) in enumerate(_numbered(content["images"], instances.name, "images")):
+    for index, (where, entry) in enumerate(numbered(content["images"], file, "images")):
         try:
             image = _image(entry, where)
             if image.id in images:
@@ -126,33 +145,24 @@ def read(instances: Path, captions: Path, only: frozenset[int] | None = None) ->
             continue
         if only is None or image.id in only:
             images[image.id] = image
+    ordered = [images[id] for id in sorted(images)]
+    return Annotations(ordered, refused, defaultdict(list), categories, defaultdict(list), {})
 
-    problems: dict[int, InputError] = {}
-    objects: dict[int, list[tuple[str, Entry]]] = defaultdict(list)
-    known, lost = frozenset(categories.values()), 0
-    for where, value in _numbered(entries.entry_list(content.get("annotations", []), instances), instances.name):
-        owner, entry = _owned(value)
-        lost += owner is None
-        if owner in images:
-            objects[owner].append((where, entry))
-            category = entry.get("category_id")
-            if type(category) is not int or category not in known:
-                problems.setdefault(owner, InputError("unknown category", where=where, got=repr(category)[:80]))
-    if lost:
-        logger.warning("%s: %d objects say no image_id, or are no objects", instances.name, lost)
-    said, others = defaultdict(list), 0
-    for where, value in _numbered(_lists(captions, ("annotations",))["annotations"], captions.name):
-        owner, entry = _owned(value)
+
+def add_captions(found: Annotations, captions: Path) -> None:
+    """The captions of a file in COCO's layout; a wrong one is a problem of its image."""
+    images, others = {image.id for image in found.images}, 0
+    for where, value in numbered(lists(captions, ("annotations",))["annotations"], captions.name):
+        owner, entry = owned(value)
         if owner not in images:
             others += 1
             continue
         try:
-            said[owner].append(entries.text(entry.get("caption"), where))
+            found.captions[owner].append(entries.text(entry.get("caption"), where))
         except InputError as error:
-            problems.setdefault(owner, error)
+            found.problems.setdefault(owner, error)
     if others:
         logger.info("%s: %d captions belong to none of the %d images", captions.name, others, len(images))
-    return Annotations([images[id] for id in sorted(images)], refused, said, categories, objects, problems)
 
 
 def _find(root: Path, kind: str) -> Path:
@@ -169,7 +179,7 @@ def _find(root: Path, kind: str) -> Path:
     return files[0]
 
 
-def _lists(path: Path, keys: tuple[str, ...]) -> Entry:
+def lists(path: Path, keys: tuple[str, ...]) -> Entry:
     """The content of a file with lists under all of ``keys``."""
     content = entries.read_json(path)
     found = content if isinstance(content, dict) else {}
@@ -178,7 +188,7 @@ def _lists(path: Path, keys: tuple[str, ...]) -> Entry:
     return found
 
 
-def _numbered(values: list[object], file: str, key: str = "annotations") -> Iterator[tuple[str, object]]:
+def numbered(values: list[object], file: str, key: str = "annotations") -> Iterator[tuple[str, object]]:
     return ((f"{file}, {key}[{index}]", value) for index, value in enumerate(values))
 
 
@@ -190,7 +200,7 @@ def _image(entry: object, where: str) -> Image:
     return Image(entry["id"], name, height, width, where)
 
 
-def _owned(value: object) -> tuple[int | None, Entry]:
+def owned(value: object) -> tuple[int | None, Entry]:
     """The image an entry belongs to, and the entry; one that does not say so can be charged to none."""
     if isinstance(value, dict) and type(owner := value.get("image_id")) is int:
         return owner, value
@@ -201,7 +211,7 @@ def _categories(values: list[object], file: str) -> dict[str, int]:
     """Name -> id of the categories that can be used; objects of the others cost their images."""
     found: dict[str, int] = {}
     problems = []
-    for where, entry in _numbered(values, file, "categories"):
+    for where, entry in numbered(values, file, "categories"):
         try:
             if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
                 raise InputError("entry is incomplete", where=where, got=repr(entry)[:80], expected="id and name")

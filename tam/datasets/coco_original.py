@@ -7,7 +7,7 @@ the pixels as the picture's file stores them, label maps on the picture as it is
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,21 @@ def write(
     Raises:
         InputError: broken JSON, no category or no sample that can be used, ``ids`` that are none.
     """
-    wanted = None if ids is None else _ids(ids)
+    wanted = read_ids(ids)
     annotations = coco.read(instances, captions, wanted)
-    for id in sorted((wanted or frozenset()) - {image.id for image in annotations.images}):
-        annotations.refused[f"{id:012d}"] = InputError("no such image", where=instances.name, got=id)
+    refuse_missing(annotations, wanted, instances)
     _tell(annotations)
-    return entries.write(_samples(annotations, images, instances, out, prompt), out, instances, limit)
+    made = samples(
+        annotations, images, out, prompt, made_of=lambda image: [instances],
+        draw=lambda image: label_map(image, annotations.objects[image.id]),
+    )  # fmt: skip
+    return entries.write(made, out, instances, limit)
+
+
+def refuse_missing(annotations: coco.Annotations, wanted: frozenset[int] | None, file: Path) -> None:
+    """Each wanted image that the file lacks is a sample that is refused."""
+    for id in sorted((wanted or frozenset()) - {image.id for image in annotations.images}):
+        annotations.refused[f"{id:012d}"] = InputError("no such image", where=file.name, got=id)
 
 
 def _tell(annotations: coco.Annotations) -> None:
@@ -70,20 +79,25 @@ def _tell(annotations: coco.Annotations) -> None:
         logger.warning("%d polygons of less than three points cover no pixel", thin)
 
 
-def _samples(annotations: coco.Annotations, images: Path, instances: Path, out: Path, prompt: str) -> Iterator[Sample]:
+def samples(
+    annotations: coco.Annotations, images: Path, out: Path, prompt: str, *, made_of: Callable[[Image], list[Path]],
+    draw: Callable[[Image], np.ndarray],
+) -> Iterator[Sample]:  # fmt: skip
+    """A sample an image, after writing its label map.
+
+    Args:
+        made_of: files that a label map is made of, besides the picture; one that is newer than all is kept.
+        draw: the label map on the pixels as they are stored.
+    """
     for image in annotations.images:
         id = f"{image.id:012d}"
         picture, mask = images / image.name, out.parent / "seg_label" / f"{id}.png"
         try:
             annotations.check(image)
-            size, turn = stored_size(picture)
-            if size != (image.width, image.height):
-                got, expected = ("{} x {}".format(*pair) for pair in (size, (image.width, image.height)))
-                raise InputError(
-                    "picture of another size", where=f"{image.where}, {picture}", got=got, expected=expected
-                )
-            if not mask.is_file() or mask.stat().st_mtime <= max(path.stat().st_mtime for path in (instances, picture)):
-                _write_png(turned(label_map(image, annotations.objects[image.id]), turn), mask)
+            turn = check_size(image, picture)
+            sources = [path for path in (picture, *made_of(image)) if path.is_file()]
+            if not mask.is_file() or mask.stat().st_mtime <= max(path.stat().st_mtime for path in sources):
+                write_png(turned(draw(image), turn), mask)
             yield Sample(
                 id=id,
                 media=[manifest.relative(picture, out)],
@@ -96,6 +110,15 @@ def _samples(annotations: coco.Annotations, images: Path, instances: Path, out: 
             yield entries.refused(id, prompt, error)
     for id, problem in annotations.refused.items():
         yield entries.refused(id, prompt, problem)
+
+
+def check_size(image: Image, picture: Path) -> int:
+    """How a picture is turned to be shown (EXIF's 1 to 8); InputError: it has another size than its entry says."""
+    size, turn = stored_size(picture)
+    if size != (image.width, image.height):
+        got, expected = ("{} x {}".format(*pair) for pair in (size, (image.width, image.height)))
+        raise InputError("picture of another size", where=f"{image.where}, {picture}", got=got, expected=expected)
+    return turn
 
 
 def label_map(image: Image, objects: list[tuple[str, Entry]]) -> np.ndarray:
@@ -114,7 +137,7 @@ def label_map(image: Image, objects: list[tuple[str, Entry]]) -> np.ndarray:
         )
     labels = np.zeros((image.height, image.width), np.uint8)
     for where, entry in sorted(objects, key=_area, reverse=True):
-        labels[_region(entry.get("segmentation"), image, where)] = entry["category_id"]
+        labels[region(entry.get("segmentation"), image, where)] = entry["category_id"]
     return labels
 
 
@@ -125,7 +148,7 @@ def _area(place: tuple[str, Entry]) -> float:
     return area
 
 
-def _region(shape: Any, image: Image, where: str) -> np.ndarray:
+def region(shape: Any, image: Image, where: str) -> np.ndarray:
     """bool [height, width] of polygons or of run lengths, as numbers or compressed to text."""
     try:
         return _inside(shape, image) if isinstance(shape, list) else _runs(shape, image)
@@ -181,13 +204,15 @@ def _uncompressed(text: str) -> list[int]:
     return counts
 
 
-def _write_png(labels: np.ndarray, path: Path) -> None:
+def write_png(labels: np.ndarray, path: Path) -> None:
     with atomic(path) as temporary:
         temporary.write_bytes(cv2.imencode(".png", labels)[1].tobytes())
 
 
-def _ids(path: Path) -> frozenset[int]:
-    """Images of a file that has them: those whose entry cannot be used are the instances' to tell of."""
+def read_ids(path: Path | None) -> frozenset[int] | None:
+    """Images of a file that has them: those whose entry cannot be used are the instances' to tell of. None: all."""
+    if path is None:
+        return None
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

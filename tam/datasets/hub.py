@@ -16,9 +16,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -90,6 +92,35 @@ def fetch(repo: str, revision: str | None, downloads: Path, wanted: Wanted, endp
         InputError: no such repository or file, a network that fails or hangs, a wrong checksum, an archive that is not
             safe, no such dataset in the repository (the message says what was found).
     """
+    with _opened(repo, revision, downloads, endpoint) as download:
+        return download.dataset(wanted)
+
+
+def fetch_files(
+    repo: str, revision: str | None, downloads: Path, pattern: str, endpoint: str | None = None
+) -> tuple[Path, list[Path]]:
+    """The folder of a dataset repository's files on this machine, and those that ``pattern`` matches (``chosen``),
+    after downloading what is missing.
+
+    Raises:
+        InputError: as ``fetch``; no file of the repository matches.
+    """
+    with _opened(repo, revision, downloads, endpoint) as download:
+        return download.folder / "files", download.files(pattern)
+
+
+def chosen(paths: Iterable[str], pattern: str) -> list[str]:
+    """Those of a folder's files, with "/" between their parts, that a pattern matches, in whose ``*`` "/" may be.
+
+    >>> chosen(["data/val-10.parquet", "data/val-9.parquet", "README.md"], "*val-*.parquet")
+    ['data/val-9.parquet', 'data/val-10.parquet']
+    """
+    return sorted((path for path in paths if fnmatchcase(path, pattern)), key=entries.by_number)
+
+
+@contextmanager
+def _opened(repo: str, revision: str | None, downloads: Path, endpoint: str | None) -> "Iterator[_Download]":
+    """A commit of a repository, which nobody else downloads meanwhile."""
     api = HfApi(endpoint=endpoint)
     try:
         commit = api.dataset_info(repo, revision=revision, timeout=TIMEOUT).sha or ""
@@ -101,7 +132,7 @@ def fetch(repo: str, revision: str | None, downloads: Path, wanted: Wanted, endp
     folder = downloads / repo.replace("/", "--") / commit
     folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(folder / ".lock"):
-        return _Download(api.endpoint, repo, commit, folder).dataset(wanted)
+        yield _Download(api.endpoint, repo, commit, folder)
 
 
 class _Download:
@@ -126,6 +157,17 @@ class _Download:
             expected=f"{wanted.marker} in a folder or archive" + ("" if wanted.alone else f" named *{wanted.word}*"),
             got=_summary(listed, self.folder),
         )
+
+    def files(self, pattern: str) -> list[Path]:
+        listed = self._list()
+        names = chosen((file.path for file in listed), pattern)
+        if not names:
+            raise InputError(
+                "no such files in the dataset repository", where=f"{self.repo} at {self.commit}",
+                got=_summary(listed, self.folder), expected=pattern,
+            )  # fmt: skip
+        self._get([file for file in listed if file.path in {*names}])
+        return [self.folder / "files" / name for name in names]
 
     def _list(self) -> list[RemoteFile]:
         """Every file of the commit."""

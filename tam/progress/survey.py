@@ -22,12 +22,13 @@ from pathlib import Path
 from tam import cache
 from tam.errors import TamError
 from tam.manifest import Shard
+from tam.perturbed import forwards_said
 from tam.shard.folder import FOLDER
 from tam.system import hdf5
 from tam.system.lease import TTL, Owner
 
 STAGES = {"generate": ".h5", "maps": ".h5", "metrics": ".parquet"}
-SCORES = {"attribute": ".h5"}  # where a method needs scores
+MORE = {"attribute": ".h5", "perturb/blur": ".h5", "perturb/mean": ".h5"}  # where the config asks for it
 MOST_BYTES = 1 << 20  # of a lease, a benchmark, a config
 # What a file raises that is being written, replaced or deleted, or is damaged.
 UNREADABLE = (TamError, *hdf5.DAMAGE)
@@ -90,6 +91,7 @@ class Progress:
         samples: of the dataset; None where the manifest is not there.
         statuses: of the samples in finished shards.
         done: stage -> number of finished shards.
+        forwards: what `perturb` costs, in words; empty where it is not asked for.
         ends: what is made of all shards -> whether it is there; None: not asked for.
         sizes: stage -> bytes; ``unused``: bytes in the store that no output refers to.
     """
@@ -99,6 +101,7 @@ class Progress:
     samples: int | None
     statuses: Counter[str]
     done: dict[str, int]
+    forwards: str
     unfinished: list[Unfinished]
     ends: dict[str, bool | None]
     sizes: dict[str, int]
@@ -119,12 +122,15 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Asked:
-    """By the last start."""
+    """By the last start. Attributes: store: a folder for what is unfinished; None: beside the outputs."""
 
     runs: list[tuple[str, str]]
     shards: int
     render: bool
     comparison: bool
+    store: str | None
+    baselines: list[str]
+    forwards: str
 
 
 def survey(results: Path) -> Survey:
@@ -154,12 +160,15 @@ def _asked(path: Path) -> _Asked | None:
     """None: no start has left its config here, or it cannot be read."""
     try:
         config = json.loads(_content(path))
-        models = list(config["models"])
+        models, faithfulness = list(config["models"]), config.get("faithfulness")
         return _Asked(
             runs=[(dataset, model) for dataset in config["datasets"] for model in models],
             shards=int(config["shards"]),
             render=bool(config["render"]["samples"]),
             comparison=len(models) > 1,
+            store=config.get("store"),
+            baselines=[str(name) for name in faithfulness["baselines"]] if faithfulness else [],
+            forwards=forwards_said(faithfulness) if faithfulness else "",
         )
     except (*UNREADABLE, RecursionError):
         return None
@@ -170,21 +179,27 @@ def _progress(results: Path, dataset: str, model: str, asked: _Asked | None) -> 
     total = _lines(home / "data" / dataset / "manifest.jsonl")
     count = asked.shards if asked else _count(folder)
     files, left = {}, []
-    for stage, ending in (STAGES | (SCORES if (folder / "attribute").exists() else {})).items():
+    wanted = {f"perturb/{name}" for name in asked.baselines} if asked else set()
+    more = {stage: ending for stage, ending in MORE.items() if stage in wanted or (folder / stage).exists()}
+    for stage, ending in (STAGES | more).items():
         files[stage], others = _split(folder / stage, ending, count)
         if others:
             left.append(_left(f"other shards in {stage}", others))
         if folders := [path for path in folder.glob(f"{stage}/[!.]*") if path.is_dir()]:  # earlier, one a method
             left.append(_left(f"folders in {stage}", folders))
     generated = {path.stem for path in files["generate"]}
-    stored = [path for stage in STAGES | SCORES for path in folder.glob(f"{stage}/{FOLDER}/*/*/whole.h5")]
+    store = folder / "generate" / FOLDER
+    if asked and asked.store:
+        store = home / asked.store / dataset / model / "generate"
+    stored = [path for stage in STAGES | MORE for path in folder.glob(f"{stage}/{FOLDER}/*/*/whole.h5")]
     return Progress(
         name=f"{dataset}/{model}",
         shards=count,
         samples=total,
         statuses=sum((_statuses(path) for path in files["generate"]), Counter()),
         done={stage: len(paths) for stage, paths in files.items()},
-        unfinished=[one for one in _unfinished(folder / "generate", total) if one.shard not in generated],
+        forwards=asked.forwards if asked else "",
+        unfinished=[one for one in _unfinished(store, total) if one.shard not in generated],
         ends={
             end: None if end == "render" and asked and not asked.render else (folder / end).exists()
             for end in ("tables", "render", "figures")
@@ -224,10 +239,10 @@ def _left(what: str, paths: Sequence[Path]) -> Left:
     return Left(what, len(sizes), sum(sizes))
 
 
-def _unfinished(folder: Path, total: int | None) -> Iterator[Unfinished]:
-    leases = {path.name.removesuffix(".h5.lease"): path for path in (folder / FOLDER).glob("*.h5.lease")}
+def _unfinished(store: Path, total: int | None) -> Iterator[Unfinished]:
+    leases = {path.name.removesuffix(".h5.lease"): path for path in store.glob("*.h5.lease")}
     parts: dict[str, list[tuple[float, int]]] = {}
-    for part in folder.glob(f"{FOLDER}/*/*/part-*.h5"):
+    for part in store.glob("*/*/part-*.h5"):
         parts.setdefault(part.parent.name, []).append((_changed(part), _statuses(part).total()))
     for shard in sorted(leases.keys() | parts.keys(), key=_natural):
         owner, silent = _owner(leases[shard]) if shard in leases else (None, 0.0)

@@ -23,9 +23,10 @@ def _of_run(run: Progress) -> Iterator[str]:
     )
     for one in run.unfinished:
         yield _row("", *_unfinished(one))
-    for stage in ("attribute", "maps", "metrics"):
+    for stage in ("attribute", "maps", "perturb/blur", "perturb/mean", "metrics"):
         if stage in run.done:
-            yield _row(stage, f"{run.done[stage]} of {of} shards")
+            name, _, baseline = stage.partition("/")
+            yield _row(name, f"{baseline} {run.done[stage]} of {of} shards".lstrip(), run.forwards if baseline else "")
     yield _ends(run.ends)
     if finished:
         yield _row("samples", ", ".join(f"{number} {status}" for status, number in run.statuses.most_common()))

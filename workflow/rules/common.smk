@@ -42,7 +42,11 @@ def dataset_options(wildcards):
     entry = config["datasets"][wildcards.dataset]
     return [
         entry["kind"],
-        *(f"--{key}={value}" for key, value in entry.items() if key != "kind" and value is not None),
+        *(
+            f"--{key.replace('_', '-')}={value}"
+            for key, value in entry.items()
+            if key != "kind" and value is not None
+        ),
     ]
 
 
@@ -131,6 +135,13 @@ def nltk_data(wildcards, input):
 def files(*kinds):
     """The rule's inputs of these names, each file as an option: --metrics=FILE --metrics=FILE ..."""
     return lambda wildcards, input: [f"--{kind}={path}" for kind in kinds for path in input[kind]]
+
+
+def store(stage):
+    """Where a stage that resumes keeps what is finished, as an option; empty where the config names no folder. A
+    resource: a param would redo finished shards."""
+    folder = f"--store={config['store']}/{{dataset}}/{{model}}/{stage}"
+    return lambda wildcards: folder.format(**wildcards) if config["store"] else ""
 
 
 def every(pattern):
