@@ -84,7 +84,13 @@ Chosen = Wanted | Word | Selection
 
 
 class Candidate(NamedTuple):
-    """A token that the model considered, and the probability that it gave it."""
+    """A token that the model considered.
+
+    Attributes:
+        text: what it says, with its space.
+        id: of the vocabulary.
+        probability: that the model gave it, over the whole vocabulary.
+    """
 
     text: str
     id: int
@@ -129,6 +135,7 @@ class Explanation:
 
     @property
     def prompt(self) -> str:
+        """The person's words."""
         return self.generation.prompt
 
     @property
@@ -168,6 +175,7 @@ class Explanation:
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
+        """In the order of the rows of ``maps``: of the prompt's words, then of the answer with its end tokens."""
         made, prompt = self.generation, len(self.generation.prompt_ids)
         ids = np.concatenate([made.prompt_ids, made.answer_ids]).tolist()
         places = [*made.layout.prompt.tolist(), *range(made.layout.answer, len(made.tokens))]
@@ -537,8 +545,9 @@ def explain(
     The answer is greedy. Nothing is kept between calls; hooks, the model's mode and its configs are left as they were.
 
     Args:
-        model, processor: of transformers, of a supported family (``docs/explained/families.md``), on any device, in any
-            dtype. Or a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        model: of transformers, of a supported family (``docs/explained/families.md``), on any device, in any dtype. Or
+            a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        processor: the model's; None where the model is a name.
         images: one picture or several, in the order in which they are shown: files, PIL's, arrays, tensors, bytes, or
             http(s) addresses, which are fetched.
         prompt: the person's words.
