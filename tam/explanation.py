@@ -371,6 +371,13 @@ class Explanation:
         )
         return drawn
 
+    def to_npz(self, path: Path | str) -> None:
+        """Write the maps of all methods, words and where vision tokens lie, as NumPy arrays
+        (``docs/reference/export.md``)."""
+        from tam.export.arrays import write_npz
+
+        write_npz(Path(path), self.generation, self.by_method)
+
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
         from tam.page.single import single_page
