@@ -64,7 +64,7 @@ class Row(NamedTuple):
         word: the word; for the metric "answer" the whole answer; else "".
         label: category id, or a label of tam.words; 0 for a whole sample.
         metric: one of ``metrics.catalogue.POOLED`` or of ``metrics.grounding``; or word (only with a status), answer
-            (its number of tokens, with the status of the generation).
+            (its number of tokens, with the status of the generation), forwards_BASELINE (passes of the model).
         value: from 0 to 1 (evidence: any number), NaN where there is none.
         status: "ok", or why there is no value: a kind, after a colon the details. Only "ok" enters means. Where a
             method failed on a sample, that is the status of a row a metric, about the whole sample.

@@ -25,8 +25,12 @@ from tam.perturb.score import Perturbations, forward, scored
 from tam.perturbed import NOT_DRAWN, Asked, read_perturbed, read_perturbed_header
 from tam.protocol import FIXED
 from tam.rows import opened
+from tam.run import RunFiles
 from tam.shard.memory import Budget
 from tam.shard.store import Store
+from tam.tables.ablation import run_table
+from tam.tables.agreement import cost
+from tam.tables.summary import summarise
 from tests import tiny
 
 TEXTS = {"a": "a cat and two dogs", "b": "a dog", "c": "a umbrella"}
@@ -267,6 +271,14 @@ def test_metrics_have_the_rows_of_both_baselines_and_say_what_is_missing(made, t
     )
     assert (ends == 1).all()
     assert set(table[table.metric == "image_use_function_mean"].word) <= {"and", "a", "two"}
+    passes = [sum(len(one.sets) for _, one in read_perturbed(tmp_path / f"{kind}.h5")) for kind in ("blur", "mean")]
+    said = [
+        f"{total} ({kind}; 3 images, {total / 3:.0f} each)"
+        for total, kind in zip(passes, ("blur", "mean"), strict=True)
+    ]
+    summary = summarise(RunFiles("d", "m", None, (), (), (tmp_path / "rows.parquet",)))
+    assert cost(summary) == [f"Forward passes without cells of the picture: {', '.join(said)}."]
+    assert run_table(summary).notes.count(cost(summary)[0]) == 1
     write_metrics(*files)  # as without
     with opened(tmp_path / "rows.parquet") as (_, file):
         assert not file.read().to_pandas().metric.str.contains("_blur|_mean").any()

@@ -19,6 +19,8 @@ from tam.records import OK
 from tam.rows import NOT_EXPLAINED, Row, missing, whole
 from tam.words import FUNCTION, Word
 
+FORWARDS = "forwards"
+"""Metric, with its baseline, of rows about the answer: passes of the model."""
 NOT_FROM_PICTURE = "not from the picture"
 NOT_SCORED = "not scored"
 DEPENDS = math.log(2)
@@ -92,6 +94,11 @@ def image_use(memo: Memo, words: Sequence[Word]) -> list[Row]:
         picture, baseline = memo.ends(word)
         rows.append(Row(word.tokens[0], word.text, word.label, metric, picture - baseline))
     return rows
+
+
+def forwards(memo: Memo) -> list[Row]:
+    """How many passes of the model a sample took."""
+    return [whole(f"{FORWARDS}_{memo.baseline}", float(len(memo.perturbed.sets)))] if len(memo.perturbed.sets) else []
 
 
 def _word_rows(memo: Memo, word: Word, values: np.ndarray, falls: "Mapping[Word, Falls]") -> list[Row]:

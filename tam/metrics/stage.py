@@ -18,7 +18,7 @@ from tam.layout import Layout
 from tam.manifest import Sample
 from tam.maps import MapsHeader, read_maps_header
 from tam.metrics.catalogue import FOCUS_METRICS, FUNCTION_METRICS, MAP_METRICS, OBJECT_METRICS
-from tam.metrics.faithfulness import Memo, faithfulness, image_use
+from tam.metrics.faithfulness import Memo, faithfulness, forwards, image_use
 from tam.metrics.focus import focus
 from tam.metrics.grounding import CHAIR_S, PARTLY, grounding, map_grounding, truth
 from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION, language
@@ -141,7 +141,7 @@ def _faithful(
     answer = len(generation.answer_ids)
     chosen = {name: maps[name] for name in asked.methods}
     of_maps = {name: one.status if one.failed else maps_of_answer(one, cells, answer) for name, one in chosen.items()}
-    return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words)}
+    return faithfulness(memo, of_maps) | {ANSWER: image_use(memo, words) + forwards(memo)}
 
 
 def score_sample(

@@ -17,7 +17,7 @@ from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, MEASURED_ON_DEMAND,
 from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
 from tam.system.atomic import atomic
-from tam.tables.agreement import agreement_panels, warnings
+from tam.tables.agreement import agreement_panels, cost, warnings
 from tam.tables.formats import Cell, Panel, Table, markdown
 from tam.tables.grounding import grounding_files
 from tam.tables.latex import latex
@@ -78,8 +78,8 @@ def run_table(summary: Summary) -> Table:
         panels += [_differences_panel(summary, group, metrics) for group, metrics in parts if metrics[0] not in ANSWER]
     panels += agreement_panels(summary)
     below = [
-        *notes(summary, summary.methods, summary.metrics), direction(summary.metrics), *warnings(summary),
-        *notes_on(summary.methods),
+        *notes(summary, summary.methods, summary.metrics), direction(summary.metrics), *cost(summary),
+        *warnings(summary), *notes_on(summary.methods),
     ]  # fmt: skip
     return Table(summary.name, panels, below)
 

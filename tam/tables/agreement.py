@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tam.metrics.catalogue import FAITHFULNESS
-from tam.metrics.faithfulness import rank_correlation
+from tam.metrics.catalogue import CATALOGUE, FAITHFULNESS
+from tam.metrics.faithfulness import FORWARDS, rank_correlation
 from tam.perturbed import Baseline
 from tam.rows import OK, opened
 from tam.tables.formats import Cell, Panel
 from tam.tables.numbers import NO_VALUE, interval, percent
 from tam.tables.summary import Summary
+from tam.tables.totals import OF_ANSWER
 
 CONTROL = "random"
 LOCALISATION = ("obj_iou", "pxap")
@@ -79,6 +80,19 @@ def values_of_words(files: Iterable[Path], metrics: Sequence[str]) -> Values:
                 for sample, method, token, metric, value, _ in zip(*columns, strict=True):
                     found.setdefault((method, metric), {})[sample, token] = value
     return found
+
+
+def cost(summary: Summary) -> list[str]:
+    """How many passes of the model faithfulness was measured with; nothing where it was not."""
+    measured = {CATALOGUE[metric].group for metric in summary.metrics}
+    names = {f"{FORWARDS}_{baseline}": baseline for baseline, group in FAITHFULNESS.items() if group in measured}
+    found = values_of_words(summary.files, list(names)) if names else {}
+    said = []
+    for metric, baseline in names.items():
+        if numbers := found.get((OF_ANSWER, metric), {}).values():
+            total = sum(numbers)
+            said.append(f"{total:,.0f} ({baseline}; {len(numbers)} images, {total / len(numbers):.0f} each)")
+    return [f"Forward passes without cells of the picture: {', '.join(said)}."] if said else []
 
 
 def warnings(summary: Summary) -> list[str]:
