@@ -4,8 +4,8 @@ A row has a picture or several, captions, a question, a label map; what the colu
 Its pictures are written beside the manifest, byte for byte as they stand in the row, under the sha256 of their bytes: a
 name in a row never becomes the name of a file, and a picture of many questions is written once.
 
-image/<sha256>.<ending>   pictures
-mask/<sha256>.png         label maps
+image/xx/<sha256>.<ending>   pictures; xx are the first two of its digits, so that no folder has very many files
+mask/xx/<sha256>.png         label maps
 """
 
 import hashlib
@@ -134,7 +134,8 @@ class _Store:
     _written: set[str] = field(default_factory=set)
 
     def put(self, kind: str, content: bytes, ending: str) -> Path:
-        path = self.out.parent / kind / f"{hashlib.sha256(content).hexdigest()}{ending}"
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.out.parent / kind / digest[:2] / f"{digest}{ending}"
         if path.name not in self._written:
             if len(content) > self.left:
                 expected = f"up to {archives.MOST_GROWTH} times as many as the files have"

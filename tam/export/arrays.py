@@ -1,13 +1,12 @@
 """The maps of one answer as named NumPy arrays, which need nothing of ours to be read; docs/reference/export.md."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from tam.layout import Layout
 from tam.records import Generation, Maps, SampleMaps
-from tam.system.atomic import atomic
 from tam.words import spoken
 
 NOT_A_FRAME = -1
@@ -73,7 +72,6 @@ def _places(layout: Layout) -> dict[str, np.ndarray]:
     }
 
 
-def write_npz(path: Path, generation: Generation, maps: Mapping[str, Maps | SampleMaps]) -> None:
-    """One NumPy archive, compressed, without pickles; atomically."""
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays(generation, maps))
+def write_npz(file: IO[bytes], generation: Generation, maps: Mapping[str, Maps | SampleMaps]) -> None:
+    """One NumPy archive, compressed, without pickles."""
+    np.savez_compressed(file, allow_pickle=False, **arrays(generation, maps))

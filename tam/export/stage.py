@@ -84,7 +84,8 @@ Writer = Callable[[Generation, Mapping[str, SampleMaps]], dict[str, object]]
 def _npz(folder: Path) -> Iterator[Writer]:
     def write(generation: Generation, maps: Mapping[str, SampleMaps]) -> dict[str, object]:
         name = f"{safe_id(generation.id)}.npz"
-        write_npz(folder / name, generation, maps)
+        with (folder / name).open("wb") as file:
+            write_npz(file, generation, maps)
         return {"file": name}
 
     yield write
