@@ -17,7 +17,7 @@ from tam.rows import DAMAGE
 
 AT_A_TIME = 16  # rows
 BUFFER = 1 << 20  # bytes that are read ahead of a column
-LARGEST_GROUP = 2 << 30  # bytes of the columns in a group of rows, of which Arrow may hold a part at once
+LARGEST_GROUP = 4 << 30  # bytes of a group of rows, of which Arrow may hold a part at once
 MOST_ROWS = 1 << 21  # of one file
 
 
@@ -76,9 +76,7 @@ def _group(
     done = 0
     try:
         with _damage(f"{name}, group {group}"):
-            about = file.metadata.row_group(group)
-            chunks = [about.column(number) for number in range(about.num_columns)]
-            size = sum(one.total_uncompressed_size for one in chunks if _top(one.path_in_schema) in columns.values())
+            size = file.metadata.row_group(group).total_byte_size  # of single columns, damage would end the process
             if size > LARGEST_GROUP:
                 raise InputError("a group of rows too large", got=f"{size} bytes", expected=f"up to {LARGEST_GROUP}")
             batches = file.iter_batches(AT_A_TIME, [group], [*columns.values()], use_threads=False)
@@ -90,10 +88,6 @@ def _group(
                 raise ValueError(f"{done} of {count} rows")
     except InputError as error:
         yield from (error for _ in range(done, count))
-
-
-def _top(path: str) -> str:
-    return path.partition(".")[0]
 
 
 def _cells(batch: pa.RecordBatch, index: int, columns: Mapping[str, str]) -> Mapping[str, object] | InputError:
