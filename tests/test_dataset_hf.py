@@ -313,7 +313,7 @@ def test_a_file_that_is_too_large_in_an_archive_is_not_read(tmp_path, monkeypatc
     assert "a file too large" in large.problem and good.problem is None
 
 
-def test_nothing_to_read_is_an_error(tmp_path):
+def test_nothing_to_read_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such folder"):
         hf.find(tmp_path / "none", None)
     with pytest.raises(InputError, match="no such files; got an empty folder"):
@@ -323,6 +323,9 @@ def test_nothing_to_read_is_an_error(tmp_path):
         hf.find(tmp_path, "*.tar")
     with pytest.raises(InputError, match="no sample can be used; got no entries"):
         read(tmp_path, path)
+    monkeypatch.setattr(hf, "MOST_FILES", 0)
+    with pytest.raises(InputError, match="too many files"):
+        hf.find(tmp_path, None)
 
 
 def test_files_of_the_hub_are_those_that_the_pattern_names_at_one_commit(tmp_path):

@@ -46,8 +46,10 @@ def find(root: Path, pattern: str | None) -> tuple[Path, list[Path]]:
         return root.parent, [root]
     if not root.is_dir():
         raise InputError("no such folder", where=root)
-    found = itertools.islice((path for path in root.rglob("*") if path.is_file()), MOST_FILES)
-    names = [path.relative_to(root).as_posix() for path in found]
+    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    names = [*itertools.islice(found, MOST_FILES + 1)]
+    if len(names) > MOST_FILES:
+        raise InputError("too many files", where=root, expected=f"up to {MOST_FILES}", cure="name a smaller folder")
     patterns = ["*.parquet", *(f"*{ending}" for ending in archives.ENDINGS if ".t" in ending)]
     for wanted in ([pattern],) if pattern else (patterns[:1], patterns[1:]):
         if files := sorted({name for one in wanted for name in chosen(names, one)}, key=entries.by_number):
