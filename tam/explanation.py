@@ -440,6 +440,15 @@ class Explanation:
         )
         return drawn
 
+    def to_npz(self, path: Path | str) -> None:
+        """Write the maps of all methods, words and where vision tokens lie, as NumPy arrays
+        (``docs/reference/export.md``)."""
+        from tam.export.arrays import write_npz
+        from tam.system.atomic import atomic
+
+        with atomic(Path(path)) as temporary, temporary.open("wb") as file:
+            write_npz(file, self.generation, self.by_method)
+
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
         from tam import __version__
