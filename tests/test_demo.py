@@ -77,7 +77,7 @@ def ask(address):
 
 def test_the_answer_is_the_page_of_explain_in_a_frame(ask, picture, asked):
     shown = ask([picture]).result()
-    assert shown.startswith('<iframe srcdoc="') and 'sandbox="allow-scripts"' in shown
+    assert shown.startswith('<iframe srcdoc="') and 'sandbox="allow-scripts' in shown
     inside = html.unescape(shown)
     assert "embedSample(" in inside and "Content-Security-Policy" in inside
     (((path,), video, question),) = asked[-1:]
