@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
@@ -379,7 +380,8 @@ class Explanation:
     def _repr_html_(self) -> str:
         """The page in a frame of its own, which needs no server. Where scripts are not run, ``_repr_png_`` is shown."""
         page = html.escape(self.to_html())
-        return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>'
+        rights, style = "allow-scripts allow-downloads", "width:100%;height:720px;border:0"
+        return f'<iframe srcdoc="{page}" sandbox="{rights}" style="{style}"></iframe>'
 
     def show(self) -> None:
         """Open the page in a browser."""
@@ -424,11 +426,12 @@ class Explanation:
 
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
+        from tam import __version__
         from tam.page.single import single_page
 
-        return single_page(
-            self.generation, self.by_method, self.titles, self.media, self.model, self.method, self.layer
-        )
+        versions = {"tam": __version__, "torch": version("torch"), "transformers": version("transformers")}
+        made = {**self.asked, "layer": self.layer, "dtype": self.generation.dtype, **versions}
+        return single_page(self.generation, self.by_method, self.titles, self.media, self.method, made, FIXED.name)
 
     # ---- what a selection means
 
