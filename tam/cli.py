@@ -878,6 +878,10 @@ def explain(
             help="'eci', 'activation', ... or FILE.py:FUNCTION, TAM without it; repeatable, shown by the first."
         ),
     ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="Also draw where more speaks for a word than for what was considered there: cat=person."),
+    ] = None,
     pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
     layer: Layer = None,
     eci_cap: EciCap = None,
@@ -901,6 +905,7 @@ def explain(
     from tam.explanation import check_folder, check_layer_of, explain
     from tam.figures.kinds import check_name
     from tam.media import is_video
+    from tam.methods.candidates import check_method
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
     from tam.protocol import FIXED
@@ -913,7 +918,10 @@ def explain(
     (prompt + (answer or "")).encode("utf-8")
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
+    pairs = [_pair(text) for text in contrast or ()]
     methods = find_all(method or ["tam"])
+    if pairs:
+        check_method(methods[0].name)
     for_template = _template(template)
     check_cap(eci_cap, FIXED)
     check_layer_of(methods, layer)
@@ -962,6 +970,13 @@ def explain(
     if npz:
         explained.to_npz(folder / "maps.npz")
         print(f"arrays: {folder / 'maps.npz'}")
+    for number, (said, other) in enumerate(pairs, 1):
+        difference = explained.contrast(said, other)
+        name = "_".join(map(safe_word, difference.texts[0].split(" less ")))
+        path = folder / f"contrast{number}_{name}.png"
+        with atomic(path) as temporary:
+            explained.overlay(difference).save(temporary, "PNG")
+        print(f"{difference.texts[0]}, red where more speaks for it: {path}")
     print(_evidence(explained.words))
     if show:
         import webbrowser
@@ -1026,6 +1041,16 @@ def _keep(*read: Path | None, out: Path) -> None:
     for path in read:
         if path is not None and path.exists() and out.exists() and path.samefile(out):
             raise InputError("it would replace what it reads", where=out, cure="name another file")
+
+
+def _pair(text: str) -> "tuple[Wanted, str]":
+    """What was said, and the candidate, of "cat=person"."""
+    from tam.selection import wanted_of
+
+    said, _, other = text.rpartition("=")
+    if not said or not other:
+        raise InputError("not a word and a candidate", where="--contrast", got=repr(text), expected="as cat=person")
+    return wanted_of(said), other
 
 
 def _said(explained: "Explanation", words: str | None) -> "list[Wanted] | None":

@@ -163,9 +163,10 @@ function pin(number) {
   writeAddress();
 }
 
-/** Esc frees the place, then the word, then leaves for the gallery. */
+/** Esc frees the candidate, then the place, then the word, then leaves for the gallery. */
 function leave() {
-  if (isPlacePinned) pinPlace(null, false);
+  if (other) showConsidered(null);
+  else if (isPlacePinned) pinPlace(null, false);
   else if (pinned >= 0) pin(-1);
   else location.hash = "";
 }
@@ -196,7 +197,7 @@ function pressKey(event) {
 
 /** Show the map of a word, how much the earlier words contribute to it, its candidates and scores. */
 function explain(number) {
-  current = number;
+  [current, other] = [number, null];
   for (const span of spans) {
     const isShown = span === spans[current];
     span.option.setAttribute("aria-selected", isShown);
@@ -207,6 +208,7 @@ function explain(number) {
   paint();
   showEvidence();
   showCandidates();
+  offerConsidered();
   showScores();
   say();
 }
