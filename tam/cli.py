@@ -30,7 +30,7 @@ app.add_typer(dataset, name="dataset")
 
 EXTRAS = {
     "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
-    "openai": "engine", "jsonschema": "workflow", "snakemake": "workflow",
+    "openai": "engine", "gradio": "demo", "jsonschema": "workflow", "snakemake": "workflow",
 }  # fmt: skip
 """Package that not everybody installs -> the extra that brings it."""
 
@@ -69,7 +69,14 @@ ShownMethods = Annotated[
 ProtocolName = Annotated[str, typer.Option(help="'fixed': what the paper means; 'reference': the published code.")]
 Model = Annotated[str, typer.Option(help="'embedded', a folder, or a name on the hub.")]
 Revision = Annotated[str | None, typer.Option(help="Revision on the hub.")]
-Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
+Device = Annotated[
+    str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', 'mps', ...; 'auto-map': as many as the model takes.")
+]
+Load = Annotated[str | None, typer.Option(help="'8bit' or '4bit': quantise the weights when they are loaded.")]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder for finished batches until the file is whole; beside it, in .parts, without this."),
+]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the Python files that come with the checkpoint.")
@@ -258,6 +265,38 @@ def dataset_hf(
     _wrote(count, out / "manifest.jsonl")
 
 
+@dataset.command("refcoco")
+def dataset_refcoco(
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures: train2014.")],
+    refs: Annotated[Path, typer.Option(help="refs(unc).p, the same as JSON, or rows {image, phrase, segmentation}.")],
+    instances: Annotated[Path | None, typer.Option(help="instances.json; rows have their shapes without it.")] = None,
+    split: Annotated[str | None, typer.Option(help="'val', 'testA', ...; all without it.")] = None,
+    prompt: DatasetPrompt = None,
+    limit: Limit = None,
+) -> None:
+    """Read phrases and the objects that they refer to: RefCOCO's files, or rows of your own."""
+    from tam.datasets import coco, refcoco
+
+    count = refcoco.write(
+        images, refs, out / "manifest.jsonl", instances=instances, split=split, prompt=prompt or coco.PROMPT,
+        limit=limit,
+    )  # fmt: skip
+    _wrote(count, out / "manifest.jsonl")
+
+
+@dataset.command("phrases")
+def dataset_phrases(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="JSON Lines, for `tam generate --answers`, or `answers` in the config.")],
+) -> None:
+    """Write the phrases of a dataset as answers to explain."""
+    from tam.datasets import phrases
+
+    _keep(manifest, out=out)
+    _report(phrases.write(manifest, out), out, strict=False)
+
+
 @dataset.command("swap-nouns")
 def dataset_swap_nouns(
     manifest: ManifestFile,
@@ -291,6 +330,7 @@ def generate(
     model: Model = "embedded",
     revision: Revision = None,
     dtype: Dtype = "auto",
+    load: Load = None,
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     batch_size: Annotated[
@@ -306,6 +346,10 @@ def generate(
     one_tile: Annotated[
         bool, typer.Option("--one-tile", help="Show a picture as one tile, as the published demo asks InternVL.")
     ] = False,
+    store: Store = None,
+    candidates: Annotated[
+        int, typer.Option(min=0, max=5, help="So many of the likeliest classes of each token have maps, too.")
+    ] = 3,
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
@@ -315,7 +359,7 @@ def generate(
     from tam.system.gpus import claim
 
     _keep(manifest, answers, out=out)
-    with stop.put_off(), lease(out), claim(device) as device:
+    with stop.put_off(), lease(out, store), claim(device) as device:
         counts = generate(
             manifest,
             Shard.parse(shard),
@@ -332,6 +376,9 @@ def generate(
             max_pixels=max_pixels,
             template=_template(template),
             one_tile=one_tile,
+            load=load,
+            store=store,
+            candidates=candidates,
         )
     _report(counts, out, strict)
 
@@ -384,6 +431,7 @@ def attribute(
     surgery_layers: Annotated[str, typer.Option(help="'archi-surgery': so many last layers, or 'half'.")] = "half",
     occlusion_cells: Annotated[int, typer.Option(min=1, help="'occlusion': side of a window, in cells.")] = 4,
     occlusion_step: Annotated[int, typer.Option(min=1, help="'occlusion': cells from a window to the next.")] = 3,
+    store: Store = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a sample, or a method on one, failed.")
     ] = False,
@@ -406,10 +454,15 @@ def attribute(
         occlusion_step=occlusion_step,
     )
     _keep(generation, manifest, out=out)
-    with stop.put_off(), lease(out), set_aside(out, inputs(generation=[generation])), claim(device) as device:
+    with (
+        stop.put_off(),
+        lease(out, store),
+        set_aside(out, inputs(generation=[generation])),
+        claim(device) as device,
+    ):
         statuses, failures = write_attribution(
             generation, manifest, _checkpoint(model), out, method, settings, revision=revision, device=device,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=trust_remote_code, store=store,
         )  # fmt: skip
     _report_methods(statuses, failures, out, strict)
 
@@ -467,6 +520,7 @@ def sanity(
         list[str] | None, typer.Option(help="'bottom_up', 'independent', 'top_down'; all three without it.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the weights; 0, 1 and 2 without it.")] = None,
+    store: Store = None,
     strict: Strict = False,
 ) -> None:
     """Draw the model's weights anew, part after part, and see how the maps of its answers change."""
@@ -476,11 +530,11 @@ def sanity(
     from tam.system.gpus import claim
 
     _keep(generation, manifest, out=out)
-    with stop.put_off(), lease(out), claim(device) as device:
+    with stop.put_off(), lease(out, store), claim(device) as device:
         counts = sanity(
             generation, manifest, _checkpoint(model), out, methods=method or ["tam"], samples=samples,
             orders=order or ORDERS, seeds=seed or (0, 1, 2), revision=revision, device=device,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=trust_remote_code, store=store,
         )  # fmt: skip
     _report(counts, out, strict)
 
@@ -520,6 +574,7 @@ def perturb(
     words: Annotated[str, typer.Option(help="'nouns' that name a category, or all 'content' words.")] = "nouns",
     sentences: Sentences = False,
     batch_size: Annotated[str, typer.Option(help="Pictures at a time, or 'auto': as memory allows.")] = "auto",
+    store: Store = None,
     only_estimate: Annotated[
         bool, typer.Option("--estimate", help="Say how many forwards it takes, and stop.")
     ] = False,
@@ -547,13 +602,13 @@ def perturb(
     _keep(generation, maps, manifest, out=out)
     with (
         stop.put_off(),
-        lease(out),
+        lease(out, store),
         claim(device) as device,
         set_aside(out, inputs(generation=[generation], maps=[maps])),
     ):
         counts = perturb(
             request, _checkpoint(model), out, revision=revision, device=device, trust_remote_code=trust_remote_code,
-            batch_size=_number_or("auto", "--batch-size", batch_size),
+            batch_size=_number_or("auto", "--batch-size", batch_size), store=store,
         )  # fmt: skip
     _report(counts, out, strict)
 
@@ -781,6 +836,7 @@ def explain(
     model: Model = "embedded",
     revision: Revision = None,
     dtype: Dtype = "auto",
+    load: Load = None,
     device: Device = "auto",
     max_new_tokens: MaxNewTokens = 256,
     answer: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own answer.")] = None,
@@ -852,9 +908,9 @@ def explain(
 
     check_folder(out, picture[0])
 
-    from tam.model.checkpoint import load
+    from tam.model import checkpoint
 
-    loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
+    loaded = checkpoint.load(_checkpoint(model), revision, device, dtype, trust_remote_code, load)
     explained = explain(
         loaded.model, loaded.processor, () if videos else picture, prompt, video=videos[0] if videos else None,
         answer=answer, method=methods, layer=layer, eci_cap=eci_cap, max_new_tokens=max_new_tokens,
@@ -876,6 +932,58 @@ def explain(
         import webbrowser
 
         webbrowser.open((folder / "index.html").resolve().as_uri())
+
+
+@app.command()
+def demo(
+    model: Model = "embedded",
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_new_tokens: MaxNewTokens = 256,
+    method: Annotated[
+        list[str] | None, typer.Option(help="As of `tam explain`; repeatable, shown by the first.")
+    ] = None,
+    layer: Layer = None,
+    eci_cap: EciCap = None,
+    max_pixels: MaxPixels = None,
+    template: TemplateOptions = None,
+    trust_remote_code: TrustRemoteCode = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="The first free one from 7860 on without it.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Serve a page, to this machine alone, to drop pictures, ask, and see the maps."""
+    from tam.demo import page, serve
+    from tam.explanation import check_layer_of, explain
+    from tam.methods.core import check_cap
+    from tam.methods.registry import find_all
+    from tam.protocol import FIXED
+
+    methods, for_template = find_all(method or ["tam"]), _template(template)
+    check_cap(eci_cap, FIXED)
+    check_layer_of(methods, layer)
+
+    from tam.model.checkpoint import load
+
+    loaded = load(_checkpoint(model), revision, device, dtype, trust_remote_code)
+
+    def asked(pictures: Sequence[Path], video: Path | None, prompt: str) -> "Explanation":
+        return explain(
+            loaded.model, loaded.processor, pictures, prompt, video=video, method=methods, layer=layer,
+            eci_cap=eci_cap, max_new_tokens=max_new_tokens, max_pixels=max_pixels, template=for_template,
+        )  # fmt: skip
+
+    about = "It knows 32 kinds of emoji on drawn scenes, and no photos." if model == "embedded" else ""
+    served = page(asked, f"Model: {model}. {about}")
+    address = serve(served, port)
+    print(f"{address} until you press Ctrl+C", flush=True)
+    if show:
+        import webbrowser
+
+        webbrowser.open(address)
+    served.block_thread()
 
 
 def _keep(*read: Path | None, out: Path) -> None:

@@ -19,6 +19,7 @@ from tam.layout import Layout
 from tam.manifest import Sample
 from tam.media import Media, film_of, open_pictures, read_video
 from tam.methods.cached import Cached
+from tam.methods.candidates import candidate_maps, contrast
 from tam.methods.core import check_cap
 from tam.methods.method import Function, Method
 from tam.methods.registry import find_all
@@ -100,6 +101,7 @@ class Explanation:
         method: whose maps are shown.
         asked: what was asked of which model, as JSON has it: tells this explanation from others.
         layer: of the decoder, from 1, whose states are mapped; None: the last.
+        eci_cap: the most that the scale of interference may be; None: no limit.
     """
 
     generation: Generation
@@ -111,6 +113,7 @@ class Explanation:
     method: str
     asked: Mapping[str, object]
     layer: int | None = None
+    eci_cap: float | None = None
 
     def of(self, method: str) -> "Explanation":
         """The same, shown by another of its methods; InputError: there is none of this name."""
@@ -212,30 +215,65 @@ class Explanation:
         map_ = pooled(self.maps[tokens], [self.tokens[token].probability for token in tokens], pooling)
         return Selection(tuple(text for text, _ in found), tuple(tokens), map_, tuple(self.layout.split(map_)))
 
+    def candidate_map(self, token: Wanted, candidate: str) -> Selection:
+        """The map of what the model considered in the place of a token of its answer, and did not say.
+
+        It is what this method's map would be of that class at that place, with the interference of the same earlier
+        tokens removed (docs/explained/candidates.md): by "tam", "eci", "rgf" and "activation".
+
+        Args:
+            token: as ``select`` takes it, at one place; of a word of several tokens, the first that had this candidate.
+            candidate: its text, with or without white space around it, in any case: one of ``candidates``.
+
+        Raises:
+            InputError: several places, no such candidate there (it names those), or another method.
+        """
+        index, _, found = self._considered(token, candidate)
+        (map_,) = candidate_maps(self._cached, [index], [found.id], self.method)
+        return Selection((found.text.strip(),), (index,), map_, tuple(self.layout.split(map_)))
+
+    def contrast(self, token: Wanted, candidate: str) -> Selection:
+        """Where more speaks for what was said than for a candidate in its place (above 0), and where less (below 0).
+
+        Both are on one scale, and from both the interference of the same earlier tokens is removed. Arguments and
+        errors as ``candidate_map``.
+
+        Returns:
+            a signed selection, which ``overlay`` and ``figure`` draw in red and blue.
+        """
+        index, said, found = self._considered(token, candidate)
+        map_ = contrast(self._cached, index, found.id, self.method)
+        return Selection(
+            (f"{said.strip()} less {found.text.strip()}",), (index,), map_, tuple(self.layout.split(map_)), signed=True
+        )
+
     def overlay(
-        self, what: Wanted = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
+        self, what: Wanted | Selection = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
         width: int | None = None,
     ) -> Image.Image:  # fmt: skip
         """The map of ``select`` over the media: one picture, with several pictures or frames beside each other.
 
         Args:
+            what: as ``select`` takes it, or what ``candidate_map`` and ``contrast`` gave.
             colormap: "jet", "viridis", "magma" or "cividis". alpha: share of its colours, 0 to 1.
             width: mean width of a picture in pixels; None: its own.
 
         Raises:
             InputError: as ``select``; an unknown colour map, a share or a width that cannot be.
         """
-        return Image.fromarray(self._over(self.select(what, pooling).grids, self._look(colormap, alpha), width))
+        chosen = what if isinstance(what, Selection) else self.select(what, pooling)
+        return Image.fromarray(self._drawn(chosen, self._look(colormap, alpha), width, _peak([chosen])))
 
     def figure(
-        self, words: Sequence[Wanted] | None = None, methods: Sequence[str] | None = None, *,
+        self, words: Sequence[Wanted | Selection] | None = None, methods: Sequence[str] | None = None, *,
         layout: "Arrangement" = "across", colormap: str = "jet", width: int = 1800, alpha: float = 0.5,
         prompt: bool = False,
     ) -> "Drawing":  # fmt: skip
         """A figure for a paper or a talk: what was shown, words under their maps, the answer in colours, a scale.
 
         Args:
-            words: as ``select`` takes them; None: the words of the answer whose maps rise highest, at most four.
+            words: as ``select`` takes them, or what ``candidate_map`` and ``contrast`` gave, beside words of the one
+                method that is shown; None: the words of the answer whose maps rise highest, at most four.
             methods: of ``by_method``, a row each; None: the one that is shown.
             layout: words "across", a row a method; or "down", a row a word with a column a method.
             width: in pixels, of a PNG. PDF and SVG hold the photo at its own resolution.
@@ -255,8 +293,12 @@ class Explanation:
         look = self._look(colormap, alpha)
         shown = [self.of(name) for name in methods or [self.method]]
         wanted = list(words) if words is not None else self._strongest(4)
-        texts = [_title(self.select(what).texts) for what in wanted]
-        over = [[one._over(one.select(what).grids, look, 0) for what in wanted] for one in shown]
+        if len(shown) > 1 and any(isinstance(what, Selection) for what in wanted):
+            raise InputError("maps of candidates are of one method", got=" and ".join(one.method for one in shown))
+        chosen = [[what if isinstance(what, Selection) else one.select(what) for what in wanted] for one in shown]
+        texts = [_title(one.texts) for one in chosen[0]]
+        peak = _peak(chosen[0])
+        over = [[one._drawn(its, look, 0, peak) for its in row] for one, row in zip(shown, chosen, strict=True)]
         titles = [self.titles[one.method] for one in shown]
         if layout == "across":
             several = len(shown) > 1
@@ -272,7 +314,7 @@ class Explanation:
         said = [(word.text, self._rise(word)) for word in self.words if word.part == "answer"]
         question: list[tuple[str, float | None]] = [(text, None) for text in self.prompt.split()]
         picture = mosaic([panel.picture for panel in self._panels(0)])
-        return explained_figure(picture, rows, [question, said] if prompt else [said], look[0], width)
+        return explained_figure(picture, rows, [question, said] if prompt else [said], look[0], width, peak)
 
     def _word_pictures(self, look: tuple[np.ndarray, float], width: int) -> list[tuple[str, np.ndarray]]:
         """(word, RGB) of each word of the answer that the method explains."""
@@ -283,7 +325,7 @@ class Explanation:
             if word.part == "answer" and self._rise(word) is not None
         ]
 
-    def _strongest(self, count: int) -> list[Wanted]:
+    def _strongest(self, count: int) -> list[Wanted | Selection]:
         """The words of the answer whose maps rise highest, in its order, each once."""
         first = {word.text.lower(): word for word in reversed(self.words) if word.part == "answer"}
         rises = {word.text: self._rise(word) or 0 for word in first.values()}
@@ -309,6 +351,15 @@ class Explanation:
         if width is not None and not 0 <= width <= WIDEST:
             raise InputError("wrong number", where="width", got=width, expected=f"at most {WIDEST} pixels")
         return panels(self.layout, self.media, width or 0)
+
+    def _drawn(
+        self, chosen: Selection, look: tuple[np.ndarray, float], width: int | None, peak: float
+    ) -> np.ndarray:  # fmt: skip
+        from tam.render.overlay import difference, mosaic
+
+        if not chosen.signed:
+            return self._over(chosen.grids, look, width)
+        return mosaic([difference(panel, chosen.grids, peak, look[1]) for panel in self._panels(width)])
 
     def _over(self, grids: Sequence[np.ndarray], look: tuple[np.ndarray, float], width: int | None) -> np.ndarray:
         from tam.render.overlay import mosaic, overlay
@@ -388,6 +439,31 @@ class Explanation:
             if token.part == part and token.id not in self.generation.end_tokens
         ]  # fmt: skip
 
+    @property
+    def _cached(self) -> Cached:
+        return Cached(self.generation, FIXED, eci_cap=self.eci_cap)
+
+    def _considered(self, what: Wanted, name: str) -> tuple[int, str, Candidate]:
+        """A token of the answer, the text that it is part of, and what was considered in its place under this name."""
+        found = self._found(what)
+        if len(found) != 1:
+            numbers = " or ".join(str(tokens[0]) for _, tokens in found)
+            raise InputError(
+                "several places",
+                got=repr(getattr(what, "pattern", what)),
+                expected=f"one token, by its number: {numbers}",
+            )
+        prompt, ((text, tokens),) = len(self.generation.prompt_ids), found
+        if tokens[0] < prompt:
+            raise InputError("what was considered is known of tokens of the answer", got=repr(text))
+        kept = {index: [one for one in self.candidates[index] if one.id in self.generation.classes] for index in tokens}
+        for index, known in kept.items():
+            named = [one for one in known if one.text.strip().casefold() == name.strip().casefold()]
+            if named:
+                return index, text, next((one for one in named if one.text == name), named[0])
+        expected = " or ".join(dict.fromkeys(repr(one.text.strip()) for known in kept.values() for one in known))
+        raise InputError("no candidate here", where=repr(text), got=repr(name), expected=expected)
+
     def _evidence(self, tokens: Sequence[int]) -> Evidence:
         prompt = len(self.generation.prompt_ids)
         return evidence_of(self.generation, [token - prompt for token in tokens], self.layer)
@@ -422,6 +498,11 @@ class Explanation:
         return [(text, tuple(span[place] for place in members)) for text, members in places(pieces, words, what)]
 
 
+def _peak(chosen: Sequence[Selection]) -> float:
+    """The greatest difference of those that are signed; 0 where none is."""
+    return max((float(np.abs(one.map).max()) or 1.0 for one in chosen if one.signed), default=0.0)
+
+
 def _title(texts: Sequence[str]) -> str:
     """What was selected, each text once."""
     return ", ".join(dict.fromkeys(texts))
@@ -432,7 +513,7 @@ def explain(
     video: Path | str | Sequence[Picture] | None = None, answer: str | None = None,
     method: Asked | Sequence[Asked] = "tam", layer: int | None = None, eci_cap: float | None = None,
     max_new_tokens: int = 256, turns: Sequence[Sequence[str]] = (), max_pixels: int | None = None,
-    template: Mapping[str, Any] | None = None,
+    template: Mapping[str, Any] | None = None, load: str | None = None,
 ) -> Explanation:  # fmt: skip
     """Ask a loaded model about pictures or a video, and map every token of its answer (and of the question).
 
@@ -456,6 +537,7 @@ def explain(
         turns: (the person's words, the answer) of each earlier turn of the conversation.
         max_pixels: of a picture or frame; a larger one is shown smaller.
         template: options of the chat template's own, such as ``{"enable_thinking": False}``.
+        load: of a model that is named: "8bit" or "4bit", which bitsandbytes makes of its weights.
 
     Raises:
         InputError: media, texts or numbers that cannot be used. ModelError: a model of an unsupported kind.
@@ -476,7 +558,9 @@ def explain(
     from tam.model.loaded import Loaded
 
     if isinstance(model, str | Path):
-        model, processor = _loaded(str(model))
+        model, processor = _loaded(str(model), load)
+    elif load is not None:
+        raise InputError("the model is loaded already", where="load", got=repr(load), cure="give its name alone")
     loaded = Loaded.of(model, processor, max_pixels, template)
     images = list(images) if isinstance(images, list | tuple) else [images]
     media, sample = (
@@ -498,14 +582,14 @@ def explain(
         "layer": layer and int(layer), "eci_cap": eci_cap and float(eci_cap),
     } | ({"template": dict(template)} if template else {})  # fmt: skip
     name = type(loaded.model).__name__
-    return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer)
+    return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer, eci_cap)
 
 
-def _loaded(name: str) -> tuple[Any, Any]:
+def _loaded(name: str, bits: str | None) -> tuple[Any, Any]:
     from tam.embedded import CHECKPOINT
     from tam.model.checkpoint import load
 
-    loaded = load(str(CHECKPOINT) if name == "embedded" else name)
+    loaded = load(str(CHECKPOINT) if name == "embedded" else name, load=bits)
     return loaded.model, loaded.processor
 
 

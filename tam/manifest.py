@@ -38,6 +38,7 @@ class Sample:
             the video, both from 0.
         turns: earlier turns of the conversation, [the user's words, the answer] each; the media come before the first.
         categories: name -> id (> 0), in the dataset's order, which decides between names that share a word.
+        phrases: words that an answer may say -> id (> 0) in the label map: what they refer to.
         problem: what is wrong with the dataset's entry (file, entry, cause), or None. Such a sample has no media, and
             fails with these words.
     """
@@ -50,6 +51,7 @@ class Sample:
     mask: str | None = None
     masks: dict[str, str] = field(default_factory=dict)
     categories: dict[str, int] = field(default_factory=dict)
+    phrases: dict[str, int] = field(default_factory=dict)
     turns: list[list[str]] = field(default_factory=list)
     problem: str | None = None
 

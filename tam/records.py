@@ -72,7 +72,7 @@ class Generation:
         answer: decoded without special tokens; ``answer_with_special`` keeps them.
         tokens: int32 [sequence], prompt and answer without padding.
         classes: int32 [class], ascending vocabulary ids: those of the prompt's words, of the answer, of the last token
-            of the prompt sequence, and the most likely one at the first word of the prompt.
+            of the prompt sequence, the most likely one at the first word of the prompt, and candidates of the answer.
         logits: float32 [vision + prompt + answer, class]. An answer's row is the state that predicts its token.
         dtype: what the model computed the logits in, and what they are stored as: float32, float16 or bfloat16.
         retokenised_prompt, retokenised_answer: int32, the ids after decoding and tokenising once more.

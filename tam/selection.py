@@ -19,12 +19,12 @@ Place = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The map of what was selected.
+    """The map of what was selected, or of what was considered in a token's place.
 
     Attributes:
         texts: what matched, one entry a place.
         tokens: indices of the pooled tokens, ascending.
-        map: float32 [vision], in [0, 1].
+        map: float32 [vision], in [0, 1]; in [-1, 1] if ``signed``: what speaks for one class rather than another.
         grids: the same, cut into one float32 [rows, columns] for each grid of the layout.
     """
 
@@ -32,6 +32,7 @@ class Selection:
     tokens: tuple[int, ...]
     map: np.ndarray = field(repr=False)
     grids: tuple[np.ndarray, ...] = field(repr=False)
+    signed: bool = False
 
 
 def wanted_of(text: str) -> Wanted:

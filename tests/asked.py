@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from tam.check.asked import pictures
 from tam.families.generic import FAMILY
 from tam.generation.kept import generation_of
 from tam.layout import Layout
@@ -17,7 +18,6 @@ from tam.model.prompt import Prepared, prepare
 from tam.model.question import Question
 from tam.records import Generation
 from tests import tiny
-from tests.conformance import pictures
 
 WORDS, ANSWER = "What is in the image?", "a cat sits on the mat"
 

@@ -1,5 +1,6 @@
 """A headless Chromium, driven over WebDriver with the standard library alone."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,23 @@ class Browser:
         """Load a page anew; ``place`` is what stands after the hash sign."""
         self._call("/url", url="about:blank")
         self._call("/url", url=page.as_uri() + place)
+
+    def visit(self, address: str) -> None:
+        """Load what a server serves."""
+        self._call("/url", url=address)
+
+    @contextlib.contextmanager
+    def inside(self, frame: str) -> Iterator[None]:
+        """Scripts run in a frame meanwhile."""
+        self._call("/frame", id=self.run("return document.querySelector(arguments[0])", frame))
+        yield
+        self._call("/frame", id=None)
+
+    def choose(self, field: str, file: Path) -> None:
+        """Choose a file in a field for files."""
+        root = self.protocol("DOM.getDocument")["root"]["nodeId"]
+        node = self.protocol("DOM.querySelector", nodeId=root, selector=field)["nodeId"]
+        self.protocol("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     def run(self, script: str, *arguments):
         """The value that a script returns."""

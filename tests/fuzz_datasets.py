@@ -4,6 +4,8 @@ Each is read alone: a folder of its own is made around the changed file, and the
 """
 
 import io
+import json
+import pickle
 import shutil
 import tarfile
 import tempfile
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tam import manifest
-from tam.datasets import anno, archives, coco, coco_original, hf, own
+from tam.datasets import anno, archives, coco, coco_original, coco_panoptic, hf, own, refcoco
 from tam.errors import InputError
 from tam.generation.given_answers import read_given_answers
 
@@ -35,7 +37,7 @@ INSTANCES = {
     ],
     "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "hot dog"}],
     "annotations": [
-        {"image_id": 1, "category_id": 17, "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
+        {"id": 5, "image_id": 1, "category_id": 17, "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
         {"image_id": 1, "category_id": 18, "area": 2, "segmentation": {"size": [4, 6], "counts": [16, 4, 4]}},
         {
             "image_id": 1,
@@ -44,6 +46,19 @@ INSTANCES = {
             "segmentation": {"size": [4, 6], "counts": "`01W1"},
             "iscrowd": 1,
         },
+    ],
+}
+REFS = [{"ref_id": 1, "ann_id": 5, "image_id": 1, "split": "val", "sentences": [{"sent": "the cat"}, {"sent": "it"}]}]
+PHRASES = [
+    {"image": "a.png", "phrase": "the cat", "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]},
+    {"image": "b.png", "phrase": "it", "segmentation": {"size": [4, 6], "counts": [16, 4, 4]}, "id": 4, "split": "val"},
+]
+PANOPTIC = {
+    "images": INSTANCES["images"],
+    "categories": INSTANCES["categories"],
+    "annotations": [
+        {"image_id": 1, "file_name": "a.png", "segments_info": []},
+        {"image_id": 2, "file_name": "b.png", "segments_info": [{"id": 5, "category_id": 17}]},
     ],
 }
 CAPTIONS = {"annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2, "caption": "A dog."}]}
@@ -118,6 +133,25 @@ def read_archive(path: Path, name: str) -> None:
         archives.unpack(Path(shutil.copy(path, Path(folder, name))), Path(folder, "out"))
 
 
+def read_pickle(path: Path) -> None:
+    with _around(path, "refs.p") as (folder, out):
+        (folder / "instances.json").write_text(json.dumps(INSTANCES))
+        refcoco.write(folder / "image", folder / "refs.p", out, instances=folder / "instances.json")
+        manifest.read(out)
+
+
+def read_phrases(path: Path) -> None:
+    with _around(path, "rows.json") as (folder, out):
+        refcoco.write(folder, folder / "rows.json", out)
+        manifest.read(out)
+
+
+def read_panoptic(path: Path) -> None:
+    with _around(path, "panoptic.json") as (folder, out):
+        coco_panoptic.write(folder / "image", folder / "panoptic.json", folder, out)
+        manifest.read(out)
+
+
 def read_rows(path: Path, name: str) -> None:
     with tempfile.TemporaryDirectory() as made:
         folder, files = hf.find(Path(shutil.copy(path, Path(made, name))), None)
@@ -179,7 +213,8 @@ def videos(folder: Path) -> list[bytes]:
 
 
 VALUES: list[tuple[Callable[[Path], None], object]] = [
-    (read_anno, ANNO), (read_coco, INSTANCES), (read_captions, CAPTIONS),
+    (read_anno, ANNO), (read_coco, INSTANCES), (read_captions, CAPTIONS), (read_phrases, PHRASES),
+    (read_panoptic, PANOPTIC),
 ]  # fmt: skip
 """What reads JSON, and JSON that it reads."""
 
@@ -187,6 +222,7 @@ BYTES: list[tuple[Callable[[Path], None], bytes]] = [
     (read_csv, CSV.encode()),
     (read_lines, LINES.encode()),
     (read_answers, ANSWERS.encode()),
+    (read_pickle, pickle.dumps(REFS, 2)),
     (partial(read_rows, name="a.parquet"), parquet()),
     (partial(read_rows, name="a.tar"), webdataset()),
     *((partial(read_archive, name=f"a{ending}"), packed(ending)) for ending in (".zip", ".tar", ".tgz")),

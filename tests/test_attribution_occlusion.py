@@ -7,12 +7,12 @@ from PIL import Image
 
 from tam.attribution import occlusion as module
 from tam.attribution.occlusion import Shown, Window, mean_painted, occlusion, spread, windows_of
+from tam.check.asked import film
 from tam.errors import InputError
 from tam.layout import Grid, Layout
 from tam.media import Media
 from tam.model.prompt import prepare
 from tests.asked import WORDS, asked
-from tests.conformance import film
 
 NONE = np.zeros(0, np.int32)
 

@@ -10,6 +10,8 @@ from tam.metrics.catalogue import (
     GROUPS,
     IMAGE_USE,
     MAP_METRICS,
+    OBJECT_METRICS,
+    PHRASE_METRICS,
     POOLED,
     shown,
 )
@@ -32,6 +34,7 @@ def test_groups_and_kinds_hold_every_metric_once():
     always, faithful = shown(()), [name for group in FAITHFULNESS.values() for name in GROUPS[group]]
     assert sorted([*MAP_METRICS, *ANSWER, "f1_iou"]) == sorted([*always, *GROUPS[IMAGE_USE]])
     assert shown(["loo_blur"]) == [*always, "loo_blur"] and shown(CATALOGUE) == list(CATALOGUE)
-    assert sorted([*always, *faithful, *GROUPS[IMAGE_USE]]) == sorted(CATALOGUE)
+    assert sorted([*always, *PHRASE_METRICS, *faithful, *GROUPS[IMAGE_USE]]) == sorted(CATALOGUE)
+    assert [f"phrase_{name}" for name in OBJECT_METRICS] == PHRASE_METRICS
     assert [name for name in CATALOGUE if name != "f1_iou"] == POOLED
     assert [*LANGUAGE_METRICS, *NAME_METRICS, *GROUPS[IMAGE_USE]] == ANSWER

@@ -2,10 +2,11 @@
 
 import pytest
 
+from tam.check.asked import INPUTS
 from tests import conformance, tiny
 
 
-@pytest.mark.parametrize("shown", conformance.INPUTS)
+@pytest.mark.parametrize("shown", INPUTS)
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_a_family_conforms(kind, shown):
     assert conformance.verdict(kind, shown) in ("yes", "no")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.media import Media
 from tam.methods.cached import Cached
+from tam.methods.candidates import candidate_maps, contrast
 from tam.methods.registry import METHODS
 from tam.model.checkpoint import load
 from tam.model.loaded import Loaded
@@ -323,6 +325,53 @@ def test_all_places_that_match_are_selected(said, what, texts, words):
         assert list(selection.tokens) == expected
     assert np.allclose(selection.map, said.maps[list(selection.tokens)].mean(0))
     assert [grid.shape for grid in selection.grids] == [(3, 4), (5, 2)]
+
+
+def test_what_was_not_said_has_a_map_under_its_name(thrice):
+    """Also in another case and without its space; what was said has its own map, and differs from itself nowhere."""
+    said = thrice.of("tam")
+    (token,) = said.select("cat").tokens
+    other = next(one for one in said.candidates[token] if one.id != said.tokens[token].id and one.text.strip())
+    found, difference = said.candidate_map("cat", other.text.strip().upper()), said.contrast(token, other.text)
+    assert found.texts == (other.text.strip(),) and found.tokens == difference.tokens == (token,)
+    assert np.allclose(found.map, candidate_maps(Cached(said.generation), [token], [other.id])[0])
+    assert [grid.shape for grid in found.grids] == [grid.shape for grid in difference.grids] == [(3, 4)]
+    assert difference.signed and np.allclose(difference.map, contrast(Cached(said.generation), token, other.id))
+    raw = thrice.of("activation").candidate_map(token, other.text)
+    assert np.allclose(raw.map, candidate_maps(Cached(said.generation), [token], [other.id], "activation")[0])
+
+
+def test_what_was_no_candidate_is_told_those_that_were(thrice):
+    said = thrice.of("tam")
+    (token,) = said.select("cat").tokens
+    names = " or ".join(
+        re.escape(repr(text)) for text in dict.fromkeys(one.text.strip() for one in said.candidates[token])
+    )
+    with pytest.raises(InputError, match=f"' cat': no candidate here; got 'x'; expected {names}$"):
+        said.candidate_map(token, "x")
+    with pytest.raises(InputError, match=r"several places; got 'd\|c'; expected one token, by its number: \d+ or "):
+        said.contrast(re.compile("d|c"), "x")
+    with pytest.raises(InputError, match="known of tokens of the answer; got 'image'"):
+        said.candidate_map("image", "x")
+    with pytest.raises(InputError, match="no maps of candidates by this method; got 'inverse'"):
+        thrice.of("inverse").candidate_map(token, said.candidates[token][0].text)
+
+
+def test_a_difference_is_drawn_in_two_colours_on_one_scale(thrice):
+    """Red where more speaks for what was said, blue where less; the picture itself where nothing differs."""
+    said = thrice.of("tam")
+    (token,) = said.select("cat").tokens
+    drawn = said.contrast(token, said.candidates[token][0].text)
+    flat = replace(drawn, map=np.zeros(12, np.float32), grids=(np.zeros((3, 4), np.float32),))
+    assert np.array_equal(np.asarray(said.overlay(flat)), np.asarray(picture()))
+    sides = np.repeat(np.float32([[1, 1, -1, -1]]), 3, 0)
+    change = np.asarray(said.overlay(replace(flat, map=sides.ravel(), grids=(sides,)), alpha=1)).astype(int)
+    assert (change[:, 0, 0] > change[:, 0, 2]).all() and (change[:, -1, 0] < change[:, -1, 2]).all()
+    figure = said.figure(["cat", drawn]).figure
+    assert len(figure.axes[0].images) == 3 + 2  # two scales
+    assert f"+{np.abs(drawn.map).max():.2f}" in [text.get_text() for text in figure.axes[0].texts]
+    with pytest.raises(InputError, match="maps of candidates are of one method; got tam and activation"):
+        said.figure([drawn], ["tam", "activation"])
 
 
 def test_the_prompt_is_searched_where_the_answer_has_nothing(said):

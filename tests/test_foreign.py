@@ -19,7 +19,8 @@ from tam.generation import generate
 from tam.manifest import Sample, Shard, write
 from tam.model import question as answering
 from tam.model import samples as preparing
-from tam.model.checkpoint import device_of, load
+from tam.model.checkpoint import load
+from tam.model.placement import device_of
 from tam.system.foreign import NO_SAMPLES, foreign, told
 from tests import tiny
 

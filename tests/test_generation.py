@@ -32,9 +32,10 @@ from tam.methods.registry import METHODS
 from tam.model import head, loop
 from tam.model import question as answering
 from tam.model import samples as preparing
-from tam.model.checkpoint import dtype_of, fingerprint_of_file, load, load_from, locate
+from tam.model.checkpoint import fingerprint_of_file, load, load_from, locate
 from tam.model.decoding import answer_batch
 from tam.model.loaded import Loaded
+from tam.model.placement import Placement, dtype_of
 from tam.model.prompt import prepare
 from tam.model.question import answers_to, question
 from tam.records import GivenAnswer
@@ -144,10 +145,15 @@ def test_blocks_of_the_head_are_bounded_and_in_order(media, monkeypatch):
 
 
 def test_the_classes_are_those_that_the_maps_read(media):
-    made = explained(tiny.loaded(), sample(0), media)
+    loaded = tiny.loaded()
+    prepared = ready(loaded, sample(0), media)
+    (answer,) = answer_batch(loaded, [prepared], 8)
+    made, more = (generation_of(loaded, sample(0), prepared, answer, candidates) for candidates in (0, 2))
     likely = made.candidates.ids[0, 0]
     expected = {*made.prompt_ids, *made.answer_ids, made.tokens[made.layout.answer - 1], likely}
     assert made.classes.tolist() == sorted(expected)
+    assert {*more.classes} == expected | {*answer.candidates.ids[:, :2].ravel()} != expected
+    assert np.array_equal(more.logits[:, np.isin(more.classes, made.classes)], made.logits)
     assert made.logits.shape == (24 + len(made.prompt_ids) + len(made.answer_ids), len(expected))
     known = {*made.classes, *made.candidates.ids.ravel(), *made.retokenised_prompt, *made.retokenised_answer}
     assert known == set(made.vocabulary)
@@ -207,7 +213,8 @@ def test_the_text_of_ones_own_answer_is_explained_as_the_answer_was(media):
     assert answer.ids.tolist() == words and answer.ended
     own = generation_of(loaded, TWO, prepared, answer)
     given = explained(loaded, TWO, media, answer=own.answer)
-    assert given.tokens.tolist() == own.tokens.tolist() and np.allclose(given.logits, own.logits, atol=1e-4)
+    same = given.logits[:, np.isin(given.classes, own.classes)]  # the candidates were forced
+    assert given.tokens.tolist() == own.tokens.tolist() and np.allclose(same, own.logits, atol=1e-4)
     maps, expected = (METHODS["tam"].maps(Cached(one)).maps for one in (given, own))
     assert np.allclose(maps, expected, atol=1e-4)
 
@@ -281,7 +288,7 @@ def test_a_batch_gives_what_its_samples_give_one_by_one(kind, media):
     prepared = [ready(loaded, one, media) for one in shown]
     answers = answer_batch(loaded, prepared, 8)
     for one, its, answer in zip(shown, prepared, answers, strict=True):
-        together = generation_of(loaded, one, its, answer)
+        together = generation_of(loaded, one, its, answer, head.CANDIDATES)
         alone = explained(loaded, one, media)
         assert np.array_equal(together.tokens, alone.tokens)
         assert np.array_equal(together.classes, alone.classes)
@@ -382,7 +389,7 @@ def test_nothing_but_the_gpu_that_was_named_is_opened(checkpoints, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     for name in ("cuda:1", "cuda"):
         with pytest.raises(ModelError, match="cannot be loaded"):
-            load_from(locate(str(checkpoints["qwen2_vl"])), torch.device(name), "float32")
+            load_from(locate(str(checkpoints["qwen2_vl"])), Placement(torch.device(name), "float32"))
     assert chosen == [torch.device("cuda:1")]
 
 
@@ -501,7 +508,13 @@ def test_what_determines_the_answers_determines_the_fingerprint(shard):
         fingerprint({0: sample(0, turns=[["Who?", "a cat"]])}),
         *(
             fingerprint({0: sample(0)}, change)
-            for change in ({"weights": "x"}, {"dtype": "bfloat16"}, {"max_new_tokens": 7}, {"layer": 2})
+            for change in (
+                {"weights": "x"},
+                {"dtype": "bfloat16"},
+                {"max_new_tokens": 7},
+                {"layer": 2},
+                {"candidates": 3},
+            )
         ),
     ]
     shutil.copy(shard.manifest.parent / "1.png", shard.manifest.parent / "0.png")

@@ -14,6 +14,7 @@ from transformers import (
     VipLlavaForConditionalGeneration,
 )
 
+from tam.check.asked import film, pictures
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families import gemma3, generic, internvl, llava_next
 from tam.families.crop import seen_box
@@ -26,7 +27,6 @@ from tam.model.probe import believe, probe
 from tam.model.prompt import prepare, showing
 from tam.render.overlay import Panel, heat
 from tests import tiny
-from tests.conformance import film, pictures
 
 
 def layout(kind: str, media: Media, **changes):

@@ -121,6 +121,16 @@ def test_parts_without_an_owner_wait_for_the_next_start(results):
     assert "2-of-4: 1 of 3 samples, nobody is at work: the next start goes on" in describe(survey(results))
 
 
+def test_what_is_unfinished_is_looked_for_in_the_folder_that_the_config_names(results):
+    (results / "emoji/tiny/generate/.parts").rename(results.parent / "parts")
+    (results.parent / "kept/emoji/tiny").mkdir(parents=True)
+    (results.parent / "parts").rename(results.parent / "kept/emoji/tiny/generate")
+    ask(results)
+    assert not survey(results).runs[0].unfinished
+    ask(results, store="kept")
+    assert [one.shard for one in survey(results).runs[0].unfinished] == ["1-of-4", "2-of-4"]
+
+
 def test_a_silent_owner_elsewhere_is_stale(results):
     path = results / "emoji/tiny/generate/.parts/1-of-4.h5.lease"
     lease(path, replace(Owner.me(), machine="another"))

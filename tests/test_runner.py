@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 
 from tam.errors import DiskError, InputError, SchemaError
 from tam.manifest import Sample
+from tam.shard import runner
 from tam.shard.runner import Pace, run_shard
 from tam.shard.store import Store
 from tam.shard.task import Failed, Format
@@ -108,8 +110,8 @@ def merge(parts: list[Path], path: Path, rows) -> None:
 FORMAT: Format[Codes] = Format(write, lambda path: {row: made.status for row, made in content(path).items()}, merge)
 
 
-def run(folder: Path, die_at: str = "-", size: int = 2) -> dict[int, str]:
-    store = Store(folder / "0.h5", "f00d", FORMAT)
+def run(folder: Path, die_at: str = "-", size: int = 2, out: str = "0.h5", kept: Path | None = None) -> dict[int, str]:
+    store = Store(folder / out, "f00d", FORMAT, kept)
     task = CodesTask(folder / "log", die_at)
     return run_shard("codes", SAMPLES, folder, store, lambda: task, torch.device("cpu"), size)
 
@@ -148,11 +150,45 @@ def test_a_killed_client_goes_on_with_the_batch_that_was_in_the_model(tmp_path):
     assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "undisturbed/0.h5").read_bytes()
 
 
+def test_a_folder_that_is_named_outlives_the_outputs(tmp_path):
+    """Those of a killed job lay on a disk of its machine; a finished shard comes back from there, too."""
+    code = (
+        "import sys; from pathlib import Path; from tests.test_runner import run;"
+        "run(folder := Path(sys.argv[1]), 'mat', out='local/0.h5', kept=folder / 'kept')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "local").exists(), process.stderr
+    run(tmp_path, out="local/0.h5", kept=tmp_path / "kept")
+    assert asked(tmp_path)[3:] == [["mat"], ["x", "y"], ["x"], ["y"]]
+    assert [path.name for path in (tmp_path / "kept/f00d/0").iterdir()] == ["whole.h5"]
+    done, before = (tmp_path / "local/0.h5").read_bytes(), len(asked(tmp_path))
+    shutil.rmtree(tmp_path / "local")
+    run(tmp_path, out="local/0.h5", kept=tmp_path / "kept")
+    assert len(asked(tmp_path)) == before and (tmp_path / "local/0.h5").read_bytes() == done
+    assert [path.name for path in (tmp_path / "local").iterdir()] == ["0.h5"]
+
+
 def test_a_finished_shard_loads_nothing(tmp_path):
     done = run(tmp_path)
     store = Store(tmp_path / "0.h5", "f00d", FORMAT)
     again = run_shard("codes", SAMPLES, tmp_path, store, lambda: pytest.fail("loaded"), torch.device("cpu"))
     assert again == done
+
+
+def test_the_model_chooses_the_gpu_before_anything_is_pinned(tmp_path, monkeypatch):
+    """Memory is pinned on the GPU that is the current one then: the first of the machine would be opened, too."""
+    order = []
+    monkeypatch.setattr(runner, "batches", lambda *given: order.append(given[-1]) or iter(()))
+    store = Store(tmp_path / "0.h5", "f00d", FORMAT)
+
+    def load() -> CodesTask:
+        order.append("load")
+        return CodesTask(tmp_path / "log")
+
+    with pytest.raises(DiskError):
+        run_shard("codes", SAMPLES, tmp_path, store, load, torch.device("cuda:1"), 2)
+    assert order == ["load", True]
 
 
 def test_the_line_of_the_log_says_how_far_and_how_fast():

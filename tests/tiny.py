@@ -47,14 +47,20 @@ CHAT_TEMPLATE = _chatml(
     "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>",
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
 )  # fmt: skip
+QWEN3 = _chatml("<|vision_start|><|image_pad|><|vision_end|>", "<|video_pad|>")
+GLM = _chat(
+    "<|user|>\n", "<|begin_of_image|><|image|><|end_of_image|>", "<|begin_of_video|><|video|><|end_of_video|>", "",
+    "<|assistant|>\n", "[gMASK]<sop>",
+)  # fmt: skip
+GEMMA4 = _chat(
+    "<|turn>user\n", "\n\n<|image|>\n\n", "\n\n<|video|>\n\n", "<turn|>\n", "<|turn>model\n", "<s>", " | trim"
+)
 LLAVA = _chat("USER: ", "<image>\n", "", " ", "ASSISTANT:")
 TEMPLATES = {
     "qwen2_vl": CHAT_TEMPLATE, "qwen2_5_vl": CHAT_TEMPLATE,
-    "qwen3_vl": _chatml("<|vision_start|><|image_pad|><|vision_end|>", "<|video_pad|>"),
-    "glm4v": _chat(
-        "<|user|>\n", "<|begin_of_image|><|image|><|end_of_image|>", "<|begin_of_video|><|video|><|end_of_video|>", "",
-        "<|assistant|>\n", "[gMASK]<sop>",
-    ),
+    "qwen3_vl": QWEN3,
+    "qwen3_vl_moe": QWEN3, "qwen3_5": QWEN3, "qwen3_5_moe": QWEN3,
+    "glm4v": GLM, "glm4v_moe": GLM, "glm46v": GLM,
     "llava": LLAVA, "llava_next": _chat("<s>[INST] ", "<image>\n", "", " [/INST]", ""),
     "llava_onevision": _chatml("<image>\n", "<video>\n"),
     "internvl": _chatml("<IMG_CONTEXT>\n", "<video>\n"),
@@ -62,25 +68,47 @@ TEMPLATES = {
                     "<s>", " | trim"),
     "idefics3": _chat("User:", "<image>", "", "<end_of_utterance>\n", "Assistant:", "<|im_start|>"),
     "smolvlm": _chat("User:", "<image>", "<video>", "<end_of_utterance>\n", "Assistant:", "<|im_start|>"),
+    "gemma4": GEMMA4, "gemma4_unified": GEMMA4,
+    "minicpmv4_6": _chatml("<|image_pad|>", "<|video_pad|>"), "minicpmv4_7": _chatml("<|image_pad|>", "<|video_pad|>"),
     "paligemma": None,
     "mistral3": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
     "pixtral": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
 }  # fmt: skip
 KINDS = list(TEMPLATES)  # "pixtral" is Pixtral's vision tower in a checkpoint of LLaVA's type
-SENTENCEPIECE = {"llava", "llava_next", "gemma3", "paligemma"}
+SENTENCEPIECE = {"llava", "llava_next", "gemma3", "gemma4", "gemma4_unified", "paligemma"}
+OF_GEMMA4 = {
+    "boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>", "boa_token": "<|audio>",
+    "eoa_token": "<audio|>", "audio_token": "<|audio|>",
+}  # fmt: skip
+OF_MINICPM = {
+    "image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "image_start_token": "<image>",
+    "image_end_token": "</image>", "slice_start_token": "<slice>", "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>", "image_id_end_token": "</image_id>",
+}  # fmt: skip
 NAMED = {
     "gemma3": {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
+    "gemma4": OF_GEMMA4, "gemma4_unified": OF_GEMMA4, "minicpmv4_6": OF_MINICPM, "minicpmv4_7": OF_MINICPM,
     "internvl": {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
                  "video_token": "<video>"},
 }  # fmt: skip
+LIKE = {
+    "qwen2_5_vl": "qwen2_vl", "qwen3_vl_moe": "qwen3_vl", "qwen3_5": "qwen3_vl", "qwen3_5_moe": "qwen3_vl",
+    "glm4v_moe": "glm4v", "minicpmv4_7": "minicpmv4_6",
+}  # fmt: skip
+"""Kind -> the one whose image and video processors it has."""
 IMAGE = {
-    "glm4v": "<|image|>", "gemma3": "<image_soft_token>", "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]",
-    "pixtral": "[IMG]", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>", "qwen3_vl": "<|image_pad|>",
+    **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v", "gemma4", "gemma4_unified"), "<|image|>"),
+    **dict.fromkeys(("minicpmv4_6", "minicpmv4_7"), "<|image_pad|>"), "gemma3": "<image_soft_token>",
+    "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]", "pixtral": "[IMG]",
+    **{kind: "<|image_pad|>" for kind in KINDS if kind.startswith("qwen")},
 }  # fmt: skip
 CLASS = {
     "qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL", "glm4v": "Glm4v", "llava": "Llava",
     "llava_next": "LlavaNext", "llava_onevision": "LlavaOnevision", "internvl": "InternVL", "gemma3": "Gemma3",
     "idefics3": "Idefics3", "smolvlm": "SmolVLM", "paligemma": "PaliGemma", "mistral3": "Mistral3", "pixtral": "Llava",
+    "qwen3_vl_moe": "Qwen3VLMoe", "qwen3_5": "Qwen3_5", "qwen3_5_moe": "Qwen3_5Moe", "glm4v_moe": "Glm4vMoe",
+    "glm46v": "Glm46V", "gemma4": "Gemma4", "gemma4_unified": "Gemma4Unified", "minicpmv4_6": "MiniCPMV4_6",
+    "minicpmv4_7": "MiniCPMV4_7",
 }  # fmt: skip
 SHAPES = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (2, 3), (3, 2)]
 PINPOINTS = [[56 * down, 56 * across] for down, across in SHAPES]
@@ -130,15 +158,18 @@ def processor(kind: str = "qwen2_vl"):
         import pytest  # the benchmarks run without it
 
         pytest.importorskip("num2words", reason="SmolVLM's processor needs it")
-    words, make = tokenizer(kind), getattr(transformers, CLASS[kind] + "Processor", None)
+    words, alike = tokenizer(kind), LIKE.get(kind, kind)
+    make = getattr(transformers, CLASS[kind] + "Processor", None)
+    if make is None and alike != kind:
+        make = getattr(transformers, CLASS[alike] + "Processor")
     dynamic = {"size": {"shortest_edge": 2 * 28 * 28, "longest_edge": 48 * 28 * 28}}
     square = {"size": {"height": 56, "width": 56}}
     crop = {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}}
     images, videos, more = {
         "qwen2_vl": ("Qwen2VL", dynamic, {}),
-        "qwen2_5_vl": ("Qwen2VL", dynamic, {}),
         "qwen3_vl": ("Qwen2VL", dynamic | {"patch_size": 16}, {}),
         "glm4v": ("Glm4v", dynamic, {}),
+        "glm46v": ("Glm46V", dynamic, {}),
         "llava": ("CLIP", crop, {"patch_size": 14, "vision_feature_select_strategy": "default",
                                  "num_additional_image_tokens": 1}),
         "llava_next": ("LlavaNext", crop | {"image_grid_pinpoints": PINPOINTS}, {
@@ -147,6 +178,9 @@ def processor(kind: str = "qwen2_vl"):
             "num_image_tokens": 16, "vision_feature_select_strategy": "full", "vision_aspect_ratio": "anyres_max_4"}),
         "internvl": ("GotOcr2", square, {"image_seq_length": 4}),
         "gemma3": ("Gemma3", {"size": {"height": 112, "width": 112}}, {"image_seq_length": 16}),
+        "gemma4": ("Gemma4", {"max_soft_tokens": 70}, {}),
+        "gemma4_unified": ("Gemma4Unified", {"max_soft_tokens": 70}, {}),
+        "minicpmv4_6": ("MiniCPMV4_6", {"scale_resolution": 112, "patch_size": 14}, {}),
         "idefics3": ("Idefics3", {"size": {"longest_edge": 168}, "max_image_size": {"longest_edge": 56}},
                      {"image_seq_len": 4}),
         "smolvlm": ("SmolVLM", {"size": {"longest_edge": 168}, "max_image_size": {"longest_edge": 56}},
@@ -155,7 +189,7 @@ def processor(kind: str = "qwen2_vl"):
         "mistral3": ("Pixtral", {"size": {"longest_edge": 168}, "patch_size": 14},
                      {"patch_size": 14, "spatial_merge_size": 2}),
         "pixtral": ("Pixtral", {"size": {"longest_edge": 112}, "patch_size": 14}, {"patch_size": 14}),
-    }[kind]  # fmt: skip
+    }[alike]  # fmt: skip
     image_processor = getattr(transformers, images + "ImageProcessor")(**videos)
     if kind == "paligemma":
         image_processor.image_seq_length = 16
@@ -164,9 +198,11 @@ def processor(kind: str = "qwen2_vl"):
         make = transformers.PixtralProcessor
     sized = {"smolvlm": {"num_frames": 8, "fps": 1, **videos}}.get(kind, videos)
     if "video_processor" in make.get_attributes():
-        name = {"qwen2_5_vl": "Qwen2VL"}.get(kind, CLASS[kind]) + "VideoProcessor"
+        name = CLASS[alike] + "VideoProcessor"
         sized = {key: value for key, value in sized.items() if key != "image_grid_pinpoints"}
         parts["video_processor"] = getattr(transformers, name)(**sized)
+    if "feature_extractor" in make.get_attributes():  # of sounds
+        parts["feature_extractor"] = getattr(transformers, CLASS[kind] + "AudioFeatureExtractor")()
     return make(**parts)
 
 
@@ -180,17 +216,28 @@ def _vision(kind: str) -> dict:
         "depth": 2, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
         "initializer_range": 0.1, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48,
     }  # fmt: skip
+    large = {"patch_size": 16, "num_position_embeddings": 16}
+    deep = dynamic | large | {"deepstack_visual_indexes": [0]}
     return {
         "qwen2_vl": dynamic | {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
         "qwen2_5_vl": dynamic | {"window_size": 56, "fullatt_block_indexes": [1]},
-        "qwen3_vl": dynamic | {"patch_size": 16, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+        "qwen3_vl": deep,
+        "qwen3_vl_moe": deep,
+        "qwen3_5": dynamic | large,
+        "qwen3_5_moe": dynamic | large,
         "glm4v": dynamic | {"image_size": 56},
+        "glm4v_moe": dynamic | {"image_size": 56},
+        "glm46v": dynamic | {"image_size": 56, "model_type": "glm4v_vision"},
         "llava": plain | {"model_type": "clip_vision_model"},
         "llava_next": plain | {"model_type": "clip_vision_model"},
         "llava_onevision": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 60},
         "internvl": plain | {"image_size": [56, 56], "patch_size": [14, 14]},
         "gemma3": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 112},
         "paligemma": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "projection_dim": 64},
+        "gemma4": plain | {"patch_size": 16, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 256},
+        "gemma4_unified": {"patch_size": 16, "mm_embed_dim": 48, "output_proj_dims": 48},
+        "minicpmv4_6": plain | {"image_size": 224},
+        "minicpmv4_7": plain | {"image_size": 224},
         "mistral3": plain | {"model_type": "pixtral", "image_size": 168},
         "pixtral": plain | {"model_type": "pixtral", "image_size": 168},
     }.get(kind, plain)
@@ -198,22 +245,43 @@ def _vision(kind: str) -> dict:
 
 def _text(kind: str, words, vocabulary: int) -> dict:
     """The language model's config, large enough that logits differ clearly between classes and positions."""
-    rope = {"rope_type": "default", "rope_theta": 100.0}
+    rope, rows = {"rope_type": "default", "rope_theta": 100.0}, max(len(words), vocabulary)
     text = {
-        "vocab_size": max(len(words), vocabulary), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "vocab_size": rows, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False, "rope_parameters": rope,
         "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id,
         "initializer_range": 0.3,
     }  # fmt: skip
     sections = {"mrope_section": [2, 3, 3]}
+    glm = {"rope_parameters": rope | sections | {"partial_rotary_factor": 1.0}}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    gemma4 = {
+        "head_dim": 16, "global_head_dim": 32, "sliding_window": 64, "final_logit_softcapping": 30.0,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {"sliding_attention": rope, "full_attention": rope},
+    }  # fmt: skip
+    hybrid = {
+        "head_dim": 32, "rope_parameters": rope | sections | {"partial_rotary_factor": 0.5}, "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+        "layer_types": ["linear_attention", "full_attention"], "initializer_range": 0.15,
+    }  # fmt: skip
     return text | {
         "qwen2_vl": {"rope_parameters": rope | sections}, "qwen2_5_vl": {"rope_parameters": rope | sections},
         "qwen3_vl": {"rope_parameters": rope | sections, "head_dim": 16},
-        "glm4v": {"rope_parameters": rope | sections | {"partial_rotary_factor": 1.0}},
+        "qwen3_vl_moe": {"rope_parameters": rope | sections, "head_dim": 16} | experts,
+        "qwen3_5": hybrid, "qwen3_5_moe": hybrid | experts | {"shared_expert_intermediate_size": 32},
+        "glm4v": glm, "glm46v": glm | {"model_type": "glm4v_text"},
+        "glm4v_moe": glm | experts | {"n_routed_experts": 4},
         "llava": {"model_type": "llama"}, "llava_next": {"model_type": "mistral"},
         "llava_onevision": {"model_type": "qwen2"}, "internvl": {"model_type": "qwen2"},
         "gemma3": {"head_dim": 16, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"],
                    "rope_parameters": {"sliding_attention": rope, "full_attention": rope}},
+        "gemma4": gemma4 | {
+            "num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": rows,
+        },
+        "gemma4_unified": gemma4,
+        "minicpmv4_6": hybrid | {"model_type": "qwen3_5_text"}, "minicpmv4_7": hybrid | {"model_type": "qwen3_5_text"},
         "idefics3": {"model_type": "llama"}, "smolvlm": {"model_type": "llama"},
         "paligemma": {"model_type": "gemma", "head_dim": 16},
         "mistral3": {"model_type": "mistral", "head_dim": 16}, "pixtral": {"model_type": "mistral", "head_dim": 16},
@@ -231,16 +299,28 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
     special = {"image_token_id": token(IMAGE.get(kind, "<image>"))}
     if kind.startswith("qwen"):
         special |= {f"{name}_token_id": token(f"<|{name}|>") for name in ("vision_start", "vision_end")}
+    if kind.startswith("glm"):
+        ends = {"begin": "start", "end": "end"}
+        special |= {
+            f"{name}_{ends[end]}_token_id": token(f"<|{end}_of_{name}|>") for name in ("image", "video") for end in ends
+        }
+        special["video_token_id"] = token("<|video|>")
+    gemma4 = {
+        "video_token_id": token("<|video|>"), "audio_token_id": token("<|audio|>"),
+        "boi_token_id": token("<|image>"), "eoi_token_id": token("<image|>"),
+    }  # fmt: skip
+    minicpm = {"video_token_id": token("<|video_pad|>"), "insert_layer_id": 0}
     special |= {
-        "glm4v": {"image_start_token_id": token("<|begin_of_image|>"), "image_end_token_id": token("<|end_of_image|>"),
-                  "video_start_token_id": token("<|begin_of_video|>"),
-                  "video_end_token_id": token("<|end_of_video|>"), "video_token_id": token("<|video|>")},
         "llava_onevision": {"video_token_id": token("<video>"), "image_grid_pinpoints": UNEVEN,
                             "vision_feature_layer": -1, "vision_aspect_ratio": "anyres_max_4",
                             "vision_feature_select_strategy": "full"},
         "llava_next": {"image_grid_pinpoints": PINPOINTS},
         "gemma3": {"mm_tokens_per_image": 16, "boi_token_id": token("<start_of_image>"),
                    "eoi_token_id": token("<end_of_image>")},
+        "gemma4": gemma4, "gemma4_unified": gemma4, "minicpmv4_6": minicpm, "minicpmv4_7": minicpm | {
+            "image_start_id": token("<image>"), "image_end_id": token("</image>"),
+            "slice_start_id": token("<slice>"), "slice_end_id": token("</slice>"), "newline_id": token("Ċ"),
+        },
         "idefics3": {"scale_factor": 2}, "smolvlm": {"scale_factor": 2},
         "paligemma": {"projection_dim": 64},
         "mistral3": {"vision_feature_layer": -1}, "pixtral": {

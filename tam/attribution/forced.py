@@ -19,7 +19,7 @@ from tam.attribution.tap import Tap, tapped
 from tam.errors import ModelError
 from tam.layout import Layout
 from tam.model.attention import fused_without_plans
-from tam.model.collate import collate, with_answer
+from tam.model.collate import with_answer
 from tam.model.loaded import Loaded
 from tam.model.question import Question
 from tam.model.recording import recording
@@ -140,7 +140,7 @@ def forced(
         if inner is not None:
             stack.enter_context(_inner(layers[inner], leaves))
         kept = stack.enter_context(recording(loaded))
-        loaded.model(**collate([whole], loaded.padding, left=False), use_cache=False, logits_to_keep=1)
+        loaded.model(**{"logits_to_keep": 1} | loaded.batch([whole], left=False), use_cache=False)
         states = kept.states
         with torch.no_grad():
             logits = loaded.head(states[0, places.predicting]).float().gather(1, places.ids[:, None])[:, 0]

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def write_attribution(
     generation: Path, manifest: Path, model: str, out: Path, methods: Sequence[str], settings: Settings, *,
-    revision: str | None = None, device: str = "auto", trust_remote_code: bool = False,
+    revision: str | None = None, device: str = "auto", trust_remote_code: bool = False, store: Path | None = None,
 ) -> tuple[Counter[str], Counter[str]]:  # fmt: skip
     """Compute the scores of a shard's answers by all methods and write them to ``out``.
 
@@ -54,11 +54,11 @@ def write_attribution(
         )  # fmt: skip
     wanted = {name: settings_of(name, settings) for name in methods}
     folder_of = hashlib.sha256(f"{taken.fingerprint} {VERSION}".encode()).hexdigest()[:32]
-    whole = whole_of(out, folder_of)
+    whole = whole_of(out, folder_of, store)
     known = _methods_of(whole)
     missing = [name for name, its in wanted.items() if known.get(name) != its]
     header = _header(taken, known | wanted)
-    store = Store(out, folder_of, scores_files(header, missing or wanted, whole if known else None))
+    kept = Store(out, folder_of, scores_files(header, missing or wanted, whole if known else None), store)
 
     def load() -> AttributionTask:
         loaded = taken.load()
@@ -66,7 +66,7 @@ def write_attribution(
         check(loaded, [name for name in missing if name not in refused], settings)
         return AttributionTask(loaded, taken, missing, settings, refused)
 
-    run_shard(f"attribute {out.stem}", taken.samples, taken.folder, store, load, taken.device, batch_size=1)
+    run_shard(f"attribute {out.stem}", taken.samples, taken.folder, kept, load, taken.device, batch_size=1)
     statuses = read_statuses(out).values()
     failures = Counter(name for _, its in statuses for name in wanted if its.get(name, "ok") != "ok")
     return Counter(status.partition(":")[0] for status, _ in statuses), failures

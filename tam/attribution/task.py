@@ -112,7 +112,7 @@ def scores_of(
         InputError: the model does not say what it said, or cannot take it.
     """
     made = attribute(loaded, question, generation, [name for name in methods if name not in refused], settings, shown)
-    check_logits(generation, made.logits)
+    check_logits(generation, made.logits, loaded.quantised)
     return {name: _checked(refused.get(name) or made.scores[name]) for name in methods}
 
 

@@ -22,16 +22,8 @@ from tam.embedded import CHECKPOINT
 from tam.errors import InputError
 from tam.pin import Entry, about, on_hub
 
-LOCAL = (
-    "root",
-    "images",
-    "instances",
-    "captions",
-    "ids",
-    "categories",
-    "panoptic",
-    "segments",
-)  # keys of a dataset that name files
+LOCAL = ("root", "images", "instances", "captions", "ids", "categories", "panoptic", "segments", "refs")
+"""Keys of a dataset that name files."""
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes
 # Measured with Qwen2-VL-2B's shapes: a sample's logits at most, and a method's maps of it; besides the weights a batch
 # takes a fifth of them and two gigabytes.

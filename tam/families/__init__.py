@@ -3,23 +3,44 @@
 from typing import Any
 
 from tam.errors import InputError, ModelError
-from tam.families import gemma3, generic, idefics3, internvl, llava, llava_next, paligemma, pixtral, qwen2_vl
+from tam.families import (
+    gemma3,
+    gemma4,
+    generic,
+    idefics3,
+    internvl,
+    llava,
+    llava_next,
+    minicpmv,
+    paligemma,
+    pixtral,
+    qwen2_vl,
+)
 from tam.families.interface import Family
 
 # A checkpoint's config names its ``model_type``.
 FAMILIES: dict[str, Family] = {
     "gemma3": gemma3.FAMILY,
+    "gemma4": gemma4.FAMILY,
+    "gemma4_unified": gemma4.FAMILY,
+    "glm46v": qwen2_vl.GLM4V,
     "glm4v": qwen2_vl.GLM4V,
+    "glm4v_moe": qwen2_vl.GLM4V,
     "idefics3": idefics3.IDEFICS3,
     "internvl": internvl.FAMILY,
     "llava": llava.FAMILY,
     "llava_next": llava_next.NEXT,
     "llava_onevision": llava_next.ONEVISION,
+    "minicpmv4_6": minicpmv.FAMILY,
+    "minicpmv4_7": minicpmv.FAMILY,
     "mistral3": pixtral.MISTRAL3,
     "paligemma": paligemma.FAMILY,
     "qwen2_5_vl": qwen2_vl.QWEN2,
     "qwen2_vl": qwen2_vl.QWEN2,
+    "qwen3_5": qwen2_vl.QWEN3,
+    "qwen3_5_moe": qwen2_vl.QWEN3,
     "qwen3_vl": qwen2_vl.QWEN3,
+    "qwen3_vl_moe": qwen2_vl.QWEN3,
     "smolvlm": idefics3.SMOLVLM,
 }
 

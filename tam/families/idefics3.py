@@ -20,7 +20,7 @@ def blocks(sample: Processed) -> Iterator[Block]:
     for medium, text in enumerate(sample.written):
         if tags := TAG.findall(text):
             down, across = map(int, tags[-1])
-            yield from tiles(sample, medium, down, across, side)
+            yield from tiles(sample, medium, down, across, side, side)
         yield whole(sample, medium, side, side)
 
 

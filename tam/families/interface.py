@@ -58,6 +58,7 @@ class Family:
         options: keyword arguments for every call of the processor.
         answer_type: the token type of an answer's tokens, where they are handed over together with the prompt.
         proven: whether its tokens are known to lie there; where not, each model has to show it first.
+        packed: inputs that hold all that a sample shows one behind the other in their last dimension; the first is 1.
         one_tile: how it shows a picture as one tile, where it can leave the others out.
     """
 
@@ -70,6 +71,7 @@ class Family:
     options: dict[str, Any] = field(default_factory=dict)
     answer_type: int = 0
     proven: bool = True
+    packed: tuple[str, ...] = ()
     one_tile: "Family | None" = None
 
 
@@ -93,9 +95,11 @@ def whole(
     return Block(Grid(medium, frames, rows, columns, (0.0, 0.0, width * seen, height * seen)))
 
 
-def tiles(sample: Processed, medium: int, down: int, across: int, side: int) -> list[Block]:
-    """``down`` x ``across`` equal tiles of a picture, row after row, each of ``side`` x ``side`` tokens."""
+def tiles(
+    sample: Processed, medium: int, down: int, across: int, rows: int, columns: int, frames: tuple[int, ...] = (0,)
+) -> list[Block]:
+    """``down`` x ``across`` equal tiles of a medium, row after row, each of ``rows`` x ``columns`` tokens."""
     width, height = sample.media.sizes[medium]
     x, y = width / across, height / down
     boxes = [(j * x, i * y, (j + 1) * x, (i + 1) * y) for i in range(down) for j in range(across)]
-    return [Block(Grid(medium, (0,), side, side, box)) for box in boxes]
+    return [Block(Grid(medium, frames, rows, columns, box)) for box in boxes]

@@ -20,7 +20,7 @@ def blocks(sample: Processed) -> Iterator[Block]:
     kind, tile = sample.processor.image_processor, tuple(sample.outputs["pixel_values"].shape[-2:])
     for medium, (width, height) in enumerate(sample.media.sizes):
         across, down = get_optimal_tiled_canvas((height, width), tile, kind.min_patches, kind.max_patches)
-        yield from tiles(sample, medium, down, across, side)
+        yield from tiles(sample, medium, down, across, side, side)
         if across * down > 1:
             yield whole(sample, medium, side, side)
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from tam.errors import InputError
 from tam.figures.canvas import BAR, BESIDE, SETTINGS, Canvas, Place, legible
 from tam.figures.files import save_pdf, save_svg
+from tam.render.colors import signed
 from tam.render.overlay import WIDEST
 from tam.system.atomic import atomic
 
@@ -94,6 +95,7 @@ def explained_figure(
     sentences: Sequence[Sequence[tuple[str, float | None]]],
     colors: np.ndarray,
     width: int,
+    peak: float = 0,
 ) -> Drawing:
     """Pictures in rows, a scale, and sentences below.
 
@@ -102,6 +104,7 @@ def explained_figure(
         rows: (label at the left, or "", cells) each; a row of more than fit goes on below.
         sentences: of words with how high their maps rise, 0 to 1; None: no map, no colour.
         colors: uint8 [256, 3]. width: pixels across, where the figure becomes pixels.
+        peak: the greatest difference that a cell shows; 0: none does.
     """
     if not 100 <= width <= WIDEST:
         raise InputError("wrong number", where="width", got=width, expected=f"100 to {WIDEST} pixels")
@@ -122,7 +125,10 @@ def explained_figure(
         if label:
             canvas.write(places[0], 0, 0.5, label, (-4, 0), ha="right", va="center", rotation=90, fontsize=9)
         if number == 0:
-            _scale(canvas, Place(places[-1].right + BESIDE, bottom, BAR, tall), colors)
+            beside, part = places[-1].right + BESIDE, tall * (0.45 if peak else 1)
+            _scale(canvas, Place(beside, bottom + tall - part, BAR, part), colors)
+            if peak:
+                _differences(canvas, Place(beside, bottom, BAR, max(tall - part - LINE, GAP)), peak)
     for number, line in enumerate(wrapped):
         _write(canvas, line, left, below - GAP - LINE * (number + 0.5), colors)
     return Drawing(canvas.figure, width)
@@ -147,6 +153,12 @@ def _scale(canvas: Canvas, bar: Place, colors: np.ndarray) -> None:
     _show(canvas, bar, np.repeat(colors[::-1, None], 16, axis=1))
     for y, label in ((0, "0"), (1, "1")):
         canvas.write(bar, 1, y, label, (2, 0), ha="left", va="center_baseline", fontsize=8)
+
+
+def _differences(canvas: Canvas, bar: Place, peak: float) -> None:
+    _show(canvas, bar, np.repeat(signed()[::-1, None], 16, axis=1))
+    for y, label, offset, va in ((1, f"+{peak:.2f}", 1, "bottom"), (0, f"−{peak:.2f}", -1, "top")):
+        canvas.write(bar, 0, y, label, (-1, offset), ha="left", va=va, fontsize=6)
 
 
 def ink(color: Sequence[float]) -> str:

@@ -6,7 +6,7 @@ import torch
 from tam.generation.kept import generation_of
 from tam.manifest import Sample
 from tam.media import Media
-from tam.model.head import chances_of
+from tam.model.head import CANDIDATES, chances_of
 from tam.model.loaded import Loaded
 from tam.model.probe import believe
 from tam.model.prompt import prepare
@@ -21,6 +21,8 @@ def ask(
     layer: int | None = None,
 ) -> tuple[Generation, np.ndarray]:  # fmt: skip
     """Ask about the media of a sample, or read what somebody else answered; the model is left as it was.
+
+    The logits of all candidates are kept: there is one answer only.
 
     Args:
         answer: explain this text, whoever wrote it, instead of what the model would answer.
@@ -39,6 +41,6 @@ def ask(
         asked = question(loaded, prepared, None if answer is None else GivenAnswer(answer))
         with foreign("the model cannot take this", asked.size):
             (made,) = answers_to(loaded, [asked], max_new_tokens, layer)
-            generation = generation_of(loaded, sample, prepared, made)
+            generation = generation_of(loaded, sample, prepared, made, CANDIDATES)
             states = made.states[generation.layout.answer - 1 :]
             return generation, chances_of(loaded.head, states, generation.answer_ids)

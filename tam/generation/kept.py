@@ -34,13 +34,15 @@ class KeptAnswer:
     dtype: str
 
 
-def generation_of(loaded: Loaded, sample: Sample, prepared: Prepared, answer: Answer) -> Generation:
-    """What is kept of an answer, with its words.
+def generation_of(
+    loaded: Loaded, sample: Sample, prepared: Prepared, answer: Answer, candidates: int = 0
+) -> Generation:
+    """What is kept of an answer, with its words; arguments as ``keep``.
 
     Raises:
         NotFiniteError: the model's logits are NaN or infinite.
     """
-    (kept,) = keep(loaded, [sample], [prepared], [answer])
+    (kept,) = keep(loaded, [sample], [prepared], [answer], candidates)
     if isinstance(kept, NotFiniteError):
         raise kept
     return in_words(loaded.tokenizer, loaded.ends, kept)
@@ -48,28 +50,32 @@ def generation_of(loaded: Loaded, sample: Sample, prepared: Prepared, answer: An
 
 @torch.inference_mode()
 def keep(
-    loaded: Loaded, samples: Sequence[Sample], prepared: Sequence[Prepared], answers: Sequence[Answer]
-) -> list[KeptAnswer | NotFiniteError]:
+    loaded: Loaded, samples: Sequence[Sample], prepared: Sequence[Prepared], answers: Sequence[Answer],
+    candidates: int = 0,
+) -> list[KeptAnswer | NotFiniteError]:  # fmt: skip
     """The part of ``generation_of`` that needs the model, for a whole batch; ``in_words`` is the rest.
 
     The rows of all samples go through the head together, and what is kept of them comes to the host at once: a device
     is asked no more often for many samples than for one.
+
+    Args:
+        candidates: so many of the likeliest classes of each row of an answer are kept, too.
     """
     layouts = [one.layout for one in prepared]
     tokens = [np.append(one.tokens, its.ids).astype(np.int32) for one, its in zip(prepared, answers, strict=True)]
     known = [
-        np.unique(np.append(its[layout.prompt], its[layout.answer - 1 :]))
-        for its, layout in zip(tokens, layouts, strict=True)
+        np.unique(np.concatenate([its[layout.prompt], its[layout.answer - 1 :], best[:, :candidates].ravel()]))
+        for its, layout, best in zip(tokens, layouts, (its.candidates.ids for its in answers), strict=True)
     ]
     rows = [
         np.concatenate([layout.vision, layout.prompt, np.arange(layout.answer - 1, len(its) - 1)])
         for its, layout in zip(tokens, layouts, strict=True)
     ]
-    logits, candidates = _through_head(loaded.head, answers, rows, [layout.prompt for layout in layouts], known)
+    logits, in_prompts = _through_head(loaded.head, answers, rows, [layout.prompt for layout in layouts], known)
     made: list[KeptAnswer | NotFiniteError] = []
     for index, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-        its = joined(candidates[index], answer.candidates)
-        likely = candidates[index].ids[:1, 0]
+        its = joined(in_prompts[index], answer.candidates)
+        likely = in_prompts[index].ids[:1, 0]
         classes, first = np.unique(np.append(known[index], likely), return_index=True)
         places = np.where(first == len(known[index]), -1, first)
         made.append(

@@ -23,13 +23,13 @@ from tam.manifest import Sample, Shard, read
 from tam.model.checkpoint import (
     Checkpoint,
     config_of,
-    device_of,
-    dtype_of,
     fingerprint_of_file,
     fingerprint_of_model,
     load_from,
     locate,
 )
+from tam.model.head import CANDIDATES
+from tam.model.placement import dtype_of, placed
 from tam.model.prompt import check_template
 from tam.model.recording import check_layer
 from tam.records import GivenAnswer
@@ -41,19 +41,22 @@ def generate(
     manifest: Path, shard: Shard, model: str, out: Path, *, max_new_tokens: int = 256, batch_size: int | None = None,
     revision: str | None = None, device: str = "auto", dtype: str = "auto", answers: Path | None = None,
     layer: int | None = None, trust_remote_code: bool = False, max_pixels: int | None = None,
-    template: Mapping[str, Any] | None = None,
-    one_tile: bool = False,
+    template: Mapping[str, Any] | None = None, one_tile: bool = False, load: str | None = None,
+    store: Path | None = None, candidates: int = 3,
 ) -> Counter[str]:  # fmt: skip
     """Answer all the samples of a shard, write them to ``out`` and count them by status ("failed" without its why).
 
-    Finished batches are kept beside ``out`` until the shard is whole, and a restart goes on after them. A sample that
-    cannot be answered is recorded as such and stops no other. The model is loaded only if something is left to do.
+    Finished batches are kept beside ``out``, or in ``store``, until the shard is whole, and a restart goes on after
+    them. A sample that cannot be answered is recorded as such and stops no other. The model is loaded only if something
+    is left to do.
 
     Args:
         batch_size: samples at a time; None: as many as the device has memory for.
         max_pixels: of a picture or frame; a larger one is shown smaller.
         template: options of the chat template's own, such as ``enable_thinking``.
         one_tile: whether a picture is shown as one tile, by a family that would cut it into several.
+        load: "8bit" or "4bit": quantise the weights when they are loaded; None: take them as they are stored.
+        candidates: so many of the likeliest classes of each row of an answer have their logits kept, too.
         answers: a file of texts (``given_answers.py``) to explain instead of the model's own answers.
 
     Raises:
@@ -61,32 +64,35 @@ def generate(
         ModelError: a checkpoint that cannot be used.
     """
     _check_numbers(max_new_tokens=max_new_tokens, batch_size=batch_size, max_pixels=max_pixels)
+    if not 0 <= candidates <= CANDIDATES:
+        raise InputError("wrong number", where="candidates", got=candidates, expected=f"0 to {CANDIDATES}")
     rows = read(manifest)
     samples = {row: rows[row] for row in shard.rows(len(rows))}
     texts = None if answers is None else read_given_answers(answers, [sample.id for sample in rows])
     checkpoint = locate(model, revision, trust_remote_code)
-    config, compute = config_of(checkpoint.folder, trust_remote_code), device_of(device)
+    config, placement = config_of(checkpoint.folder, trust_remote_code), placed(device, dtype, load)
     family = family_of(config, one_tile)
     run = _described(model, checkpoint, family, trust_remote_code) | {
-        "dtype": str(dtype_of(config, compute, dtype)).removeprefix("torch."),
+        "dtype": str(dtype_of(config, placement.device, dtype)).removeprefix("torch."),
         "max_new_tokens": max_new_tokens,
         "layer": layer,
         "max_pixels": max_pixels,
         "one_tile": one_tile,
         "answers": None if answers is None else fingerprint_of_file(answers),
     }
-    run |= {"template": dict(template)} if template else {}
+    run |= ({"template": dict(template)} if template else {}) | ({"load": load} if load else {})
+    run |= {"candidates": candidates} if candidates else {}
     fingerprint = fingerprint_of(run, samples, manifest.parent, texts)
 
-    def load() -> GenerationTask:
-        loaded = load_from(checkpoint, compute, dtype, trust_remote_code)
+    def task() -> GenerationTask:
+        loaded = load_from(checkpoint, placement, trust_remote_code)
         loaded = replace(loaded, family=family, max_pixels=max_pixels, template=template)
         check_layer(loaded, layer)
         check_template(loaded.prompter)
-        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer)
+        return GenerationTask(loaded, samples, manifest.parent, max_new_tokens, texts, layer, candidates)
 
-    store = Store(out, fingerprint, cache_files(run, fingerprint))
-    statuses = run_shard(f"generate {shard}", samples, manifest.parent, store, load, compute, batch_size)
+    kept = Store(out, fingerprint, cache_files(run, fingerprint), store)
+    statuses = run_shard(f"generate {shard}", samples, manifest.parent, kept, task, placement.device, batch_size)
     return Counter(status.split(":")[0] for status in statuses.values())
 
 
@@ -132,8 +138,7 @@ def fingerprint_of(
     content |= {"cache": VERSION, "rows": rows}
     if run.get("max_pixels") is not None:
         content["max_pixels"] = run["max_pixels"]
-    if "template" in run:
-        content["template"] = run["template"]
+    content |= {key: run[key] for key in ("template", "load", "candidates") if key in run}
     if run.get("one_tile"):
         content["one_tile"] = True
     if texts is not None:

@@ -30,6 +30,7 @@ class GenerationTask:
     Attributes:
         texts: sample id -> the answer to explain instead of the model's own answer.
         layer: of the decoder, from 1, that maps are read from; None: the last.
+        candidates: as ``keep``.
         words: a tokenizer for the thread behind; two threads must not use one at once.
     """
 
@@ -39,6 +40,7 @@ class GenerationTask:
     max_new_tokens: int
     texts: Mapping[str, GivenAnswer] | None = None
     layer: int | None = None
+    candidates: int = 0
     words: Any = field(init=False)
 
     pack = staticmethod(pack)
@@ -69,7 +71,7 @@ class GenerationTask:
     def run(self, batch: Mapping[int, Question]) -> dict[int, KeptAnswer | Failed]:
         answers = answers_to(self.loaded, list(batch.values()), self.max_new_tokens, self.layer)
         asked, samples = [one.prepared for one in batch.values()], [self.samples[row] for row in batch]
-        kept = keep(self.loaded, samples, asked, answers)
+        kept = keep(self.loaded, samples, asked, answers, self.candidates)
         return {
             row: Failed.of(made) if isinstance(made, NotFiniteError) else made
             for row, made in zip(batch, kept, strict=True)

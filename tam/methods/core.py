@@ -136,8 +136,7 @@ def without_interference(known: Activations[Array], *, cap: float | None = None)
         PublishedError: the published code finds no context, or too many pieces, and the protocol follows it.
     """
     xp = namespace(known.image)
-    context = _context(known.pieces, known.text.shape, known.protocol, known.where)
-    context = xp.asarray(context, device=known.image.device)
+    context = xp.asarray(context_of(known), device=known.image.device)
     weights = interference_weights(known.text, context, exact=known.exact)[:, : len(known.image)]
     sources = known.image[: weights.shape[1]]
     image, scale = estimated_causal_inference(
@@ -145,6 +144,11 @@ def without_interference(known: Activations[Array], *, cap: float | None = None)
     )
     removed = context.any(1)
     return Causal(image, removed, xp.where(removed, xp.asarray(scale, dtype=xp.float64), xp.nan))
+
+
+def context_of(known: Activations[Array]) -> np.ndarray:
+    """bool [token, row]: earlier tokens that say something else; errors as ``without_interference``."""
+    return _context(known.pieces, known.text.shape, known.protocol, known.where)
 
 
 def maps_of(causal: Causal[Array], known: Activations[Array], *, rank_filter: bool) -> Maps:

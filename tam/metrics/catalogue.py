@@ -4,20 +4,22 @@ Tables, figures and pages take names, titles, groups and their order from here; 
 each.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tam.perturbed import BASELINES, Baseline
 
-Of = Literal["noun", "function word", "word", "probed word", "answer", "run"]
+Of = Literal["noun", "function word", "word", "phrase", "probed word", "answer", "run"]
 
 PUBLISHED, PLAIN, FOCUS, ABOUT_ANSWER = (
     "As published", "Without Otsu's threshold", "Focus of all words' maps", "The answer"
 )  # fmt: skip
 FAITHFULNESS = {baseline: f"Faithfulness ({baseline})" for baseline in BASELINES}
 IMAGE_USE = "Image use"
-MEASURED_ON_DEMAND = {*FAITHFULNESS.values(), IMAGE_USE}
+PHRASES, PHRASE = "Phrases", "phrase_"
+"""Group of what is measured of phrases; what the names of these begin with."""
+MEASURED_ON_DEMAND = {PHRASES, *FAITHFULNESS.values(), IMAGE_USE}
 """Groups that stand in tables only where some of their metrics have rows."""
 POINT = "@"
 """Between a curve's name and the fraction of one of its points, in rows that only figures read."""
@@ -34,8 +36,8 @@ class Metric:
         unit: what tables print it in: "%", hundredths, or nats.
         direction: which values are better, or, of a measure of focus, more focused: "higher" or "lower".
         chance: what a map has in the mean that knows nothing of the picture; None where there is no such level.
-        of: what has a value: a noun whose category is in the image, a function word, any word, a word whose probability
-            was probed, an answer; or only the run as a whole, from the means of others.
+        of: what has a value: a noun whose category is in the image, a function word, any word, a phrase of a sample, a
+            word whose probability was probed, an answer; or only the run as a whole, from the means of others.
     """
 
     name: str
@@ -80,11 +82,20 @@ def _image_use(baseline: str) -> list[Metric]:
     ]  # fmt: skip
 
 
+def _of_phrases(measured: Sequence[Metric]) -> list[Metric]:
+    """What is measured of nouns, of phrases."""
+    return [
+        replace(metric, name=f"{PHRASE}{metric.name}", title=f"{metric.title} (phrase)", group=PHRASES, of="phrase")
+        for metric in measured
+        if metric.of == "noun"
+    ]
+
+
 def _all(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
-CATALOGUE: dict[str, Metric] = _all(
+OF_OBJECTS = (
     Metric("obj_iou", "Obj-IoU", PUBLISHED, "%", "higher", None, "noun"),
     Metric("func_iou", "Func-IoU", PUBLISHED, "%", "higher", None, "function word"),
     Metric("f1_iou", "F1-IoU", PUBLISHED, "%", "higher", None, "run"),
@@ -95,6 +106,11 @@ CATALOGUE: dict[str, Metric] = _all(
     Metric("relevance_mass", "Mass accuracy", PLAIN, "%", "higher", OBJECT_SHARE, "noun"),
     Metric("relevance_rank", "Rank accuracy", PLAIN, "%", "higher", OBJECT_SHARE, "noun"),
     Metric("pxap", "PxAP", PLAIN, "%", "higher", OBJECT_SHARE, "noun"),
+)
+"""A map against a mask."""
+
+CATALOGUE: dict[str, Metric] = _all(
+    *OF_OBJECTS,
     Metric("entropy", "Entropy", FOCUS, "%", "lower", None, "word"),
     Metric("gini", "Gini", FOCUS, "%", "higher", None, "word"),
     Metric("top20_mass", "Top-20 % mass", FOCUS, "%", "higher", None, "word"),
@@ -103,6 +119,7 @@ CATALOGUE: dict[str, Metric] = _all(
     Metric("meteor", "METEOR", ABOUT_ANSWER, "%", "higher", None, "answer"),
     Metric("name_precision", "Name prec.", ABOUT_ANSWER, "%", "higher", None, "answer"),
     Metric("name_recall", "Name rec.", ABOUT_ANSWER, "%", "higher", None, "answer"),
+    *_of_phrases(OF_OBJECTS),
     *(metric for baseline in FAITHFULNESS for metric in _faithfulness(baseline)),
     *(metric for baseline in FAITHFULNESS for metric in _image_use(baseline)),
 )
@@ -110,7 +127,7 @@ CATALOGUE: dict[str, Metric] = _all(
 
 GROUPS: dict[str, list[str]] = {
     group: [metric.name for metric in CATALOGUE.values() if metric.group == group]
-    for group in (PUBLISHED, PLAIN, FOCUS, ABOUT_ANSWER, *FAITHFULNESS.values(), IMAGE_USE)
+    for group in (PUBLISHED, PLAIN, FOCUS, ABOUT_ANSWER, PHRASES, *FAITHFULNESS.values(), IMAGE_USE)
 }
 """Names by what they are about."""
 
@@ -121,6 +138,7 @@ OBJECT_METRICS, FUNCTION_METRICS, FOCUS_METRICS = (
     [metric.name for metric in CATALOGUE.values() if metric.of == kind and metric.group not in MEASURED_ON_DEMAND]
     for kind in ("noun", "function word", "word")
 )
+PHRASE_METRICS: list[str] = GROUPS[PHRASES]
 MAP_METRICS: list[str] = [*OBJECT_METRICS, *FUNCTION_METRICS, *FOCUS_METRICS]
 """What is measured of all maps."""
 

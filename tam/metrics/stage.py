@@ -24,6 +24,8 @@ from tam.metrics.grounding import CHAIR_S, PARTLY, grounding, map_grounding, tru
 from tam.metrics.language import LANGUAGE_METRICS, NO_CAPTION, language
 from tam.metrics.localisation import is_noun, localise
 from tam.metrics.names import NAME_METRICS, names
+from tam.metrics.phrases import localise_phrases, refused
+from tam.metrics.phrases import said as phrases_of
 from tam.metrics.picture import Box, Picture, find_targets
 from tam.perturbed import CURE as PERTURB_AGAIN
 from tam.perturbed import Perturbed, PerturbedHeader, maps_of_answer, read_perturbed, read_perturbed_header
@@ -167,6 +169,7 @@ def score_sample(
     if not protocol.thoughts_are_scored:
         start, caption = caption_starts(generation), caption_of(generation)
     spoken = language(caption, sample.references, judge.wordnet, blank_scored=protocol.blank_texts_are_scored)
+    phrases = phrases_of(generation, sample.phrases)
     ids = generation.retokenised_answer if protocol.retokenised_pieces else generation.answer_ids
     if len(ids) != count:
         problem = f"pieces differ: {len(ids)} after decoding and tokenising again, {count} maps"
@@ -175,7 +178,7 @@ def score_sample(
             about += [whole(metric, problem) for metric in LANGUAGE_METRICS]
         else:
             about += spoken
-        return problem, {ANSWER: about} | {method: _unscored(problem) for method in maps}
+        return problem, {ANSWER: about} | {method: _unscored(problem, phrases) for method in maps}
 
     words = answer_words(generation, ids, sample.categories, judge, protocol)
     label_maps, problem = read_label_maps(sample, generation.layout, manifest_path, any_size=protocol.mask_of_any_size)
@@ -187,20 +190,32 @@ def score_sample(
         said = [word for word in words if word.tokens[-1] >= start]
         about += names(said, label_maps.values(), sample.categories.values(), problem)
     about += spoken
-    pictures = place(words, list(label_maps.values()), problem, grids, protocol) if grids else []
+    pictures = place([*words, *phrases], list(label_maps.values()), problem, grids, protocol) if grids else []
     scored = {ANSWER: about}
     for method, one in maps.items():
         if one.failed or not pictures:
-            scored[method] = _unscored(one.status if one.failed else problem)
+            scored[method] = _unscored(one.status if one.failed else problem, phrases)
         else:
             its = replace(protocol, first_answer_map_is_first_prompt_map=False) if method in from_scores else protocol
-            uint8, floats = (
-                [grid.read(answer_maps(values, generation, its)) for grid in grids] for values in (one.uint8, one.maps)
-            )
+            uint8, floats = _on_grids(one, generation, grids, its)
             known, silent = _explained(words, one, len(generation.prompt_ids))
             found = localise(known, uint8, floats, pictures, its)
             scored[method] = found.rows + focus(known, counting(floats, pictures)) + silent
+            if phrases:
+                own = _on_grids(one, generation, grids, FIXED)
+                unsaid = frozenset(token - len(generation.prompt_ids) for token in unexplained(one))
+                scored[method] += localise_phrases(phrases, *own, pictures, unsaid)
     return problem or generation.status, scored
+
+
+def _on_grids(
+    maps: SampleMaps, generation: Generation, grids: Sequence[PictureGrid], protocol: Protocol
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The answer's maps in bytes and as numbers, [answer, rows, columns] on each picture."""
+    uint8, floats = (
+        [grid.read(answer_maps(values, generation, protocol)) for grid in grids] for values in (maps.uint8, maps.maps)
+    )
+    return uint8, floats
 
 
 def ground_sample(
@@ -265,8 +280,8 @@ def _metrics_of(word: Word) -> list[str]:
     return [*of_kind, *FOCUS_METRICS]
 
 
-def _unscored(why: str) -> list[Row]:
-    return [whole(metric, why) for metric in MAP_METRICS]
+def _unscored(why: str, phrases: Sequence[Word]) -> list[Row]:
+    return [whole(metric, why) for metric in MAP_METRICS] + [row for phrase in phrases for row in refused(phrase, why)]
 
 
 def place(
@@ -315,6 +330,7 @@ def answer_maps(maps: np.ndarray, generation: Generation, protocol: Protocol) ->
 
 def _check_categories(samples: Iterable[Sample], path: Path) -> None:
     for sample in samples:
-        wrong = {name: id for name, id in sample.categories.items() if not 1 <= id <= 255}
+        named = (*sample.categories.items(), *sample.phrases.items())
+        wrong = {name: id for name, id in named if not 1 <= id <= 255}
         if wrong:
             raise InputError("category id out of range", where=f"{path}, {sample.id}", got=wrong, expected="1..255")

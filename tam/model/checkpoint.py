@@ -11,17 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from httpx2 import InvalidURL
 from huggingface_hub import get_session, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from tam.errors import InputError, ModelError
+from tam.errors import ModelError
 from tam.families import family_of, unsupported
 from tam.model.generation_config import honoured
 from tam.model.loaded import Loaded
+from tam.model.placement import Placement, check_widths, placed
 from tam.model.probe import believe
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -175,42 +175,50 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    load: str | None = None,
 ) -> Loaded:
     """Load a checkpoint once.
 
     Args:
         model: a folder, or the name of a model on the hub, taken at ``revision``.
-        device: as torch names it; "auto" is a GPU if there is one.
-        dtype: as torch names it; "auto" is what the checkpoint was saved in (float32 on a CPU instead of float16).
+        device: as torch names it; "auto" is a GPU if there is one; "auto-map" as many devices as it takes.
+        dtype, load: as those of ``Placement``.
         trust_remote_code: run the Python files that come with the checkpoint.
 
     Raises:
-        ModelError: no such model, an unsupported family, weights that are not safetensors, a broken generation config.
+        InputError: no such device, dtype or number of bits.
+        ModelError: no such model, an unsupported family, weights that are not safetensors, a broken generation config,
+            a package that is missing.
     """
-    checkpoint = locate(model, revision, trust_remote_code)
-    return load_from(checkpoint, device_of(device), dtype, trust_remote_code)
+    placement = placed(device, dtype, load)
+    return load_from(locate(model, revision, trust_remote_code), placement, trust_remote_code)
 
 
-def load_from(checkpoint: Checkpoint, device: torch.device, dtype: str, trust_remote_code: bool = False) -> Loaded:
+def load_from(checkpoint: Checkpoint, placement: Placement, trust_remote_code: bool = False) -> Loaded:
     """``load`` for a checkpoint that was located."""
     folder, adapter = checkpoint.folder, checkpoint.adapter
     config = config_of(folder, trust_remote_code)
-    if device.index is not None and device.type == "cuda":  # or whatever pins memory would open the first GPU, too
-        torch.cuda.set_device(device)
+    options = placement.options(config)
+    placement.open()
     family = family_of(config)
     try:
         own = adapter is not None and any(adapter.glob("*processor_config.json"))
         processor = AutoProcessor.from_pretrained(adapter if own else folder, trust_remote_code=trust_remote_code)
         found: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype_of(config, device, dtype), use_safetensors=True, output_loading_info=True,
-            trust_remote_code=trust_remote_code, adapter_kwargs={"subfolder": "none"},  # which is loaded below
+            folder, **options, use_safetensors=True, output_loading_info=True, trust_remote_code=trust_remote_code,
+            adapter_kwargs={"subfolder": "none"},  # which is loaded below
         )  # fmt: skip
         model, report = found
         absent, foreign = set(report["missing_keys"]), set()
         if adapter is not None:
             fitted = model.load_adapter(str(adapter))
             absent, foreign = absent | set(fitted.missing_keys), set(fitted.unexpected_keys)
-        model = model.to(device).eval()
+        model = (model if "device_map" in options else model.to(placement.device)).eval()
+    except ImportError as error:
+        raise ModelError(
+            "the checkpoint needs a package that is not installed", where=folder, got=" ".join(str(error).split()),
+            cure="install it",
+        ) from error  # fmt: skip
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error
     _check_patches(config, processor, folder)
@@ -225,6 +233,7 @@ def load_from(checkpoint: Checkpoint, device: torch.device, dtype: str, trust_re
             got=f"{len(foreign)} without a layer: {', '.join(sorted(foreign)[:3])}",
             cure="take the model that the adapter was trained on, as transformers has it",
         )  # fmt: skip
+    check_widths(model)
     honoured(model.generation_config, config.get_text_config().vocab_size)
     loaded = Loaded(model, processor, family)
     believe(loaded)
@@ -277,29 +286,6 @@ def _own_code(folder: Path, kind: object, code: object) -> ModelError:
         "the checkpoint wants to run its own code", where=folder, got=code,
         cure="read that code; if you trust it, say trust_remote_code: true for this model in the config",
     )  # fmt: skip
-
-
-def device_of(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU if there is one. InputError: no such device."""
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-    except RuntimeError as error:
-        raise InputError("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
-        raise InputError("no such GPU here", got=repr(name), expected=f"one of {count}", cure="say auto, or cpu")
-    return device
-
-
-def dtype_of(config: Any, device: torch.device, name: str) -> torch.dtype:
-    """The dtype of a name; "auto" as in ``load``."""
-    if name != "auto":
-        found = getattr(torch, name, None)
-        if not (isinstance(found, torch.dtype) and found.is_floating_point and found.itemsize in (2, 4)):
-            raise InputError("unknown dtype", got=repr(name), expected="auto, float32, bfloat16 or float16")
-        return found
-    saved = config.dtype or getattr(config.get_text_config(), "dtype", None) or torch.float32
-    # A CPU computes float16 slowly and overflows in it; every float16 number is a float32 number.
-    return torch.float32 if saved == torch.float16 and device.type == "cpu" else saved
 
 
 def fingerprint_of_model(checkpoint: Checkpoint, trust_remote_code: bool = False) -> str:

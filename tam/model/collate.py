@@ -1,6 +1,6 @@
 """The inputs of several samples as one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,13 @@ from torch.nn.functional import pad
 from tam.model.prompt import Prepared
 
 
-def collate(prepared: Sequence[Prepared], padding: int, left: bool = True) -> dict[str, torch.Tensor]:
+def collate(
+    prepared: Sequence[Prepared], padding: int, left: bool = True, packed: Collection[str] = ()
+) -> dict[str, torch.Tensor]:
     """One batch of several samples' inputs: those that run along the tokens are padded on one side, the others joined.
 
     What differs in another length than the first (tiles of a picture, sides of a padded one) is filled up with zeros
-    at its end, as processors do it in a batch of their own.
+    at its end, as processors do it in a batch of their own. ``packed`` ones go on in their last dimension.
     """
     longest = max(len(sample.tokens) for sample in prepared)
     batch = {}
@@ -25,6 +27,9 @@ def collate(prepared: Sequence[Prepared], padding: int, left: bool = True) -> di
             fill = padding if name == "input_ids" else 0
             sides = [(longest - length, 0) if left else (0, longest - length) for length in lengths]
             values = [pad(value, side, value=fill) for value, side in zip(values, sides, strict=True)]
+        if name in packed:
+            batch[name] = torch.cat(values, dim=-1)
+            continue
         largest = np.max([value.shape[1:] for value in values], axis=0)
         batch[name] = torch.cat([_filled(value, largest) for value in values])
     return batch

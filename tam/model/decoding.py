@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from tam.model.attention import fused_without_plans
-from tam.model.collate import collate
+from tam.model.attention import fused_without_plans, joined_pictures
 from tam.model.head import candidates_of, on_host
 from tam.model.loaded import Loaded
 from tam.model.loop import Decoded, decode, decodes_otherwise
@@ -55,11 +54,11 @@ def answer_batch(
         ModelError: the model decodes in another way all the same, and its states would not be those of the tokens; a
             broken generation config.
     """
-    inputs = collate([sample.to(loaded.device) for sample in prepared], loaded.padding)
+    inputs = loaded.batch([sample.to(loaded.device) for sample in prepared])
     room = [min(loaded.most_tokens - len(sample.tokens), max_new_tokens) for sample in prepared]
     most = np.array(room, np.int64)  # what is said beyond is noise
     with (
-        _configured(loaded.model, _greedy(loaded, max_new_tokens)), fused_without_plans(),
+        _configured(loaded.model, _greedy(loaded, max_new_tokens)), fused_without_plans(), joined_pictures(loaded),
         recording(loaded, layer) as last,
     ):  # fmt: skip
         made = loaded.model.generate(**inputs, custom_generate=partial(decode, last, loaded.ends, most))

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from tam.errors import InputError, ModelError
 from tam.families import family_of
 from tam.families.interface import Family
+from tam.model.collate import collate
 from tam.model.generation_config import honoured
-from tam.model.prompt import Prompter
+from tam.model.prompt import Prepared, Prompter
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Loaded:
         return embedding.weight.device if moved is None else torch.device(moved)
 
     @property
+    def quantised(self) -> bool:
+        """Whether weights are held in fewer bits than they were trained in."""
+        return getattr(self.config, "quantization_config", None) is not None
+
+    @property
     def ends(self) -> np.ndarray:
         """int64 [end], the ids that end an answer."""
         ids = self.honoured["eos_token_id"]
@@ -126,6 +132,17 @@ class Loaded:
             first = [] if weight.is_meta else weight.detach()[(slice(1),) * weight.ndim].flatten().tolist()
             digest.update(f"{name} {[*weight.shape]} {weight.dtype} {first}\n".encode())
         return digest.hexdigest()[:16]
+
+    def batch(self, prepared: Sequence[Prepared], left: bool = True) -> dict[str, Any]:
+        """One batch of several samples, padded on one side.
+
+        Layers that share the keys and values of earlier ones (Gemma 4) are run for the last position alone, if a number
+        of logits is asked for; as positions, they are run for all.
+        """
+        inputs: dict[str, Any] = collate(prepared, self.padding, left, self.family.packed)
+        if getattr(self.config.get_text_config(), "num_kv_shared_layers", 0):
+            inputs["logits_to_keep"] = torch.tensor([-1], device=inputs["input_ids"].device)
+        return inputs
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

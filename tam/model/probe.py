@@ -63,7 +63,7 @@ def vision_embeddings(loaded: Loaded, prepared: Prepared) -> np.ndarray:
 
     handle = loaded.decoder.register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        loaded.model(**prepared.to(loaded.device).inputs, logits_to_keep=1)
+        loaded.model(**{"logits_to_keep": 1} | loaded.batch([prepared.to(loaded.device)]))
     finally:
         handle.remove()
     return kept[0][prepared.layout.vision]

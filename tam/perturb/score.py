@@ -11,7 +11,7 @@ from tam.cell_sets import Cells
 from tam.errors import InputError
 from tam.media import Media
 from tam.model.attention import fused_without_plans
-from tam.model.collate import collate, with_answer
+from tam.model.collate import with_answer
 from tam.model.head import blocks
 from tam.model.loaded import Loaded
 from tam.model.prompt import Prepared, Prompter, prepare
@@ -145,7 +145,7 @@ def forward(loaded: Loaded, prompts: Sequence[Prepared], ids: np.ndarray) -> Sco
     """One pass over prompts of one length with the same answer. Only the answer's rows go through the head."""
     whole = [with_answer(prompt.to(loaded.device), ids, loaded.family.answer_type) for prompt in prompts]
     with fused_without_plans(), recording(loaded) as last:
-        loaded.model(**collate(whole, loaded.padding, left=False), use_cache=False, logits_to_keep=1)
+        loaded.model(**{"logits_to_keep": 1} | loaded.batch(whole, left=False), use_cache=False)
     start = len(prompts[0].tokens) - 1
     rows = last.states[:, start : start + len(ids)].flatten(0, 1)
     wanted = torch.from_numpy(np.tile(ids.astype(np.int64), len(prompts))).to(rows.device)

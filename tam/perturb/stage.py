@@ -89,12 +89,12 @@ def estimate(request: Request) -> str:
 
 def perturb(
     request: Request, model: str, out: Path, *, revision: str | None = None, device: str = "auto",
-    trust_remote_code: bool = False, batch_size: int | None = None,
+    trust_remote_code: bool = False, batch_size: int | None = None, store: Path | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Score what is not there yet, write ``out`` and count the samples by status ("failed" without its why).
 
     Nothing is scored twice: another method, fraction or word adds its own sets to those of earlier runs, which are kept
-    beside ``out``. The model is loaded only if something is left to do.
+    beside ``out``, or in ``store``. The model is loaded only if something is left to do.
 
     Args:
         batch_size: pictures at a time; None: as many as the device has memory for.
@@ -106,10 +106,10 @@ def perturb(
     found = again(request.generation, request.manifest, model, revision, device, trust_remote_code)
     wanted = _wanted(request, found.generations)
     about = PerturbedHeader(found.fingerprint, request.baseline, request.asked, _versions())
-    store = Store(out, fingerprint_of(about), memo_files(about, wanted))
+    kept = Store(out, fingerprint_of(about), memo_files(about, wanted), store)
 
     def load() -> PerturbTask:
-        known = known_sets([store.out, store.whole, *store.folder.glob("part-*.h5")], about)
+        known = known_sets([kept.out, kept.whole, *kept.folder.glob("part-*.h5")], about)
         missing = sum(len(lacking(wanted.sets, known, row)) for row in wanted.sets)
         logger.info("perturb %s: %s; %d are not there yet", request.baseline, wanted.estimate, missing)
         budget, loaded = Budget(found.device, batch_size), found.load() if missing else None
@@ -118,7 +118,7 @@ def perturb(
     samples = {row: found.samples[row] for row in wanted.sets}
     title = f"perturb {request.baseline} {out.stem}"
     # a sample at a time: its pictures are the batch
-    done = run_shard(title, samples, found.folder, store, load, found.device, batch_size=1)
+    done = run_shard(title, samples, found.folder, kept, load, found.device, batch_size=1)
     others = [status for row, (_, status) in wanted.statuses.items() if row not in done]
     return Counter(status.split(":")[0] for status in [*done.values(), *others])
 

@@ -134,7 +134,7 @@ class PerturbTask:
                 "logits are NaN or infinite", where=sample.id, cure="try another dtype, such as float32"
             )
         for whole in np.flatnonzero(~one.sets.any(1)):
-            check_logits(generation, found.logits[whole])
+            check_logits(generation, found.logits[whole], self.loaded.quantised)
         sets = np.packbits(one.sets, axis=1)
         return Perturbed(sample.id, OK, one.opened.digest, sets, found.logprob, found.best).joined(one.known)
 

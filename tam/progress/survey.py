@@ -122,12 +122,13 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Asked:
-    """By the last start."""
+    """By the last start. Attributes: store: a folder for what is unfinished; None: beside the outputs."""
 
     runs: list[tuple[str, str]]
     shards: int
     render: bool
     comparison: bool
+    store: str | None
     baselines: list[str]
     forwards: str
 
@@ -165,6 +166,7 @@ def _asked(path: Path) -> _Asked | None:
             shards=int(config["shards"]),
             render=bool(config["render"]["samples"]),
             comparison=len(models) > 1,
+            store=config.get("store"),
             baselines=[str(name) for name in faithfulness["baselines"]] if faithfulness else [],
             forwards=forwards_said(faithfulness) if faithfulness else "",
         )
@@ -186,6 +188,9 @@ def _progress(results: Path, dataset: str, model: str, asked: _Asked | None) -> 
         if folders := [path for path in folder.glob(f"{stage}/[!.]*") if path.is_dir()]:  # earlier, one a method
             left.append(_left(f"folders in {stage}", folders))
     generated = {path.stem for path in files["generate"]}
+    store = folder / "generate" / FOLDER
+    if asked and asked.store:
+        store = home / asked.store / dataset / model / "generate"
     stored = [path for stage in STAGES | MORE for path in folder.glob(f"{stage}/{FOLDER}/*/*/whole.h5")]
     return Progress(
         name=f"{dataset}/{model}",
@@ -194,7 +199,7 @@ def _progress(results: Path, dataset: str, model: str, asked: _Asked | None) -> 
         statuses=sum((_statuses(path) for path in files["generate"]), Counter()),
         done={stage: len(paths) for stage, paths in files.items()},
         forwards=asked.forwards if asked else "",
-        unfinished=[one for one in _unfinished(folder / "generate", total) if one.shard not in generated],
+        unfinished=[one for one in _unfinished(store, total) if one.shard not in generated],
         ends={
             end: None if end == "render" and asked and not asked.render else (folder / end).exists()
             for end in ("tables", "render", "figures")
@@ -234,10 +239,10 @@ def _left(what: str, paths: Sequence[Path]) -> Left:
     return Left(what, len(sizes), sum(sizes))
 
 
-def _unfinished(folder: Path, total: int | None) -> Iterator[Unfinished]:
-    leases = {path.name.removesuffix(".h5.lease"): path for path in (folder / FOLDER).glob("*.h5.lease")}
+def _unfinished(store: Path, total: int | None) -> Iterator[Unfinished]:
+    leases = {path.name.removesuffix(".h5.lease"): path for path in store.glob("*.h5.lease")}
     parts: dict[str, list[tuple[float, int]]] = {}
-    for part in folder.glob(f"{FOLDER}/*/*/part-*.h5"):
+    for part in store.glob("*/*/part-*.h5"):
         parts.setdefault(part.parent.name, []).append((_changed(part), _statuses(part).total()))
     for shard in sorted(leases.keys() | parts.keys(), key=_natural):
         owner, silent = _owner(leases[shard]) if shard in leases else (None, 0.0)

@@ -26,6 +26,14 @@ def table(name: str) -> np.ndarray:
     return np.rint(255 * matplotlib.colormaps[name](np.arange(256))[:, :3]).astype(np.uint8)
 
 
+@cache
+def signed() -> np.ndarray:
+    """uint8 RGB [256, 3] from -1, blue, over 0, white, to 1, red."""
+    import matplotlib
+
+    return np.rint(255 * matplotlib.colormaps["RdBu_r"](np.arange(256))[:, :3]).astype(np.uint8)
+
+
 def for_text(colors: np.ndarray) -> np.ndarray:
     """A table for letters on white: light colours are darkened until they can be read; jet stays as published."""
     if colors is JET:

@@ -11,7 +11,7 @@ import numpy as np
 from tam.errors import RenderError
 from tam.layout import Grid, Layout
 from tam.media import Media
-from tam.render.colors import JET, colored
+from tam.render.colors import JET, colored, signed
 
 WIDTH, PAIR_WIDTH, STRIP_WIDTH, COLUMNS, GAP = 500, 400, 260, 4, 6  # pixels; mean width of one picture, two, more
 BLEND = 0.5
@@ -110,6 +110,14 @@ def overlay(panel: Panel, grids: Sequence[np.ndarray], colors: np.ndarray = JET,
     blended = cv2.addWeighted(colored(values, colors), share, panel.picture, 1 - share, 0)
     blended[~covered] = panel.picture[~covered]
     return blended
+
+
+def difference(panel: Panel, grids: Sequence[np.ndarray], peak: float, share: float = BLEND) -> np.ndarray:
+    """As ``overlay`` of what differs, from -``peak``, blue, to ``peak``, red. The picture stays where nothing does."""
+    values, covered = heat(panel, grids)
+    values = np.clip(values / peak, -1, 1) * covered
+    weight = share * np.sqrt(np.abs(values))[..., None]
+    return np.rint(colored((values + 1) / 2, signed()) * weight + panel.picture * (1 - weight)).astype(np.uint8)
 
 
 def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -36,9 +36,15 @@ def parts_of(loaded: Loaded) -> list[Part]:
     are the prompt, not what is computed from it.
 
     Raises:
-        ModelError: a model without such lists, or a head that is the word embedding (``untied`` first).
+        ModelError: a model without such lists, or a head that is the word embedding (``untied`` first); weights that
+            cannot be drawn: quantised, or not held in memory.
     """
     model, decoder, head = loaded.model, loaded.decoder, loaded.head
+    if loaded.quantised or any(weight.is_meta for weight in model.parameters()):
+        raise ModelError(
+            "weights cannot be drawn anew that are quantised, or not held in memory", got=type(model).__name__,
+            cure="answer with a smaller model, as it is stored",
+        )  # fmt: skip
     if head.weight is model.get_input_embeddings().weight:
         raise ModelError("the head is the word embedding", got=type(model).__name__, cure="untie it first")
     names = {id(weight): name for name, weight in model.named_parameters()}

@@ -22,7 +22,7 @@ from tam.shard.store import Store
 def sanity(
     generation: Path, manifest: Path, model: str, out: Path, *, methods: Sequence[str], samples: int,
     orders: Sequence[str], seeds: Sequence[int], revision: str | None = None, device: str = "auto",
-    trust_remote_code: bool = False,
+    trust_remote_code: bool = False, store: Path | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Compare the maps of ``samples`` answers, drawn by seed 0 from those that are there, in models of random weights.
 
@@ -51,12 +51,12 @@ def sanity(
     titles = {method.name: method.title for method in chosen}
     said = [VERSION, found.fingerprint, rows, [*orders], [*seeds], titles]
     fingerprint = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
-    store = Store(out, fingerprint, sanity_files(titles, fingerprint))
+    kept = Store(out, fingerprint, sanity_files(titles, fingerprint), store)
 
     def load() -> SanityTask:
         return SanityTask(found.load(), found, chosen, orders, seeds)
 
     taken = {row: found.samples[row] for row in rows}
-    statuses = run_shard("sanity", taken, found.folder, store, load, found.device)
+    statuses = run_shard("sanity", taken, found.folder, kept, load, found.device)
     write_report(*read_sanity(out), out)
     return Counter(status.partition(":")[0] for status in statuses.values())

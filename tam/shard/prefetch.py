@@ -34,7 +34,12 @@ class _Prepared(Dataset[tuple[int, Any]]):
 
 def workers_for(device: torch.device) -> int:
     """None beside a CPU that computes; beside a GPU as many as there are cores, but one."""
-    return 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
+    return 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, _cores() - 1))
+
+
+def _cores() -> int:
+    """That this process may use; of all that there are, where the system does not say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def prefetched(

@@ -1,8 +1,9 @@
 """A shard that is being made, and the finished one, where neither a killed job nor Snakemake takes it away.
 
-Finished batches are parts beside the output and not in it, because Snakemake deletes the output of a job that failed or
-that it runs again; and an HDF5 file that is appended to is lost when its writer is killed. The finished shard stays in
-the store too: the output is a second name (a hard link) of it, which can be given again without the model.
+Finished batches are parts beside the output, or in a folder that is named, and not in it, because Snakemake deletes the
+output of a job that failed or that it runs again; and an HDF5 file that is appended to is lost when its writer is
+killed. The finished shard stays in the store too: the output is a second name (a hard link) of it, or a copy on another
+file system, which can be given again without the model.
 """
 
 import logging
@@ -22,16 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 class Store(Generic[Row]):
-    """What belongs to one shard: ``<folder of the output>/.parts/<fingerprint>/<name of the output>/``.
+    """What belongs to one shard: ``<store>/<fingerprint>/<name of the output>/``; the store is ``.parts`` beside the
+    output, where none is named.
 
     ``part-<first row>.h5`` are finished batches, ``batch-<first row>.journal`` those that are about to become parts,
     ``whole.h5`` is the finished shard. Nothing is deleted but what a merge has taken, and what is damaged in itself: a
     file that cannot be read just now raises.
     """
 
-    def __init__(self, out: Path, fingerprint: str, format: Format[Row]):
+    def __init__(self, out: Path, fingerprint: str, format: Format[Row], store: Path | None = None):
         self.out, self.format = out, format
-        self.whole = whole_of(out, fingerprint)
+        self.whole = whole_of(out, fingerprint, store)
         self.folder = self.whole.parent
 
     def finished(self) -> dict[int, str] | None:
@@ -100,9 +102,9 @@ class Store(Generic[Row]):
             os.utime(temporary)  # made now: Snakemake compares it with its input
 
 
-def whole_of(out: Path, fingerprint: str) -> Path:
+def whole_of(out: Path, fingerprint: str, store: Path | None = None) -> Path:
     """Where the finished shard lies that ``out`` names."""
-    return out.parent / FOLDER / fingerprint / out.stem / "whole.h5"
+    return (store or out.parent / FOLDER) / fingerprint / out.stem / "whole.h5"
 
 
 def _raise_if_unsure(error: SchemaError) -> None:
@@ -111,6 +113,6 @@ def _raise_if_unsure(error: SchemaError) -> None:
         raise error
 
 
-def lease(out: Path) -> Lease:
+def lease(out: Path, store: Path | None = None) -> Lease:
     """To be held while ``out`` is made: another run of the same shard waits, and finds it finished."""
-    return Lease(out.parent / FOLDER / f"{out.name}.lease")
+    return Lease((store or out.parent / FOLDER) / f"{out.name}.lease")

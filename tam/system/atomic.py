@@ -112,9 +112,19 @@ def _left_behind(path: Path) -> list[Path]:
         host, pid, _ = match.groups()
         with contextlib.suppress(OSError):  # another may remove it at the same time
             here = host == socket.gethostname()
-            if not (Path(f"/proc/{pid}").exists() if here else time.time() - left.stat().st_mtime < DAY):
+            if not (_alive(int(pid)) if here else time.time() - left.stat().st_mtime < DAY):
                 found.append(left)
     return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _remove(paths: Iterable[Path]) -> None:

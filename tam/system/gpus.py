@@ -1,7 +1,6 @@
 """One process a GPU, on a machine that has several and no scheduler that deals them out."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import tempfile
@@ -33,6 +32,8 @@ def claim(device: str) -> Iterator[str]:
 
 
 def _lock(name: str, held: contextlib.ExitStack) -> bool:
+    import fcntl  # which not every system has, nor several GPUs
+
     file = (Path(tempfile.gettempdir()) / f"tam-{os.getuid()}-{name}.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -43,6 +43,12 @@ def dataset(**entry) -> dict:
         (dataset(kind="openpsg", root="x", revision="main"), "datasets.d: 'hub' is a dependency of 'revision'"),
         (dataset(kind="csv", root="x", ids="y"), "a key that this kind does not have: 'ids'; expected kind or prompt"),
         (dataset(kind="coco-original", images="x"), "config: datasets.d: a key is missing; expected instances"),
+        (dataset(kind="hf", hub="a/b"), "config: datasets.d: 'files' is a dependency of 'hub'"),
+        (dataset(kind="hf"), "expected either root or hub"),
+        (dataset(kind="hf", root="x", part="1/4"), "datasets.d.part: wrong value '1/4'; expected INDEX-of-COUNT"),
+        (dataset(kind="coco-panoptic", images="x"), "config: datasets.d: a key is missing; expected panoptic"),
+        (dataset(kind="refcoco", images="x"), "config: datasets.d: a key is missing; expected refs"),
+        (dataset(kind="refcoco", root="x"), "a key that this kind does not have: 'root'"),
         ({"models": {"tiny": {}}}, "config: models.tiny: a key is missing; expected model"),
         ({"models": {"tiny": None}}, "config: models.tiny: wrong type; got None; expected keys with values"),
         (
@@ -122,7 +128,7 @@ def test_what_is_left_out_has_its_default_and_no_two_configs_share_one():
     config, other = ({"datasets": CONFIG["datasets"], "models": CONFIG["models"]} for _ in range(2))
     check(config)
     check(other)
-    assert (config["shards"], config["generate"]) == (1, {"max_new_tokens": 256, "batch_size": "auto"})
+    assert (config["shards"], config["generate"]) == (1, {"max_new_tokens": 256, "batch_size": "auto", "candidates": 3})
     assert config["methods"] == ["random", "centre", "permuted", "activation", "eci", "rgf", "tam"]
     assert (config["eci_cap"], config["render"]["method"], config["cluster"]) == (None, "tam", {})
     config["render"]["samples"].append("1")
@@ -169,3 +175,11 @@ def test_a_server_answers_in_a_job_of_its_own_and_nobody_else_does(tmp_path):
     assert "--answers=results/emoji/tiny/ask/0-of-2.jsonl" in done.stdout and "--engine" not in done.stdout
     with pytest.raises(InputError, match="two who answer"):
         check(copy.deepcopy(CONFIG) | {"models": {"tiny": model | {"answers": "a.jsonl"}}})
+
+
+def test_where_what_is_unfinished_lies_and_how_weights_are_held_reaches_the_stages(tmp_path):
+    model = {"model": "embedded", "load": "8bit", "device": "auto-map"}
+    asked = CONFIG | {"store": "a disk/kept", "models": {"tiny": model}}
+    said = snakemake(tmp_path, "-n", "-p", config=asked).stdout
+    assert "'--store=a disk/kept/emoji/tiny/generate' --out results/emoji/tiny/generate/0-of-2.h5" in said
+    assert "--load=8bit" in said and "--device=auto-map" in said

@@ -115,6 +115,30 @@ def test_methods_that_need_scores_bring_a_stage_whose_maps_alone_know_sign_and_s
     assert "sign" not in attribute and "attribute" not in jobs(snakemake(folder, "-n"))
 
 
+def test_datasets_from_elsewhere_are_read_by_their_keys_and_phrases_are_made_where_answers_name_them(tmp_path):
+    refs, picture = {"kind": "refcoco", "images": "train2014", "refs": "refs(unc).p"}, {"image_column": "picture"}
+    config = CONFIG | {
+        "datasets": {
+            "p": {"kind": "hf", "root": "my data", "part": "0-of-4", "limit": 5} | picture,
+            "h": {"kind": "hf", "hub": "a/b", "files": "data/val-*.parquet", "revision": "main"},
+            "s": {"kind": "coco-panoptic", "images": "val2017", "panoptic": "p.json", "segments": "png"},
+            "r": refs | {"instances": "instances.json", "split": "val"},
+        },
+        "models": {"tiny": {"model": "embedded", "answers": {"r": "data/r/phrases.jsonl"}}},
+    }
+    done = snakemake(tmp_path, "-n", "-p", config=config | {"render": {"samples": []}})
+    assert jobs(done)["dataset"] == 4 and jobs(done)["phrases"] == 1
+    said = [line.partition("tam dataset ")[2].partition(" --out")[0] for line in done.stdout.splitlines()]
+    assert {line for line in said if line} == {
+        "hf --image-column=picture --limit=5 --part=0-of-4 '--root=my data'",
+        "hf '--files=data/val-*.parquet' --hub=a/b --revision=main",
+        "coco-panoptic --images=val2017 --panoptic=p.json --segments=png",
+        "refcoco --images=train2014 --instances=instances.json '--refs=refs(unc).p' --split=val",
+        "phrases --manifest data/r/manifest.jsonl",
+    }
+    assert "--answers=data/r/phrases.jsonl" in done.stdout
+
+
 def test_texts_of_a_model_are_an_input_of_its_answers(finished, tmp_path):
     """Given texts redo all of that model's generation; the file is named on the command line."""
     folder = tmp_path / "copy"

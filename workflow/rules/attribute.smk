@@ -17,6 +17,7 @@ rule attribute:
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,
+        store=store("attribute"),
         chunk=config["attribute"]["chunk"],  # no param: it must not redo finished shards
     params:
         methods=[f"--method={name}" for name in SCORED],
@@ -25,4 +26,4 @@ rule attribute:
     shell:
         # exec: a stop reaches the stage itself, and nothing dies around it while it finishes its sample
         "exec python -m tam attribute --generation {input.generation:q} --manifest {input.manifest:q} {params.options:q}"
-        " {params.methods:q} {params.settings:q} --chunk {resources.chunk:q} --out {output:q} > {log:q} 2>&1"
+        " {params.methods:q} {params.settings:q} --chunk {resources.chunk:q} {resources.store:q} --out {output:q} > {log:q} 2>&1"

@@ -137,6 +137,13 @@ def files(*kinds):
     return lambda wildcards, input: [f"--{kind}={path}" for kind in kinds for path in input[kind]]
 
 
+def store(stage):
+    """Where a stage that resumes keeps what is finished, as an option; empty where the config names no folder. A
+    resource: a param would redo finished shards."""
+    folder = f"--store={config['store']}/{{dataset}}/{{model}}/{stage}"
+    return lambda wildcards: folder.format(**wildcards) if config["store"] else ""
+
+
 def every(pattern):
     """The files of a run that match ``pattern``, for all shards."""
     return expand(f"results/{{dataset}}/{{model}}/{pattern}", shard=SHARDS, allow_missing=True)

@@ -19,6 +19,23 @@ rule dataset:
         "python -m tam dataset {params.options:q} --out {params.folder:q} > {log:q} 2>&1"
 
 
+# OUTPUT data/{dataset}/phrases.jsonl: its phrases as texts to explain, where a model's `answers` name it
+rule phrases:
+    input:
+        manifest="data/{dataset}/manifest.jsonl",
+    output:
+        "data/{dataset}/phrases.jsonl",
+    log:
+        "logs/{dataset}/phrases.log",
+    benchmark:
+        "benchmarks/{dataset}/phrases.tsv"
+    localrule: True
+    conda:
+        "../../envs/tam.yaml"
+    shell:
+        "python -m tam dataset phrases --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
+
+
 # OUTPUT data/{dataset}/swapped.jsonl: captions with a noun that is not in the picture, where a model's `answers` name it
 rule swap_nouns:
     input:

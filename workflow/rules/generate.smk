@@ -17,12 +17,14 @@ rule generate:
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,
+        store=store("generate"),
         batch_size=config["generate"]["batch_size"],  # no param: it must not redo finished shards
     params:
         options=model_options,
         max_new_tokens=config["generate"]["max_new_tokens"],
+        candidates=config["generate"]["candidates"],
     shell:
         # exec: a stop reaches the stage itself, and nothing dies around it while it finishes its batch
         "exec python -m tam generate --manifest {input.manifest:q} --shard {wildcards.shard:q} {params.options:q}"
-        " --max-new-tokens {params.max_new_tokens:q} --batch-size {resources.batch_size:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --max-new-tokens {params.max_new_tokens:q} --candidates {params.candidates:q}"
+        " --batch-size {resources.batch_size:q} {resources.store:q} --out {output:q} > {log:q} 2>&1"

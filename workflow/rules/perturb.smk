@@ -22,6 +22,7 @@ rule perturb:
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,
+        store=store("perturb/{baseline}"),
     params:
         nltk_data=nltk_data,
         checkpoint=checkpoint_options,
@@ -31,4 +32,4 @@ rule perturb:
     shell:
         "exec env {params.nltk_data:q} python -m tam perturb --generation {input.generation:q} --maps {input.maps:q}"
         " --manifest {input.manifest:q} {params.checkpoint:q} --baseline {wildcards.baseline:q} {params.asked:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " {resources.store:q} --out {output:q} > {log:q} 2>&1"

@@ -26,6 +26,7 @@ rule sanity:
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,
+        store=store("sanity"),
     params:
         checkpoint=checkpoint_options,
         methods=[f"--method={name}" for name in config["methods"] if name not in SCORED],
@@ -38,4 +39,4 @@ rule sanity:
     shell:
         "exec env {params.nltk_data:q} python -m tam sanity --generation {input.generation:q}"
         " --manifest {input.manifest:q} {params.checkpoint:q} {params.methods:q} --samples {params.samples:q} {params.drawn:q}"
-        " --out {output.values:q} > {log:q} 2>&1"
+        " {resources.store:q} --out {output.values:q} > {log:q} 2>&1"
