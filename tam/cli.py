@@ -766,6 +766,34 @@ def page(
     _report(counts, out / "index.html", strict=False)
 
 
+@app.command()
+def export(
+    generation: GenerationFiles,
+    maps: MapsFiles,
+    out: Annotated[Path, typer.Option(help="Folder, which is replaced if it is such a folder.")],
+    form: Annotated[
+        str, typer.Option(help="'npz': a file of NumPy arrays an answer; 'coco': a JSON file of masks a method.")
+    ] = "npz",
+    method: ShownMethods = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="'coco': only words that name a category of this manifest, with its id.")
+    ] = None,
+) -> None:
+    """Write the maps of a run for other programs: NumPy arrays, or thresholded maps as COCO's run lengths."""
+    from tam.export.stage import export, form_of
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
+
+    files = {"generation": generation, "maps": maps}
+    wanted = form_of(form)
+    first, *others = runs_of(manifests=[manifest] if manifest else [], **files)
+    if others:
+        raise InputError("an export is of one run", got=" and ".join(run.name for run in (first, *others)))
+    with set_aside(out, inputs(**files)):
+        counts = export(first, out, wanted, method)
+    _report(counts, out, strict=False)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(context: typer.Context) -> None:
     """Run the workflow: Snakemake with our Snakefile, and with all the options that you add for it.
@@ -875,6 +903,10 @@ def explain(
             help="'eci', 'activation', ... or FILE.py:FUNCTION, TAM without it; repeatable, shown by the first."
         ),
     ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="Also draw where more speaks for a word than for what was considered there: cat=person."),
+    ] = None,
     pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
     layer: Layer = None,
     eci_cap: EciCap = None,
@@ -888,6 +920,7 @@ def explain(
     ] = None,
     width: Annotated[int, typer.Option(min=100, max=20_000, help="Of pictures and of a figure in pixels.")] = 1800,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    npz: Annotated[bool, typer.Option("--npz", help="Also write the maps as NumPy arrays, maps.npz.")] = False,
     tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
     trust_remote_code: TrustRemoteCode = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -895,8 +928,9 @@ def explain(
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
-    from tam.figures.explained import check_name
+    from tam.figures.kinds import check_name
     from tam.media import is_video
+    from tam.methods.candidates import check_method
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
     from tam.protocol import FIXED
@@ -909,14 +943,17 @@ def explain(
     (prompt + (answer or "")).encode("utf-8")
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
+    pairs = [_pair(text) for text in contrast or ()]
     methods = find_all(method or ["tam"])
+    if pairs:
+        check_method(methods[0].name)
     for_template = _template(template)
     check_cap(eci_cap, FIXED)
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        check_name(figure)
         _keep(*picture, out=figure)
+        check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
     videos = [path for path in picture if is_video(path)]
@@ -933,7 +970,10 @@ def explain(
 
     check_folder(out, picture[0])
 
-    from tam.model import checkpoint
+    from tam.system.imports import uncollected
+
+    with uncollected():
+        from tam.model import checkpoint
 
     loaded = checkpoint.load(_checkpoint(model), revision, device, dtype, trust_remote_code, load)
     explained = explain(
@@ -952,6 +992,16 @@ def explain(
         with atomic(path) as temporary:
             explained.overlay(wanted, known_pooling, colormap=colormap).save(temporary, "PNG")
         print(f"{text}: {path}")
+    if npz:
+        explained.to_npz(folder / "maps.npz")
+        print(f"arrays: {folder / 'maps.npz'}")
+    for number, (said, other) in enumerate(pairs, 1):
+        difference = explained.contrast(said, other)
+        name = "_".join(map(safe_word, difference.texts[0].split(" less ")))
+        path = folder / f"contrast{number}_{name}.png"
+        with atomic(path) as temporary:
+            explained.overlay(difference).save(temporary, "PNG")
+        print(f"{difference.texts[0]}, red where more speaks for it: {path}")
     print(_evidence(explained.words))
     if show:
         import webbrowser
@@ -1016,6 +1066,16 @@ def _keep(*read: Path | None, out: Path) -> None:
     for path in read:
         if path is not None and path.exists() and out.exists() and path.samefile(out):
             raise InputError("it would replace what it reads", where=out, cure="name another file")
+
+
+def _pair(text: str) -> "tuple[Wanted, str]":
+    """What was said, and the candidate, of "cat=person"."""
+    from tam.selection import wanted_of
+
+    said, _, other = text.rpartition("=")
+    if not said or not other:
+        raise InputError("not a word and a candidate", where="--contrast", got=repr(text), expected="as cat=person")
+    return wanted_of(said), other
 
 
 def _said(explained: "Explanation", words: str | None) -> "list[Wanted] | None":
