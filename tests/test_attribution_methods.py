@@ -286,3 +286,8 @@ def test_the_model_is_left_as_it_was(monkeypatch, breaks):
         run(generation)
     assert ("eager", "tam_tap") in seen
     assert state_of(loaded) == before
+
+
+def test_a_layer_of_linear_attention_is_none_to_read():
+    with pytest.raises(InputError, match=r"attention_layers: no such layer; got \(1,\); expected \[4, 8\]"):
+        attention_layers((1,), {3: None, 7: None})

@@ -254,8 +254,9 @@ def attention_layers(which: AttentionLayers, windows: Mapping[int, int | None]) 
     ([1], [0, 2])
     """
     if not isinstance(which, str):
-        if not which or not all(1 <= layer <= len(windows) for layer in which):
-            raise InputError("no such layer", where="attention_layers", got=which, expected=f"1 to {len(windows)}")
+        if not which or not {layer - 1 for layer in which} <= windows.keys():  # others have linear attention
+            known = f"1 to {len(windows)}" if len(windows) == max(windows) + 1 else sorted(one + 1 for one in windows)
+            raise InputError("no such layer", where="attention_layers", got=which, expected=known)
         return [layer - 1 for layer in which]
     known = sorted(windows)
     full = [layer for layer in known if windows[layer] is None] or known
