@@ -164,3 +164,12 @@ def test_a_picture_of_very_many_tokens_is_said_with_its_number_and_the_option(ca
     prepared = prepare(loaded.prompter, pictures((112, 168)), "a cat")
     question_room.question(loaded, prepared)
     assert caplog.messages == ["112 x 168 pixels become 24 vision tokens; max_pixels bounds them"]
+
+
+def test_weights_of_other_sizes_than_the_configs_are_named_with_both(checkpoint):
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["intermediate_size"] = 48
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"other sizes.*got \[64, 96\] for .*mlp.*; expected \[64, 48\], and so for 6"):
+        load(str(checkpoint), device="cpu")

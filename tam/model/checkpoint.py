@@ -6,6 +6,7 @@ Weights are read from safetensors alone: a pickle can run any code. Code that co
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -208,8 +209,10 @@ def load_from(checkpoint: Checkpoint, placement: Placement, trust_remote_code: b
         found: Any = AutoModelForImageTextToText.from_pretrained(
             folder, **options, use_safetensors=True, output_loading_info=True, trust_remote_code=trust_remote_code,
             adapter_kwargs={"subfolder": "none"},  # which is loaded below
+            ignore_mismatched_sizes=True,  # they are named here
         )  # fmt: skip
         model, report = found
+        _check_sizes(report["mismatched_keys"], folder)
         absent, foreign = set(report["missing_keys"]), set()
         if adapter is not None:
             fitted = model.load_adapter(str(adapter))
@@ -239,6 +242,16 @@ def load_from(checkpoint: Checkpoint, placement: Placement, trust_remote_code: b
     loaded = Loaded(model, processor, family)
     believe(loaded)
     return loaded
+
+
+def _check_sizes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]], folder: Path) -> None:
+    """``mismatched``: name, size as stored, size by the config."""
+    if mismatched:
+        name, stored, wanted = min(mismatched)
+        raise ModelError(
+            "weights have other sizes than the config says", where=folder, got=f"{[*stored]} for {name}",
+            expected=f"{[*wanted]}, and so for {len(mismatched)} in all", cure="take the config.json of these weights",
+        )  # fmt: skip
 
 
 def _check_patches(config: Any, processor: Any, folder: Path) -> None:
