@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate docs docs-images fuzz tables
+.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate docs docs-images fuzz tables test-versions
 
 SNAKEMAKE := .venv/bin/snakemake
 
