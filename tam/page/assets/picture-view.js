@@ -59,7 +59,10 @@ function paint() {
     if (!silent) ceilings.add(ceiling);
     paintHeat(canvas, sample.panels[number], grids, map, ceiling, colors);
     canvas.setAttribute("aria-label", `${silent ? "no map" : "map"} of ${spanText(spans[current])}`);
-    canvas.closest("figure").querySelector(".empty").textContent = silent ? "not explained by this method" : restText(map);
+    const rest = silent ? "not explained by this method" : restText(map);
+    const caption = canvas.closest("figure").querySelector("figcaption");
+    caption.classList.toggle("full", !rest);
+    caption.querySelector(".empty").textContent = rest;
   }
   paintScale(byId("scale").querySelector("canvas"), colors);
   byId("scale-end").textContent = ceilings.size > 1 ? "highest of each map" : decimals([...ceilings, 255][0] / 255).replace("1.00", "1");
