@@ -1,6 +1,5 @@
 """A headless Chromium, driven over WebDriver with the standard library alone."""
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -8,7 +7,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,13 +60,6 @@ class Browser:
     def visit(self, address: str) -> None:
         """Load what a server serves."""
         self._call("/url", url=address)
-
-    @contextlib.contextmanager
-    def inside(self, frame: str) -> Iterator[None]:
-        """Scripts run in a frame meanwhile."""
-        self._call("/frame", id=self.run("return document.querySelector(arguments[0])", frame))
-        yield
-        self._call("/frame", id=None)
 
     def choose(self, field: str, file: Path) -> None:
         """Choose a file in a field for files."""

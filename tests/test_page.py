@@ -28,18 +28,21 @@ from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
 from tam.media import Media, open_media
+from tam.methods.cached import Cached
+from tam.methods.candidates import candidate_maps
 from tam.methods.rivals import notes_on
 from tam.methods.scored import maps_of
 from tam.methods.stage import write_maps
 from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
+from tam.page.considered import considered
 from tam.page.facts import checkpoint_name, facts, grouped, meets_photo
 from tam.page.sample import STEPS, by_word, describe, runs
 from tam.page.scores import RunScores
 from tam.page.scripts import literal
 from tam.page.single import single_page
 from tam.page.stage import write_page
-from tam.protocol import FIXED
+from tam.protocol import FIXED, REFERENCE
 from tam.records import Candidates, Generation, Maps, Piece, SampleMaps
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
@@ -189,12 +192,34 @@ def test_the_maps_are_those_of_the_maps_file(page, run):
     (by_method, *_) = read_maps(run.maps[0])
     data, values, _ = sample_of(page, PICTURE)
     tokens, cells = len(data["tokens"]), data["vision"]
-    maps, relevance = np.split(values, [2 * tokens * cells])
+    maps, relevance, _ = np.split(values, np.cumsum([2 * tokens * cells, 2 * tokens * tokens]))
     for method, name in enumerate(("activation", "tam")):
         picture, own = by_method[name], np.split(maps, 2)[method]
         np.testing.assert_allclose(own / STEPS, picture.uint8.ravel() / 255, atol=0.5 / STEPS + 1e-6)
         own = np.split(relevance, 2)[method]
         np.testing.assert_allclose(own / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
+
+
+def test_likely_candidates_of_the_answer_have_maps_where_the_cache_has_their_logits(page):
+    made = GENERATIONS[PICTURE]
+    data, values, _ = sample_of(page, PICTURE)
+    rows, prompt, said = made.candidates, len(made.prompt_ids), [*made.prompt_ids, *made.answer_ids]
+    likely = [
+        [token, place]
+        for token, place in np.ndindex(rows.ids.shape)
+        if token >= prompt and rows.probabilities[token, place] >= 0.01 and rows.ids[token, place] != said[token]
+    ]
+    assert data["considered"] == likely and len(likely) > 5
+    maps = candidate_maps(
+        Cached(made), [token for token, _ in likely], [rows.ids[token, place] for token, place in likely]
+    )
+    stored = values[-maps.size :].reshape(maps.shape)
+    np.testing.assert_allclose(stored / STEPS, maps, atol=1 / 255 + 0.5 / STEPS)
+    one = likely[0][0], likely[0][1]
+    without = np.setdiff1d(made.classes, rows.ids[one])
+    fewer = replace(made, classes=without, logits=made.logits[:, np.isin(made.classes, without)])
+    assert [*one] not in considered(fewer, FIXED, None)[0]
+    assert considered(made, REFERENCE, None)[0] == considered(GENERATIONS[LOST], FIXED, None)[0] == []
 
 
 def test_rivals_bring_what_a_reader_has_to_know_of_them_and_what_they_do_not_explain():
@@ -551,6 +576,7 @@ def test_a_click_pins_a_word_and_escape_frees_it(browser, page):
     browser.click(span(browser, "on"))  # another word is pinned in its place
     browser.point(span(browser, "field"))
     assert browser.run(SELECTED) == "on"
+    browser.run("document.querySelector('#save-svg').focus()")  # from wherever the keyboard is
     browser.press(ESCAPE)
     assert browser.run(ADDRESS) == "#0/00000000"
     browser.point(span(browser, "zebra"))
@@ -729,6 +755,24 @@ def test_hovering_over_a_word_changes_map_relevance_candidates_and_scores(browse
     assert browser.run(color, span(browser, "zebra")).startswith("rgb(")
     assert not browser.run(color, span(browser, "end"))  # a later word
     assert browser.run("return document.querySelector('#said').textContent").startswith("field: most related to ")
+
+
+def test_a_click_on_a_candidate_shows_its_map_until_the_next_click_or_word(browser, page):
+    open_sample(browser, page, PICTURE)
+    browser.click(span(browser, "field"))
+    own, button = browser.run(PIXELS), "#candidates button"
+    pressed = "return document.querySelectorAll('#candidates [aria-pressed=true]').length"
+    caption = "return document.querySelector('figcaption').textContent"
+    assert browser.run(f"return document.querySelectorAll('{button}').length") and not browser.run(pressed)
+    browser.click(button)
+    assert browser.run(PIXELS) != own and browser.run(pressed) == 1
+    name = browser.run(f"return document.querySelector('{button} bdi').textContent").replace("␣", "")
+    assert f"“{name}”, considered and not said, by TAM" in browser.run(caption)
+    browser.click(button)
+    assert browser.run(PIXELS) == own and not browser.run(pressed)
+    browser.click(button)
+    browser.click(span(browser, "zebra"))
+    assert not browser.run(pressed) and "considered" not in browser.run(caption)
 
 
 def test_the_evidence_of_a_word_is_said_in_words_and_marked_under_it(browser, page):

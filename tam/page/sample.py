@@ -11,6 +11,7 @@ from PIL import Image
 from tam.errors import TamError
 from tam.evidence import token_evidence
 from tam.media import Media
+from tam.methods.core import to_uint8
 from tam.records import Generation, SampleMaps, unexplained
 from tam.render import answer
 from tam.render.overlay import Panel, panels
@@ -24,13 +25,15 @@ STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 25
 
 
 def describe(
-    generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]], layer: int | None = None
-) -> dict[str, object]:
+    generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]], layer: int | None = None,
+    considered: Sequence[Sequence[int]] = (),
+) -> dict[str, object]:  # fmt: skip
     """All that the page shows of a sample but its pictures.
 
     Args:
         maps: of each method.
         layer: that the logits are of; None: the last.
+        considered: which candidates have maps, as ``considered.considered`` says.
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
     entries that ``tokens`` and ``candidates`` point to. ``vision``: how many vision tokens there are; ``mapped``:
@@ -58,16 +61,21 @@ def describe(
             | ({"unexplained": silent} if (silent := unexplained(one)) else {})
             for one in maps
         ],
+        "considered": [*considered],
         "scores": scores,
         "evidence": [] if generation.failed else _evidence(generation, layer),
     }
 
 
-def numbers(maps: Iterable[SampleMaps]) -> np.ndarray:
+def numbers(maps: Iterable[SampleMaps], considered: np.ndarray) -> np.ndarray:
     """uint8, all in a row: of each method that has maps, these [token, vision] from 0 to STEPS; then, of each again,
-    the relevance [token, token] from 0 to 255."""
+    the relevance [token, token] from 0 to 255; then the maps of candidates [candidate, vision], given in [0, 1]."""
     made = [one for one in maps if not one.failed]
-    parts = [*(_steps(one.uint8) for one in made), *(_bytes(one.relevance) for one in made)]
+    parts = [
+        *(_steps(one.uint8) for one in made),
+        *(_bytes(one.relevance) for one in made),
+        _steps(to_uint8(considered)),
+    ]
     return np.concatenate([np.zeros(0, np.uint8), *(part.ravel() for part in parts)])
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from tam.media import Media
 from tam.methods.rivals import notes_on
+from tam.page.considered import considered
 from tam.page.facts import PHOTO, checkpoint_name, facts, grouped, meets_photo
 from tam.page.sample import STEPS, describe, kind, numbers, pictures, webp
 from tam.page.scripts import assets, color_maps, in_base64, literal, packed, packed_json
+from tam.protocol import FIXED
 from tam.records import Generation, Maps, SampleMaps
 
 
@@ -22,15 +24,16 @@ def single_page(
     Args:
         maps: method -> its maps. titles: method -> title. main: the method that is shown first.
         made: how the answer came about, as ``facts.facts`` takes it; "model" is the checkpoint, "layer" that of the
-            logits, None the last.
+            logits, None the last, "eci_cap" the most that the scale of interference might be.
     """
     key = "0/0"
     described, drawn = pictures(generation, media.video, lambda: media)
     stored = [SampleMaps(generation.id, generation.status, **vars(one)) for one in maps.values()]
-    data = describe(generation, stored, [], made.get("layer")) | described
+    places, others = considered(generation, FIXED, made.get("eci_cap"))
+    data = describe(generation, stored, [], made.get("layer"), places) | described
     if meets_photo(str(made.get("model")), generation.layout):
         data["note"] = PHOTO
-    arguments = packed_json(data), packed(numbers(stored)), [in_base64(webp(picture)) for picture in drawn]
+    arguments = packed_json(data), packed(numbers(stored, others)), [in_base64(webp(picture)) for picture in drawn]
     line = {
         "run": 0, "name": "0", "id": generation.id, "status": generation.status, "kind": kind(generation.status),
         "answer": generation.answer, "prompt": generation.prompt, "picture": False, "scores": [[] for _ in maps],

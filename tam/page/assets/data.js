@@ -48,6 +48,8 @@ async function unpackSample(text, numbers, pictures) {
   const next = (length) => values.subarray(start, (start += length));
   for (const method of mapped) method.maps = next(tokens * sample.vision).map((step) => Math.round((step * 255) / gallery.steps));
   for (const method of mapped) method.relevance = next(tokens * tokens);
+  const inSteps = (steps) => steps.map((step) => Math.round((step * 255) / gallery.steps));
+  sample.considered = sample.considered.map(([token, place]) => ({ token, place, map: inSteps(next(sample.vision)) }));
   sample.pictures = pictures.map((picture) => `data:image/webp;base64,${picture}`);
   return sample;
 }

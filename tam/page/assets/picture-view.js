@@ -52,17 +52,19 @@ function paint() {
   for (const canvas of byId("pictures").querySelectorAll("canvas")) {
     const number = Number(canvas.dataset.panel);
     const method = sample.methods[canvas.dataset.method];
-    const map = mapOf(method, tokens);
-    const silent = isSilent(method, tokens);
+    const candidate = consideredOn(canvas);
+    const map = candidate?.map ?? mapOf(method, tokens);
+    const silent = !candidate && isSilent(method, tokens);
     const grids = silent ? [] : sample.grids.filter((grid) => grid.panel === number);
     const ceiling = ceilingOf(map);
     if (!silent) ceilings.add(ceiling);
     paintHeat(canvas, sample.panels[number], grids, map, ceiling, colors);
-    canvas.setAttribute("aria-label", `${silent ? "no map" : "map"} of ${spanText(spans[current])}`);
+    const text = candidate ? consideredText(candidate) : spanText(spans[current]);
+    canvas.setAttribute("aria-label", `${silent ? "no map" : "map"} of ${text}`);
     const rest = silent ? "not explained by this method" : restText(map);
     const caption = canvas.closest("figure").querySelector("figcaption");
-    caption.classList.toggle("full", !rest);
-    caption.querySelector(".empty").textContent = rest;
+    caption.classList.toggle("full", !rest && !candidate);
+    caption.querySelector(".empty").textContent = candidate ? [text, rest].filter(Boolean).join(": ") : rest;
   }
   paintScale(byId("scale").querySelector("canvas"), colors);
   byId("scale-end").textContent = ceilings.size > 1 ? "highest of each map" : decimals([...ceilings, 255][0] / 255).replace("1.00", "1");

@@ -127,9 +127,11 @@ function showPlace() {
     frame.style.height = `${(100 * down) / height}%`;
   }
   for (const value of byId("pictures").querySelectorAll(".value")) {
-    const method = sample.methods[value.closest("figure").querySelector("canvas").dataset.method];
+    const canvas = value.closest("figure").querySelector("canvas");
+    const [method, candidate] = [sample.methods[canvas.dataset.method], consideredOn(canvas)];
     const { tokens } = spans[current];
-    value.textContent = place && !isSilent(method, tokens) ? decimals(valueHere(method, tokens) / 255) : "";
+    const here = place && (candidate ? candidate.map[place.cell] : valueHere(method, tokens));
+    value.textContent = place && (candidate || !isSilent(method, tokens)) ? decimals(here / 255) : "";
   }
   byId("place").textContent = place ? placeText() : "";
   byId("place-hint").hidden = Boolean(place);

@@ -163,17 +163,19 @@ function pin(number) {
   writeAddress();
 }
 
-/** Esc frees the place, then the word, then leaves for the gallery. */
+/** Esc frees the candidate, then the place, then the word, then leaves for the gallery. */
 function leave() {
-  if (isPlacePinned) pinPlace(null, false);
+  if (other) showConsidered(null);
+  else if (isPlacePinned) pinPlace(null, false);
   else if (pinned >= 0) pin(-1);
   else location.hash = "";
 }
 
 function pressKey(event) {
-  const outside = byId("sample").hidden || !sample?.units.length || event.target.closest("input, select, summary, button");
+  const outside = byId("sample").hidden || !sample?.units.length || event.target.closest("input, select, summary");
   if (outside || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") { leave(); return; }
+  if (event.target.closest("button")) return;
   if (event.target.closest(".panel")) {
     if (pressInPicture(event)) event.preventDefault();
     return;
@@ -196,7 +198,7 @@ function pressKey(event) {
 
 /** Show the map of a word, how much the earlier words contribute to it, its candidates and scores. */
 function explain(number) {
-  current = number;
+  [current, other] = [number, null];
   for (const span of spans) {
     const isShown = span === spans[current];
     span.option.setAttribute("aria-selected", isShown);
@@ -207,6 +209,7 @@ function explain(number) {
   paint();
   showEvidence();
   showCandidates();
+  offerConsidered();
   showScores();
   say();
 }
