@@ -79,6 +79,7 @@ bench: setup
 	.venv/bin/python -m tests.bench.grid results/bench
 	.venv/bin/python -m tests.bench.attribution results/bench
 	.venv/bin/python -m tests.bench.perturb results/bench
+	.venv/bin/python -m tests.bench.page results/bench
 
 fuzz: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz 10000
