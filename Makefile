@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate fuzz tables
+.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate docs docs-images fuzz tables
 
 SNAKEMAKE := .venv/bin/snakemake
 
@@ -12,6 +12,8 @@ help:
 	@echo "make rehearse   the paper's grid in small: what each change of the config redoes, and that nothing old is left"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make tables  all LaTeX tables of results/ in one PDF, results/tables.pdf"
+	@echo "make docs    the documentation as a site, results/docs"
+	@echo "make docs-images   the tutorial's pictures, by its own commands"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
 	@echo "make bench-generate   the same for generation: full-size models on a GPU, else the embedded one"
 
@@ -52,6 +54,13 @@ rehearse: setup
 
 tables:
 	.venv/bin/python -m tests.compiled results results/tables.pdf
+
+docs: setup
+	.venv/bin/python -m mkdocs build --strict --quiet
+	@echo "Open   results/docs/index.html; with a search: .venv/bin/python -m http.server --directory results/docs"
+
+docs-images: setup
+	.venv/bin/python -m tests.documents
 
 bench: setup
 	.venv/bin/python -m tests.bench.maps results/bench

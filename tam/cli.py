@@ -767,6 +767,34 @@ def page(
     _report(counts, out / "index.html", strict=False)
 
 
+@app.command()
+def export(
+    generation: GenerationFiles,
+    maps: MapsFiles,
+    out: Annotated[Path, typer.Option(help="Folder, which is replaced if it is such a folder.")],
+    form: Annotated[
+        str, typer.Option(help="'npz': a file of NumPy arrays an answer; 'coco': a JSON file of masks a method.")
+    ] = "npz",
+    method: ShownMethods = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="'coco': only words that name a category of this manifest, with its id.")
+    ] = None,
+) -> None:
+    """Write the maps of a run for other programs: NumPy arrays, or thresholded maps as COCO's run lengths."""
+    from tam.export.stage import export, form_of
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
+
+    files = {"generation": generation, "maps": maps}
+    wanted = form_of(form)
+    first, *others = runs_of(manifests=[manifest] if manifest else [], **files)
+    if others:
+        raise InputError("an export is of one run", got=" and ".join(run.name for run in (first, *others)))
+    with set_aside(out, inputs(**files)):
+        counts = export(first, out, wanted, method)
+    _report(counts, out, strict=False)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(context: typer.Context) -> None:
     """Run the workflow: Snakemake with our Snakefile, and with all the options that you add for it.
@@ -869,6 +897,7 @@ def explain(
     ] = None,
     width: Annotated[int, typer.Option(min=100, max=20_000, help="Of pictures and of a figure in pixels.")] = 1800,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    npz: Annotated[bool, typer.Option("--npz", help="Also write the maps as NumPy arrays, maps.npz.")] = False,
     tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
     trust_remote_code: TrustRemoteCode = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -876,7 +905,7 @@ def explain(
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
-    from tam.figures.explained import check_name
+    from tam.figures.kinds import check_name
     from tam.media import is_video
     from tam.methods.candidates import check_method
     from tam.methods.core import check_cap
@@ -900,8 +929,8 @@ def explain(
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        check_name(figure)
         _keep(*picture, out=figure)
+        check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
     videos = [path for path in picture if is_video(path)]
@@ -918,7 +947,10 @@ def explain(
 
     check_folder(out, picture[0])
 
-    from tam.model import checkpoint
+    from tam.system.imports import uncollected
+
+    with uncollected():
+        from tam.model import checkpoint
 
     loaded = checkpoint.load(_checkpoint(model), revision, device, dtype, trust_remote_code, load)
     explained = explain(
@@ -937,6 +969,9 @@ def explain(
         with atomic(path) as temporary:
             explained.overlay(wanted, known_pooling, colormap=colormap).save(temporary, "PNG")
         print(f"{text}: {path}")
+    if npz:
+        explained.to_npz(folder / "maps.npz")
+        print(f"arrays: {folder / 'maps.npz'}")
     for number, (said, other) in enumerate(pairs, 1):
         difference = explained.contrast(said, other)
         name = "_".join(map(safe_word, difference.texts[0].split(" less ")))

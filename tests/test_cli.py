@@ -15,6 +15,7 @@ from tam.manifest import Sample
 
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
+    *("dataset coco-panoptic", "dataset hf", "dataset refcoco", "dataset phrases", "export"),
     *("dataset folder", "dataset csv", "dataset nltk", "generate", "maps", "metrics"),
     *("tables", "render", "figures", "compare", "page", "status", "explain"),
 ]
@@ -50,6 +51,11 @@ def test_every_stage_explains_itself(stage):
         (["dataset", "coco", "--root", "x", "--hub", "a/b", "--out", "x"], "either --root or --hub"),
         (["dataset", "csv", "--root", "none.csv", "--out", "x"], "none.csv"),
         (["dataset", "nltk", "--from", "nowhere", "--out", "x"], "nowhere"),
+        (["dataset", "hf", "--out", "x"], "expected --root, or --hub and --files"),
+        (["dataset", "hf", "--hub", "a/b", "--out", "x"], "expected --root, or --hub and --files"),
+        (["dataset", "hf", "--root", "nowhere", "--out", "x"], "nowhere: no such folder"),
+        (["dataset", "refcoco", "--images", "i", "--refs", "refs.p", "--out", "x"], "refs.p"),
+        (["export", *FILES[:4], "--out", "x", "--form", "csv"], "unknown form; got 'csv'"),
         (["explain", "none.jpg"], "none.jpg"),
         (["figures", *FILES, *(part.replace("/m/", "/n/") for part in FILES), *MANIFEST], "got d, m and d, n"),
         (["compare", *FILES, "--manifest", "e/manifest.jsonl", "--out", "x"], "a dataset without a manifest; got 'd'"),

@@ -81,6 +81,17 @@ def test_importing_the_package_is_light():
     assert "module 'tam' has no attribute 'nothing'" in done.stderr
 
 
+def test_its_arrays_are_its_maps_words_and_tokens(said, tmp_path):
+    said.to_npz(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert (file["maps"][0] == said.maps).all() and file["methods"].tolist() == ["tam"]
+        assert file["tokens"].tolist() == [token.text for token in said.tokens]
+        assert file["words"].tolist() == [word.text for word in said.words]
+        for number, word in enumerate(said.words):
+            assert np.flatnonzero(file["token_words"] == number).tolist() == [*word.tokens]
+        assert file["sizes"].tolist() == [[112, 84], [56, 140]]
+
+
 def test_tokens_words_and_maps_belong_together(said):
     prompt, answer = ([token for token in said.tokens if token.part == part] for part in ("prompt", "answer"))
     assert "".join(token.text for token in prompt) == said.prompt == ASKED

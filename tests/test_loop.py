@@ -209,6 +209,17 @@ def test_a_step_starts_no_more_operations_than_these(count, most, monkeypatch):
     assert ours.total() <= 5 * most and ours.total() <= theirs.total()
 
 
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_eight_pictures_of_a_size_go_through_a_layer_of_the_tower_as_one_does(kind, monkeypatch):
+    """What each further one starts, 55 operations at most, is outside of the layers: where patches and tokens lie."""
+    loaded, (one,) = asked(kind, 1)
+    found = [dispatched(monkeypatch, lambda n=n: answer_batch(loaded, [one] * n, 1)) for n in (1, 8)]
+    alone, eight = (made.operations for made in found)
+    attending = [{name: count for name, count in made.items() if "attention" in name} for made in (alone, eight)]
+    assert attending[0] == attending[1] and sum(attending[0].values()) >= 4
+    assert (eight - alone).total() <= 7 * 55
+
+
 def test_selection_asks_the_device_no_more_for_many_samples_than_for_one(monkeypatch):
     loaded, prepared = asked("qwen2_vl", 4)
     answers, samples = answer_batch(loaded, prepared, 5), [Sample(str(index), [], "") for index in range(4)]
@@ -244,8 +255,10 @@ def test_of_equal_classes_the_smaller_id_is_the_likeliest():
 
 
 def test_cudnns_attention_is_off_while_the_model_runs_and_afterwards_as_before(monkeypatch):
-    """Its plans are of one length of the keys: a plan would be made at each step."""
+    """Its plans are of one length of the keys: a plan would be made at each step. The tower's is put back as well."""
     loaded, prepared = asked("qwen2_vl")
+    configs = [module.config for module in loaded.base.modules() if hasattr(module, "config")]
+    own = [config._attn_implementation for config in configs]
     seen = []
     handle = loaded.base.register_forward_hook(lambda *_: seen.append(torch.backends.cuda.cudnn_sdp_enabled()))
     for before in (True, False):
@@ -256,6 +269,7 @@ def test_cudnns_attention_is_off_while_the_model_runs_and_afterwards_as_before(m
         with pytest.raises(InputError, match="no such layer"):
             answer_batch(loaded, prepared, 3, layer=99)
         assert torch.backends.cuda.cudnn_sdp_enabled() is before
+        assert [config._attn_implementation for config in configs] == own
     handle.remove()
     torch.backends.cuda.enable_cudnn_sdp(True)
     assert seen == [False] * 10

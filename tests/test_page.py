@@ -931,14 +931,18 @@ def test_everything_that_can_be_used_has_a_name_and_can_be_reached(browser, page
 
 
 @pytest.mark.parametrize("row", [PICTURE, FILM, PAIR])
-def test_a_phone_needs_no_sideways_scrolling(browser, page, row):
+def test_a_phone_needs_no_sideways_scrolling_and_shows_words_below_the_picture(browser, page, row):
     browser.protocol("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
     try:
         browser.open(page)
         browser.until("document.querySelector('#cards li')")
         assert browser.run("return document.documentElement.scrollWidth") <= 390
-        open_sample(browser, page, row)
-        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        for place in ("", "?beside=activation&place=1"):
+            browser.open(page, f"#0/{row:08d}{place}")
+            browser.until(READY)
+            assert browser.run("return document.documentElement.scrollWidth") <= 390
+            edge = "return document.querySelector('#answer .word').getBoundingClientRect().bottom"
+            assert browser.run(edge) < 844
     finally:
         browser.protocol("Emulation.clearDeviceMetricsOverride")
 

@@ -26,8 +26,9 @@ def is_embedded(checkpoint: str) -> bool:
 
 def checkpoint_name(run: Mapping[str, object]) -> str:
     """Its name on the hub, with the revision that was asked for, or that of its folder."""
-    path = PurePath(str(run.get("model") or ""))
-    name = "embedded" if is_embedded(str(path)) else path.name if path.is_absolute() else str(path)
+    model = str(run.get("model") or "")
+    path = PurePath(model)
+    name = "embedded" if is_embedded(model) else path.name if path.is_absolute() else model
     return f"{name} @ {run['revision']}" if run.get("revision") else name
 
 

@@ -33,12 +33,11 @@ function offerMethods() {
   byId("methods").hidden = names.length < 2;
 }
 
-/** Numbers of the methods that are shown. */
+/** Numbers of the methods that are shown: the chosen one first, all others as they are grouped. */
 function shownMethods() {
-  const { names } = gallery.runs[line.run];
-  const all = sample.methods.flatMap((method, number) => (method.maps ? [number] : []));
-  if (chosen.beside === EVERY_METHOD) return all;
-  return [chosen.method, chosen.beside].map((name) => names.indexOf(name)).filter((number) => all.includes(number));
+  const { names, groups } = gallery.runs[line.run];
+  const others = chosen.beside === EVERY_METHOD ? groups.flatMap(([, numbers]) => numbers) : [names.indexOf(chosen.beside)];
+  return [...new Set([names.indexOf(chosen.method), ...others])].filter((number) => sample.methods[number]?.maps);
 }
 
 /** The method whose values colour the words; undefined where the sample has no maps. */

@@ -19,6 +19,7 @@ function showPictures() {
   });
   byId("pictures").replaceChildren(...rows);
   byId("pictures").classList.toggle("beside", methods.length > 1);
+  byId("pictures").classList.toggle("many", methods.length > 2);
   byId("pictures").classList.toggle("several", shownPanels().length > 1);
   const { frame } = sample.panels[byId("frame").value] ?? { frame: 0 };
   byId("frame-name").textContent = frame;

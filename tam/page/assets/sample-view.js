@@ -131,7 +131,7 @@ function spanOf(token) {
 /** Whether a span is part of the answer and says something: no punctuation, no end. */
 function isSaid({ tokens, units }) {
   const text = units.flatMap((unit) => unit.runs).filter((run) => typeof run === "string").join("");
-  return tokens[0] >= sample.prompt && /[^\p{P}\s]/u.test(text);
+  return tokens[0] >= sample.prompt && /[^\p{P}\s↵⇥␣␀]/u.test(text);
 }
 
 /** The word of the answer whose map rises highest, else the answer's first word. */

@@ -26,20 +26,21 @@ function svg(name, attributes, ...children) {
 }
 
 function viewAsSvg() {
-  const [pictures, text] = [byId("pictures"), byId("text")].map((block) => block.getBoundingClientRect());
-  const width = Math.ceil(Math.max(pictures.width, text.width)) + 2 * GAP;
+  const [pictures, prompt, answer] = ["pictures", "prompt", "answer"].map((id) => byId(id).getBoundingClientRect());
+  const width = Math.ceil(Math.max(pictures.width, answer.width)) + 2 * GAP;
   const drawn = svg("g", { transform: `translate(${GAP - pictures.left} ${GAP - pictures.top})` },
     ...[...byId("pictures").querySelectorAll(".panel")].flatMap(panelAsSvg),
     ...[...byId("pictures").querySelectorAll("figcaption")].flatMap((caption) => textAsSvg(caption, INK)));
   const below = GAP + pictures.height + 8;
   const scale = scaleAsSvg(below, Math.min(pictures.width, 320));
-  const start = below + 2 * GAP + 8;
-  const words = svg("g", { transform: `translate(${GAP - text.left} ${start - text.top + byId("text").scrollTop})` },
+  const start = below + 2 * GAP;
+  const words = svg("g", { transform: `translate(${GAP - answer.left} ${start - prompt.top})` },
     ...[...byId("text").querySelectorAll(".word")].flatMap(wordAsSvg));
-  const height = Math.ceil(start + byId("text").scrollHeight + GAP);
+  const end = start + answer.bottom - prompt.top + GAP;
+  const height = Math.ceil(end + GAP);
   const root = svg("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` },
     svg("title", {}, `${line.id}: ${spanText(spans[current])}`),
-    svg("rect", { width, height, fill: "#fff" }), drawn, scale, words);
+    svg("rect", { width, height, fill: "#fff" }), drawn, scale, words, label(GAP, end, aboutView(), 11));
   return { text: new XMLSerializer().serializeToString(root), width, height };
 }
 
@@ -93,14 +94,23 @@ function addPieces(pieces, node) {
   }
 }
 
+function label(x, y, text, size) {
+  return svg("text", { x, y, fill: INK, "font-size": size, "dominant-baseline": "central", "font-family": "sans-serif" }, text);
+}
+
 function scaleAsSvg(top, width) {
-  const label = (x, anchor, text) => svg("text", {
-    x, y: top + 8, fill: INK, "font-size": 13, "text-anchor": anchor, "dominant-baseline": "central", "font-family": "sans-serif",
-  }, text);
   const colors = byId("scale").querySelector("canvas").toDataURL();
-  return svg("g", {}, label(GAP, "start", "0"),
+  return svg("g", {}, label(GAP, top + 8, "0", 13),
     svg("image", { href: colors, x: GAP + 16, y: top + 4, width, height: 8, preserveAspectRatio: "none" }),
-    label(GAP + width + 24, "start", byId("scale-end").textContent));
+    label(GAP + width + 24, top + 8, byId("scale-end").textContent, 13));
+}
+
+/** What is seen, in a line: word, methods, checkpoint, layer. */
+function aboutView() {
+  const { methods, facts } = gallery.runs[line.run];
+  const said = new Map(facts);
+  const shown = shownMethods().map((number) => methods[number]).join(", ");
+  return `“${spanText(spans[current])}” by ${shown} · ${said.get("Checkpoint") ?? ""}, layer ${said.get("Layer")} · ${line.id}`;
 }
 
 async function viewAsPng() {

@@ -49,7 +49,7 @@ function scoreTable(rows) {
   const listed = all.length > MOST_COLUMNS ? shown : all;
   const titles = listed.map((method) => gallery.runs[line.run].methods[method]);
   const cell = (value) => (typeof value === "number" ? decimals(value) : value ?? "–");
-  const mark = (place) => (shown.includes(listed[place]) ? "shown" : "");
+  const mark = (place) => (shown.length < listed.length && shown.includes(listed[place]) ? "shown" : "");
   const head = element("tr", {}, element("td"), ...titles.map((title, place) =>
     element("th", { scope: "col", className: mark(place) }, title)));
   const isSame = ({ values }) => values.every((value) => value === values[0]);
