@@ -9,7 +9,7 @@ import os
 import sys
 import textwrap
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from tam.errors import InputError, TamError
 from tam.system import stop
 
 if TYPE_CHECKING:
+    from tam.check.before import Finding
     from tam.explanation import Explanation, Word
     from tam.selection import Wanted
 
@@ -821,9 +822,38 @@ def pin(config: Annotated[Path, typer.Argument(help="A config of the workflow, w
 
 @app.command()
 def check(
-    configfile: Annotated[Path, typer.Option(help="A config of the workflow.")],
+    model: Annotated[str | None, typer.Argument(help="'embedded', a folder, or a name on the hub.")] = None,
+    configfile: Annotated[Path | None, typer.Option(help="A config of the workflow, instead of a model.")] = None,
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Say before a run whether data, checkpoints, GPU memory, disk, TeX and NLTK are there; exit with 1 if not."""
+    """Check that a model is read rightly, or that all is there that a config asks for; exit with 1 if not.
+
+    Of a model: the person's words are found, vision tokens lie where its family says (parts of pictures are painted),
+    and a batch, a given answer and a chosen layer give what the model gives alone. Of a config: data, checkpoints, GPU
+    memory, disk, TeX and NLTK.
+    """
+    if (model is None) == (configfile is None):
+        raise InputError("one thing is checked", expected="a MODEL, or --configfile FILE")
+    if configfile is not None:
+        findings, what = _of_config(configfile), "not ready to run"
+    else:
+        from tam.check.model import check_model
+        from tam.model.checkpoint import load
+
+        loaded = load(_checkpoint(str(model)), revision, device, dtype, trust_remote_code)
+        findings, what = check_model(loaded), "the model is not read rightly"
+    failed = []
+    for finding in findings:
+        print(finding, flush=True)
+        failed += [] if finding.good else [finding.about]
+    if failed:
+        raise InputError(what, where=configfile or model, got=", ".join(dict.fromkeys(failed)))
+
+
+def _of_config(configfile: Path) -> "Iterator[Finding]":
     import yaml
 
     from tam import config
@@ -834,12 +864,7 @@ def check(
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("no config", where=configfile, got=error) from error
     config.check(asked)
-    findings = []
-    for finding in before(asked):
-        findings.append(finding)
-        print(finding, flush=True)
-    if failed := [finding for finding in findings if not finding.good]:
-        raise InputError("not ready to run", where=configfile, got=", ".join(one.about for one in failed))
+    return before(asked)
 
 
 @app.command()
