@@ -1,5 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import contextlib
 import difflib
 import io
 import json
@@ -7,6 +8,7 @@ import logging
 import os
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -1030,7 +1032,7 @@ def demo(
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page, to this machine alone, to drop pictures, ask, and see the maps."""
-    from tam.demo import page, serve
+    from tam.demo import serving
     from tam.explanation import check_layer_of, explain
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -1051,14 +1053,13 @@ def demo(
         )  # fmt: skip
 
     about = "It knows 32 kinds of emoji on drawn scenes, and no photos." if model == "embedded" else ""
-    served = page(asked, f"Model: {model}. {about}")
-    address = serve(served, port)
-    print(f"{address} until you press Ctrl+C", flush=True)
-    if show:
-        import webbrowser
+    with serving(asked, f"Model: {model}. {about}", port) as address, contextlib.suppress(stop.Stopped):
+        print(f"{address} until you press Ctrl+C", flush=True)
+        if show:
+            import webbrowser
 
-        webbrowser.open(address)
-    served.block_thread()
+            webbrowser.open(address)
+        threading.Event().wait()
 
 
 def _keep(*read: Path | None, out: Path) -> None:
