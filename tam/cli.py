@@ -673,6 +673,7 @@ def overview(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
     method: ShownMethods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
+    report: Annotated[Path | None, typer.Option(help="The page of all answers, which is linked to.")] = None,
 ) -> None:
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
     from tam.run import inputs, runs_of
@@ -680,7 +681,7 @@ def overview(
     from tam.tables.overview import write_overview
 
     with set_aside(out, inputs(metrics=metrics)):
-        write_overview(runs_of(metrics=metrics), published, out, method)
+        write_overview(runs_of(metrics=metrics), published, out, method, report)
     print(out / "index.html")
 
 
