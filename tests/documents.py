@@ -8,7 +8,6 @@ its block names the test that runs it.
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -42,7 +41,7 @@ class Block(NamedTuple):
 
     @property
     def where(self) -> str:
-        return f"{self.file.relative_to(ROOT)}, line {self.line}"
+        return f"{os.path.relpath(self.file, ROOT)}, line {self.line}"
 
     @property
     def written(self) -> str | None:
@@ -51,14 +50,14 @@ class Block(NamedTuple):
         return named and named[1]
 
     @property
-    def runs(self) -> bool:
-        return not self.test and not NEEDS.search(self.text)
-
-    @property
     def commands(self) -> list[str]:
-        """Its lines that are commands, without the prompt."""
-        lines = [line.removeprefix("$ ") for line in self.text.splitlines()]
-        return [line for line in lines if line and not line.startswith("#")]
+        """Those that are run here: a line each of a shell, the whole of Python."""
+        if self.test or (self.language == PYTHON and NEEDS.search(self.text)):
+            return []
+        if self.language == PYTHON:
+            return [self.text]
+        lines = self.text.splitlines() if self.language in SHELL else []
+        return [line.removeprefix("$ ") for line in lines if line and line[0] != "#" and not NEEDS.search(line)]
 
 
 def blocks(file: Path) -> list[Block]:
@@ -86,11 +85,13 @@ def prepare(folder: Path, python: Path) -> None:
     binaries = folder / ".venv/bin"
     binaries.mkdir(parents=True)
     rules = python.with_name("python")  # which forks what the rules call
+    workflow = f"exec {python} -m snakemake"  # of which `tam run` would start jobs that do not fork
     for name, start in {
-        "python": f"{rules}", "tam": f"{rules} -m tam", "snakemake": f"{python} -m snakemake",
+        "python": f"exec {rules}", "snakemake": workflow,
+        "tam": f'[ "$1" = run ] && shift && {workflow} "$@"\nexec {rules} -m tam',
     }.items():  # fmt: skip
-        (binaries / name).write_text(f'#!/bin/sh\nexec {start} "$@"\n')
-        (binaries / name).chmod(0o755 | stat.S_IXUSR)
+        (binaries / name).write_text(f'#!/bin/sh\n{start} "$@"\n')
+        (binaries / name).chmod(0o755)
 
 
 def media(folder: Path) -> None:
@@ -111,6 +112,7 @@ def run(command: str, folder: Path) -> str | None:
     """What a command said, if it failed."""
     environment = os.environ | {
         "PATH": f"{folder / '.venv/bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+        "HOME": str(folder),
     }  # fmt: skip
     done = subprocess.run(
         ["bash", "-euc", command], cwd=folder, env=environment, text=True, check=False,
