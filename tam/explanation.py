@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
@@ -75,6 +77,10 @@ class Word(NamedTuple):
     tokens: tuple[int, ...]
     part: Part
     evidence: Evidence | None
+
+
+Chosen = Wanted | Word | Selection
+"""What can be shown: what is selected, a word of the explanation, or what was selected already."""
 
 
 class Candidate(NamedTuple):
@@ -197,7 +203,7 @@ class Explanation:
             for row in zip(rows.ids.tolist(), rows.probabilities.tolist(), strict=True)
         )
 
-    def select(self, what: Wanted = None, pooling: Pooling = "mean") -> Selection:
+    def select(self, what: Wanted | Word = None, pooling: Pooling = "mean") -> Selection:
         """Pool the maps of a token, a word, a phrase, what an expression matches, or the whole answer.
 
         All places that match are pooled together. They are sought in the answer, and only if there is none in the
@@ -205,7 +211,8 @@ class Explanation:
 
         Args:
             what: index of a token (from the end if negative); a word or phrase, in any case, that begins and ends with
-                words; a compiled expression, which is searched for in the text; None: all words of the answer.
+                words; one of ``words``; a compiled expression, which is searched for in the text; None: all words of
+                the answer.
             pooling: of the tokens' maps, "mean"; "max", at each vision token; "probability", a mean weighted by the
                 probabilities of the tokens (equally where they have none: in the prompt).
 
@@ -256,7 +263,7 @@ class Explanation:
         )
 
     def overlay(
-        self, what: Wanted | Selection = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
+        self, what: Chosen = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
         width: int | None = None,
     ) -> Image.Image:  # fmt: skip
         """The map of ``select`` over the media: one picture, with several pictures or frames beside each other.
@@ -273,15 +280,15 @@ class Explanation:
         return Image.fromarray(self._drawn(chosen, self._look(colormap, alpha), width, _peak([chosen])))
 
     def figure(
-        self, words: Sequence[Wanted | Selection] | None = None, methods: Sequence[str] | None = None, *,
+        self, words: Sequence[Chosen] | Chosen = None, methods: Sequence[str] | str | None = None, *,
         layout: "Arrangement" = "across", colormap: str = "jet", width: int = 1800, alpha: float = 0.5,
         prompt: bool = False,
     ) -> "Drawing":  # fmt: skip
         """A figure for a paper or a talk: what was shown, words under their maps, the answer in colours, a scale.
 
         Args:
-            words: as ``select`` takes them, or what ``candidate_map`` and ``contrast`` gave, beside words of the one
-                method that is shown; None: the words of the answer whose maps rise highest, at most four.
+            words: one or several, as ``select`` takes them, or what ``candidate_map`` and ``contrast`` gave, beside
+                words of the one method that is shown; None: those of the answer whose maps rise highest, at most four.
             methods: of ``by_method``, a row each; None: the one that is shown.
             layout: words "across", a row a method; or "down", a row a word with a column a method.
             width: in pixels, of a PNG. PDF and SVG hold the photo at its own resolution.
@@ -299,8 +306,10 @@ class Explanation:
         if layout not in ARRANGEMENTS:
             raise InputError("unknown layout", got=repr(layout), expected=" or ".join(ARRANGEMENTS))
         look = self._look(colormap, alpha)
-        shown = [self.of(name) for name in methods or [self.method]]
-        wanted = list(words) if words is not None else self._strongest(4)
+        shown = [self.of(name) for name in ([methods] if isinstance(methods, str) else methods or [self.method])]
+        wanted: list[Any] = self._strongest(4) if words is None else [words]
+        if isinstance(words, list | tuple) and not isinstance(words, Word):
+            wanted = [*words]
         if len(shown) > 1 and any(isinstance(what, Selection) for what in wanted):
             raise InputError("maps of candidates are of one method", got=" and ".join(one.method for one in shown))
         chosen = [[what if isinstance(what, Selection) else one.select(what) for what in wanted] for one in shown]
@@ -333,7 +342,7 @@ class Explanation:
             if word.part == "answer" and self._rise(word) is not None
         ]
 
-    def _strongest(self, count: int) -> list[Wanted | Selection]:
+    def _strongest(self, count: int) -> list[Chosen]:
         """The words of the answer whose maps rise highest, in its order, each once."""
         first = {word.text.lower(): word for word in reversed(self.words) if word.part == "answer"}
         rises = {word.text: self._rise(word) or 0 for word in first.values()}
@@ -387,7 +396,8 @@ class Explanation:
     def _repr_html_(self) -> str:
         """The page in a frame of its own, which needs no server. Where scripts are not run, ``_repr_png_`` is shown."""
         page = html.escape(self.to_html())
-        return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>'
+        rights, style = "allow-scripts allow-downloads", "width:100%;height:720px;border:0"
+        return f'<iframe srcdoc="{page}" sandbox="{rights}" style="{style}"></iframe>'
 
     def show(self) -> None:
         """Open the page in a browser."""
@@ -401,11 +411,11 @@ class Explanation:
     def save(
         self, folder: Path | str, *, tokens: bool = False, colormap: str = "jet", width: int = 1200
     ) -> Path:  # fmt: skip
-        """Write ``sheet.png``, a picture a word of the answer, with TeX ``tokens.pdf``, and the page ``index.html``,
-        which has the maps of all methods.
+        """Write ``sheet.png``, a picture a word of the answer, and the page ``index.html``, which has the maps of all
+        methods.
 
         Args:
-            tokens: a picture a token instead, of the question's words, too.
+            tokens: a picture a token instead, of the question's words, too, and with TeX ``tokens.pdf``.
             colormap: of the pictures: "jet", "viridis", "magma" or "cividis".
             width: in pixels, of a picture under a word's map; a smaller one keeps its own.
 
@@ -430,13 +440,23 @@ class Explanation:
         )
         return drawn
 
+    def to_npz(self, path: Path | str) -> None:
+        """Write the maps of all methods, words and where vision tokens lie, as NumPy arrays
+        (``docs/reference/export.md``)."""
+        from tam.export.arrays import write_npz
+        from tam.system.atomic import atomic
+
+        with atomic(Path(path)) as temporary, temporary.open("wb") as file:
+            write_npz(file, self.generation, self.by_method)
+
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
+        from tam import __version__
         from tam.page.single import single_page
 
-        return single_page(
-            self.generation, self.by_method, self.titles, self.media, self.model, self.method, self.layer
-        )
+        versions = {"tam": __version__, "torch": version("torch"), "transformers": version("transformers")}
+        made = {**self.asked, "layer": self.layer, "dtype": self.generation.dtype, **versions}
+        return single_page(self.generation, self.by_method, self.titles, self.media, self.method, made, FIXED.name)
 
     # ---- what a selection means
 
@@ -481,13 +501,19 @@ class Explanation:
         for text, members in groups([self.generation.vocabulary[self.tokens[index].id] for index in span]):
             yield text, tuple(span[member] for member in members)
 
-    def _found(self, what: Wanted) -> list[Place]:
+    def _found(self, what: Wanted | Word) -> list[Place]:
         """(text, tokens) of each place that matches."""
-        if isinstance(what, int):
+        if isinstance(what, Word):
+            return [(what.text, what.tokens)]
+        if isinstance(what, Integral):
+            what = int(what)
             count = len(self.tokens)
             if not -count <= what < count:
                 raise InputError("no such token", got=what, expected=f"{-count} to {count - 1}")
             return [(self.tokens[what].text, (what % count,))]
+        if not isinstance(what, str | re.Pattern | None):
+            expected = "a word or phrase, a Word, the index of a token, or a compiled expression"
+            raise InputError("this selects nothing", got=repr(what), expected=expected)
         said = re.compile(r"(?s).*\S") if what is None else what
         found = self._places("answer", said) or self._places("prompt", said)
         if not found:
@@ -560,8 +586,11 @@ def explain(
         raise InputError("no method", cure="leave it out, and it is TAM")
     if max_new_tokens < 1:
         raise InputError("wrong number", where="max_new_tokens", got=max_new_tokens, expected="1 or more")
-    for text in (prompt, answer or "", *(part for turn in turns for part in turn)):
-        text.encode("utf-8")  # tokenizers say of a half pair of surrogates only that it is no text
+    if max_pixels is not None and max_pixels < 1:
+        raise InputError("wrong number", where="max_pixels", got=max_pixels, expected="1 or more, or None")
+    _check_texts(prompt, "" if answer is None else answer, turns)
+    if video is not None and not isinstance(video, str | Path):
+        video = _frames(video)
     # with torch and the families, which somebody who only looks for a name here does without
     from tam.generation.answer import ask
     from tam.model.loaded import Loaded
@@ -592,6 +621,30 @@ def explain(
     } | ({"template": dict(template)} if template else {})  # fmt: skip
     name = type(loaded.model).__name__
     return Explanation(generation, maps, titles, media, chances, name, methods[0].name, asked, layer, eci_cap)
+
+
+def _check_texts(prompt: object, answer: object, turns: object) -> None:
+    """Raises: InputError: no texts. UnicodeEncodeError: half a pair of surrogates, of which tokenizers say only that it
+    is no text."""
+    texts = [("prompt", prompt), ("answer", answer)]
+    for turn in turns if isinstance(turns, list | tuple) else [turns]:
+        if not isinstance(turn, list | tuple) or len(turn) != 2:
+            raise InputError("a turn is not the user's words and the answer", got=turns, expected="pairs of texts")
+        texts += [("turns", part) for part in turn]
+    for where, text in texts:
+        if not isinstance(text, str):
+            raise InputError("not a text", where=where, got=repr(text), expected="str")
+        text.encode("utf-8")
+
+
+def _frames(video: Any) -> list[Picture]:
+    """Pictures in a list, or in an array or tensor [frame, height, width, 3]; InputError: another thing."""
+    shape = getattr(video, "shape", None)
+    if not isinstance(video, list | tuple) and len(shape or ()) != 4:
+        got = type(video).__name__ if shape is None else f"{type(video).__name__} {tuple(shape)}"
+        expected = "a file, a list of pictures, or an array [frame, height, width, 3]"
+        raise InputError("not a video", where="video", got=got, expected=expected)
+    return list(video)
 
 
 def _loaded(name: str, bits: str | None) -> tuple[Any, Any]:

@@ -77,7 +77,7 @@ def ask(address):
 
 def test_the_answer_is_the_page_of_explain_in_a_frame(ask, picture, asked):
     shown = ask([picture]).result()
-    assert shown.startswith('<iframe srcdoc="') and 'sandbox="allow-scripts"' in shown
+    assert shown.startswith('<iframe srcdoc="') and 'sandbox="allow-scripts' in shown
     inside = html.unescape(shown)
     assert "embedSample(" in inside and "Content-Security-Policy" in inside
     (((path,), video, question),) = asked[-1:]
@@ -122,9 +122,10 @@ def test_a_picture_is_dropped_and_asked_about_in_a_browser_without_a_network(add
         browser.until("document.querySelector('#files .file-preview')")
         browser.run("document.querySelector('#ask').click()")
         browser.until("document.querySelector('#shown iframe')")
-        with browser.inside("#shown iframe"):
-            browser.until("document.querySelectorAll('#answer .word').length && document.querySelector('canvas')")
-            assert browser.run("return document.querySelector('#sample-title').textContent") == picture.stem
+        browser.into("#shown iframe")
+        browser.until("document.querySelectorAll('#answer .word').length && document.querySelector('canvas')")
+        assert browser.run("return document.querySelector('#sample-title').textContent") == picture.stem
+        browser.into(None)
         wide, room = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= room
         sent = browser.requests()

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import tam
-from tam.errors import InputError
+from tam.errors import DiskError, InputError
 from tam.figures.explained import ink
+from tam.figures.kinds import KINDS
 from tam.pictures import opened
 from tam.render.colors import COLORMAPS, table
 from tests import tiny
@@ -46,6 +47,23 @@ def test_an_svg_has_real_text_and_a_png_the_width_that_was_asked_for(said, tmp_p
     assert Image.open(io.BytesIO(drawn._repr_png_())).size == Image.open(tmp_path / "a.png").size
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_replaces_one_of_ours_and_no_other_file(said, tmp_path, kind):
+    path = tmp_path / f"a{kind}"
+    drawn = said.figure(["dogs"], width=300)
+    assert drawn.save(path) == drawn.save(path) == path
+    theirs = PHOTO if kind in (".png", ".jpg", ".webp") else None
+    theirs.save(path) if theirs else path.write_bytes(b"%PDF-1.7 a thesis")
+    before = path.read_bytes()
+    with pytest.raises(DiskError, match="only a file of ours is replaced; cure: move it away, or name another file"):
+        drawn.save(path)
+    assert path.read_bytes() == before
+
+
+def test_a_figure_in_pixels_has_all_its_colours(said):
+    assert len(Image.open(io.BytesIO(said.figure(["dogs"])._repr_png_())).getcolors(1 << 24)) > 1000
+
+
 def test_words_are_columns_or_rows_and_go_on_below(said, tmp_path):
     words = ["dogs", "past", "red", "umbrella", "cat", "sits"]
     across = said.figure(words).figure
@@ -67,6 +85,45 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_written(said, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
+def test_a_word_or_one_of_the_explanations_words_is_enough(said):
+    """Not its letters, nor the parts of its tuple."""
+    word = next(word for word in said.words if word.text == "dogs")
+    expected = said.figure(["dogs"])._repr_png_()
+    assert said.figure("dogs", "tam")._repr_png_() == said.figure(word)._repr_png_() == expected
+    assert said.figure([word])._repr_png_() == expected and said.select(np.int64(-2)).tokens == said.select(-2).tokens
+
+
+@pytest.mark.parametrize("what", [1.5, b"dogs", ["dogs"], object])
+def test_what_selects_nothing_is_one_line(said, what):
+    with pytest.raises(InputError, match="this selects nothing"):
+        said.select(what)
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"prompt": None}, "prompt: not a text; got None"), ({"answer": 3}, "answer: not a text; got 3"),
+        ({"turns": ["ab"]}, "a turn is not the user"),
+        ({"turns": "ab"}, "a turn is not the user"),
+        ({"turns": [("a", 1)]}, "turns: not a"),
+        ({"max_pixels": 0}, "max_pixels: wrong number; got 0"),
+        ({"images": (), "video": np.zeros((8, 8, 3), np.uint8)}, r"not a video; got ndarray \(8, 8, 3\)"),
+        ({"images": (), "video": 7}, "not a video; got int"), ({"images": (), "video": []}, "a video without frames"),
+    ],
+)  # fmt: skip
+def test_a_question_that_cannot_be_asked_is_one_line(said, asked, problem):
+    with pytest.raises(InputError, match=problem):
+        tam.explain(tiny.model(), tiny.processor(), **{"images": PHOTO, "prompt": ASKED} | asked)
+
+
+def test_frames_in_an_array_are_a_video():
+    frames = np.stack([np.asarray(picture(seed=seed)) for seed in range(4)])
+    made = tam.explain(tiny.model(), tiny.processor(), video=frames, prompt=ASKED, answer="a cat")
+    drawn = made.figure("cat")
+    assert made.media.video and [grid.frames for grid in made.layout.grids] == [(0, 1), (2, 3)]
+    assert len(drawn.figure.axes[0].images) == 3
+
+
 def test_an_overlay_has_the_pictures_own_size_or_the_one_asked_for(said):
     assert said.overlay("dogs").size == PHOTO.size and said.overlay("dogs", width=320).size == (320, 240)
     bare = np.asarray(said.overlay("dogs", alpha=0))
@@ -76,7 +133,10 @@ def test_an_overlay_has_the_pictures_own_size_or_the_one_asked_for(said):
 def test_it_shows_itself_in_a_line_a_page_and_a_picture(said):
     assert repr(said).startswith("<Explanation of 'Two dogs run past") and len(repr(said)) < 200
     page = said._repr_html_()
-    assert re.match(r'<iframe srcdoc="&lt;!doctype html', page, re.IGNORECASE) and 'sandbox="allow-scripts"' in page
+    assert (
+        re.match(r'<iframe srcdoc="&lt;!doctype html', page, re.IGNORECASE)
+        and 'sandbox="allow-scripts allow-downloads"' in page
+    )
     assert Image.open(io.BytesIO(said._repr_png_())).width > 1000
 
 

@@ -21,11 +21,12 @@ def blocks(sample: Processed) -> Iterator[Block]:
     shown = [text for written in sample.written for text in written.split(processor.image_start_token)[1:]]
     for number, text in enumerate(shown):
         medium, frames = (0, (media.frames[number],)) if media.video else (number, (0,))
-        yield whole(sample, medium, *next(shapes), frames)
+        rows, columns = next(shapes)
+        yield whole(sample, medium, rows, columns, frames)
         slices = [row.count(processor.slice_start_token) for row in text.split("\n")]
         if slices[0]:
-            first, *_ = (next(shapes) for _ in range(sum(slices)))  # all are cut from one picture, into equal parts
-            yield from tiles(sample, medium, len(slices), slices[0], *first, frames)
+            (rows, columns), *_ = (next(shapes) for _ in range(sum(slices)))  # equal parts of one picture
+            yield from tiles(sample, medium, len(slices), slices[0], rows, columns, frames)
 
 
 FAMILY = Family("MiniCPM-V 4.6", image_and_video_id, blocks, video=True, packed=("pixel_values", "pixel_values_videos"))

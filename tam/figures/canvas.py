@@ -140,6 +140,10 @@ class Canvas:
     def title(self, place: Place, text: str, size: float = 10) -> None:
         self.write(place, 0.5, 1, text, (0, 4), ha="center", va="baseline", fontsize=size)
 
+    def legend(self, text: str) -> None:
+        """What the marks of the figure mean, below all of it."""
+        self.axes.text(0.07, 0.07, text, fontsize=7, color="0.3", va="bottom", ha="left", parse_math=False)
+
     def corner(self, place: Place, text: str) -> None:
         """A short text on the picture, at its lower right."""
         box = {"facecolor": "black", "edgecolor": "none", "alpha": 0.65, "pad": 1.5}

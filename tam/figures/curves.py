@@ -44,6 +44,7 @@ def faithfulness_curves(table: pd.DataFrame, titles: Mapping[str, str], main: st
         left.set_ylim(0, 1)
         left.set_ylabel("P of the word")
         right.legend(fontsize=7, frameon=False)
+        figure.supxlabel("Lines: means over words; bands: 95 % intervals over pictures.", fontsize=7, color="0.3")
     return figure
 
 

@@ -23,19 +23,25 @@ ABREAST, FRAMES, SIDE_BY_SIDE, LABELLED = 7, 8, 4, 48  # methods; frames of a vi
 DOTS, LINES, LINE = 3000, 4, 0.14  # in a figure as vectors; of an answer, and the height of one in inches
 IN_A_ROW = 3  # failures
 CLOUD = 75  # dots an inch of more words than that
-LEGEND = "A dot is a word, a box has the quartiles of all words with their median, a diamond is their mean."
+LEGEND = (
+    "Dot: a word (n of them). Box: quartiles of all words, with their median. Lines: to the farthest word within 1.5"
+    " boxes. Diamond: mean. Orange: the main method."
+)
+OUTLINED = "Outlined: the word's object. IoU: of the map with it (Obj-IoU)."
+HATCHED = "Hatched: a flat map, no correlation."
+BELOW = 0.22  # inches of a legend
 # told apart in print and by those who do not tell red from green
 OURS, OTHERS, SIGNED = "#d55e00", "#0072b2", "PuOr_r"
 
 
 def methods_grid(drawn: Drawn, words: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """A row a word, a column a method, the picture with the object's outline first; Obj-IoU in the corner. More methods
+    """A row a word, a column a method, the picture with the object's outline first; IoU in the corner. More methods
     than stand beside each other stand in bands, one below the other."""
     bands = -(-len(drawn.titles) // ABREAST)
     count = -(-len(drawn.titles) // bands)
     left = 0.2 + 0.095 * max(len(word) for word in words.word)
     width = left + 1.7 * (count + 1) + 0.35
-    room = Room(left=left, top=0.28, right=0.35, apart=0.32)
+    room = Room(left=left, top=0.28, right=0.35, bottom=BELOW, apart=0.32)
     canvas, places = Canvas.of(drawn.picture().shape, bands * len(words), count + 1, width, room, bands)
     for band in range(bands):
         methods = [*drawn.titles][band * count : (band + 1) * count]
@@ -47,10 +53,11 @@ def methods_grid(drawn: Drawn, words: pd.DataFrame, scores: pd.DataFrame) -> Fig
                 _map(canvas, place, drawn, method, word.token, word.label)
                 score = scores[(scores.method == method) & (scores.token == word.token) & (scores.metric == "obj_iou")]
                 if len(score):
-                    canvas.corner(place, f"{score.value.iloc[0]:.2f}")
+                    canvas.corner(place, f"IoU {score.value.iloc[0]:.2f}")
         for place, name in zip(rows[0], ["picture", *(drawn.titles[method] for method in methods)], strict=False):
             canvas.title(place, name)
     canvas.scale(places[0, -1])
+    canvas.legend(OUTLINED)
     return canvas.figure
 
 
@@ -117,7 +124,7 @@ def correlation(drawn: Drawn) -> Figure:
     rows = -(-len(drawn.maps) // columns)
     beside, cell = 0.16 + 0.06 * max(len(legible(text, 14)[0]) for text in texts), max(0.085 * len(kept), 1.7)
     width = columns * cell + beside + 0.12 * (columns - 1) + 0.5
-    room = Room(left=beside, top=0.28, right=0.5, bottom=beside, gap=0.34, between=0.12)
+    room = Room(left=beside, top=0.28, right=0.5, bottom=beside + BELOW, gap=0.34, between=0.12)
     canvas, places = Canvas.of((1, 1), rows, columns, width, room)
     for number, (place, method) in enumerate(zip(places.ravel(), drawn.maps, strict=False)):
         _matrix(canvas, place, correlations(drawn.maps[method].maps[start:][kept]))
@@ -131,6 +138,7 @@ def correlation(drawn: Drawn) -> Figure:
                 canvas.write(place, 0, 1 - middle, text, (-2, 0), ha="right", va="center_baseline", **style)
     colors = np.rint(255 * matplotlib.colormaps[SIGNED](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
     canvas.scale(places[0, -1], colors, ("\N{MINUS SIGN}1", "0", "1"), "correlation")
+    canvas.legend(HATCHED)
     return canvas.figure
 
 
@@ -159,7 +167,7 @@ def comparison(models: dict[str, tuple[Drawn, pd.DataFrame]], method: str, most:
     width = left + 1.7 * (len(columns) + 1) + 0.35
     answers = {name: _wrapped(drawn.generation.answer, width - left) for name, (drawn, _) in models.items()}
     below = 0.3 + LINE * max(map(len, answers.values()))
-    room = Room(left=left, top=0.28, right=0.35, bottom=below, gap=below + 0.05)
+    room = Room(left=left, top=0.28, right=0.35, bottom=below + BELOW, gap=below + 0.05)
     canvas, places = Canvas.of(first.picture().shape, len(models), len(columns) + 1, width, room)
     for row, (name, (drawn, table)) in zip(places, models.items(), strict=True):
         canvas.write(row[0], 0, 0.5, name, (-6, 0), ha="right", va="center", weight="bold")
@@ -179,6 +187,7 @@ def comparison(models: dict[str, tuple[Drawn, pd.DataFrame]], method: str, most:
     for place, text in zip(places[0], ["picture", *columns], strict=True):
         canvas.title(place, text)
     canvas.scale(places[0, -1])
+    canvas.legend(OUTLINED)
     return canvas.figure
 
 
@@ -211,7 +220,9 @@ def distributions(words: pd.DataFrame, titles: Mapping[str, str], main: str) -> 
             place.tick_params(axis="y", length=0)
         panels_[0].set_ylim(len(titles) - 0.45, -0.55)
         panels_[0].set_yticks(range(len(titles)), [*titles.values()], parse_math=False)
-        figure.supxlabel(LEGEND, fontsize=8, color="0.3", x=0.01, ha="left")
+        figure.supxlabel(
+            textwrap.fill(LEGEND, int(15 * figure.get_size_inches()[0])), fontsize=8, color="0.3", x=0.01, ha="left"
+        )
         layout.execute(figure)  # once, not anew for each format
     return figure
 
@@ -239,7 +250,7 @@ def failure_cases(cases: Sequence[tuple[Drawn, Any]], method: str) -> Figure:
     ]
     rows = [part.tolist() for part in np.array_split(np.arange(len(cases)), -(-len(cases) // IN_A_ROW))]
     shapes = [[pictures[case].shape for case in row] for row in rows]
-    room = Room(gap=0.55, bottom=0.5, between=0.16)
+    room = Room(gap=0.55, bottom=0.5 + BELOW, between=0.16)
     canvas, places = Canvas.in_rows(shapes, 2.9 * len(rows[0]), room)
     for (drawn, row), picture, place in zip(cases, pictures, places, strict=True):
         canvas.show(place, picture)
@@ -249,4 +260,5 @@ def failure_cases(cases: Sequence[tuple[Drawn, Any]], method: str) -> Figure:
         style = {"ha": "left", "va": "top", "fontsize": 7, "color": "0.4"}
         canvas.write(place, 0, 0, drawn.sample.id, (0, -15), letters, **style)
         canvas.write(place, 0, 0, f"mean IoU of the sample {row.mean:.2f}", (0, -25), letters, **style)
+    canvas.legend(OUTLINED)
     return canvas.figure

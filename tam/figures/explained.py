@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 from tam.errors import InputError
 from tam.figures.canvas import BAR, BESIDE, SETTINGS, Canvas, Place, legible
-from tam.figures.files import save_pdf, save_svg
-from tam.render.colors import signed
+from tam.figures.files import BEST, save_pdf, save_raster, save_svg
+from tam.figures.kinds import check_name
+from tam.render.colors import luminance, signed
 from tam.render.overlay import WIDEST
 from tam.system.atomic import atomic
 
@@ -29,7 +30,6 @@ ABREAST = 5  # columns; more stand below
 GAP, TITLE, LINE = 0.06, 0.22, 0.24  # inches between pictures, above them, and of a line of a sentence
 LABEL, SCALE = 0.22, 0.32  # inches at the left and at the right
 BETWEEN = 0.09  # inches between words
-KINDS = (".pdf", ".svg", ".png", ".jpg", ".webp")
 
 
 class Cell(NamedTuple):
@@ -54,22 +54,22 @@ class Drawing:
         """PDF and SVG with real text and the photo at its own resolution; PNG, JPEG and WebP ``width`` pixels across.
 
         Raises:
-            InputError: a name that ends in none of these. DiskError: the disk is full.
+            InputError: a name that ends in none of these.
+            DiskError: a file lies there that is no figure of ours, or the disk is full.
         """
         path = Path(path)
         check_name(path)
         with atomic(path) as temporary:
             if path.suffix.lower() == ".pdf":
-                save_pdf(self._scaled("none"), temporary)
+                save_pdf(self._scaled("none"), temporary, quality=BEST)
             elif path.suffix.lower() == ".svg":
-                save_svg(self._scaled("none"), temporary, letters="none")
+                save_svg(self._scaled("none"), temporary, letters="none", quality=BEST)
             else:
-                kind = path.suffix.lower().removeprefix(".")
-                self._scaled("antialiased").savefig(temporary, format=kind, dpi=self._dots)
+                save_raster(self._scaled("antialiased"), temporary, path.suffix.lower(), self._dots)
         return path
 
     def _repr_png_(self) -> bytes:
-        self._scaled("antialiased").savefig(made := io.BytesIO(), format="png", dpi=self._dots)
+        save_raster(self._scaled("antialiased"), made := io.BytesIO(), ".png", self._dots)
         return made.getvalue()
 
     @property
@@ -81,12 +81,6 @@ class Drawing:
         for image in self.figure.axes[0].images:
             image.set_interpolation(how)
         return self.figure
-
-
-def check_name(path: Path) -> None:
-    """Raises: InputError: a figure cannot be saved under a name that ends so."""
-    if path.suffix.lower() not in KINDS:
-        raise InputError("unknown kind of figure", got=repr(path.name), expected=" or ".join(KINDS))
 
 
 def explained_figure(
@@ -161,11 +155,10 @@ def _differences(canvas: Canvas, bar: Place, peak: float) -> None:
         canvas.write(bar, 0, y, label, (-1, offset), ha="left", va=va, fontsize=6)
 
 
-def ink(color: Sequence[float]) -> str:
+def ink(color: np.ndarray) -> str:
     """Black or white, what is read better on a colour (RGB from 0 to 255): a contrast of 4.5 or more (WCAG 2)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in np.asarray(color) / 255]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+    behind = float(luminance(color))
+    return "black" if (behind + 0.05) / 0.05 >= 1.05 / (behind + 0.05) else "white"
 
 
 def _measured(text: str) -> float:

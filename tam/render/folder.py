@@ -1,5 +1,6 @@
 """The folder of one sample: its pictures, the contact sheet, and the text as a PDF."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,15 +34,16 @@ def draw(
     """Draw one sample that is in memory into a folder of its own, with its page, if there is one.
 
     Args:
-        words: pictures of words, in place of those of tokens.
+        words: pictures of words, in place of those of tokens and of the text of each.
 
     Raises:
         RenderError: it cannot be drawn. DiskError: the disk is full, or what lies there has not this mark.
     """
-    say_if_without_tex()
-    prepared = prepare(generation, maps, media, look)
-    (text,) = typeset([prepared.pages])
-    write(prepared, text, folder, mark, page, words)
+    prepared, text = prepare(generation, maps, media, look), None
+    if words is None:
+        say_if_without_tex()
+        (text,) = typeset([prepared.pages])
+    write(prepared, text, folder, mark, page, words or ())
 
 
 def say_if_without_tex() -> None:
@@ -50,22 +52,28 @@ def say_if_without_tex() -> None:
 
 
 def write(
-    sample: Drawable, text: Text, folder: Path, mark: Mark, page: str | None = None, words: Words | None = None
+    sample: Drawable, text: Text | None, folder: Path, mark: Mark, page: str | None = None, words: Words = ()
 ) -> None:  # fmt: skip
-    """Write a sample's folder; it appears as a whole, in place of an earlier one with the same mark."""
+    """Write a sample's folder; it appears as a whole, in place of an earlier one with the same mark.
+
+    Args:
+        text: of each token, for its picture; None: tokens have no pictures but those of the sheet.
+    """
     layout, several = sample.pages[0].layout, len(sample.overlays.panels) > 1
     with atomic_folder(folder, mark) as part:
         if page is not None:
             (part / "index.html").write_text(page, encoding="utf-8")
-        if pdf := text.pdf():
+        if text and (pdf := text.pdf()):
             (part / "tokens.pdf").write_bytes(pdf)
         shown = small(sample.overlays.media(), several)
         cells = [np.concatenate([shown, count_caption(len(sample.pages) - sample.prompt, shown.shape[1])])]
-        for token, said in enumerate(text.pictures()):
+        for token, said in enumerate(text.pictures() if text else itertools.repeat(None, len(sample.pages))):
+            if said is None and token < sample.prompt:
+                continue
             picture, explained = sample.overlays.picture(token), token not in sample.overlays.silent
             name = f"{token:03d}_{safe_word(_word(layout, token))}"
-            above = [picture] if explained else [picture, token_caption(layout, token, picture.shape[1], explained)]
-            if words is None:
+            if said is not None:
+                above = [picture] if explained else [picture, token_caption(layout, token, picture.shape[1], explained)]
                 drawn = with_scale(np.concatenate([*above, said]), len(picture), sample.overlays.colors)
                 _save(part / f"{name}.png", drawn)
             if token >= sample.prompt:
@@ -73,7 +81,7 @@ def write(
                 cells.append(np.concatenate([shown, token_caption(layout, token, shown.shape[1], explained)]))
                 if len(sample.frames) > 1:
                     _animate(sample, token, part / f"{name}.webp")
-        for number, (word, picture) in enumerate(words or ()):
+        for number, (word, picture) in enumerate(words):
             _save(part / f"{number:03d}_{safe_word(word)}.png", picture)
         _save(part / "sheet.png", sheet(cells, sample.overlays.colors))
 

@@ -11,6 +11,8 @@ from tam.errors import DiskError
 FILE = ".tam.json"
 CURE = "move it away, or name another place with --out"
 LARGEST = 1 << 20  # bytes of a mark that is read
+MAKER = "token-activation-maps"
+"""Stands in every file of a kind that others make, too."""
 
 Mark = Mapping[str, object]
 """What a folder is of, as JSON has it: its "kind", and what tells it from others of that kind."""
@@ -70,6 +72,20 @@ def check_replaceable(folder: Path, mark: Mark) -> None:
     found = check_kind(folder, mark["kind"])
     if found is not None and found != mark:
         raise DiskError("another result lies there", where=folder, got=f"another {mark['kind']}", cure=CURE)
+
+
+def check_file(path: Path, *signs: str) -> None:
+    """Whether a file may be written at ``path``: nothing lies there, an empty file, or one that has one of the signs.
+
+    Raises:
+        DiskError: something else lies there.
+    """
+    if path.is_dir():
+        raise DiskError("something else lies there", where=path, got="a folder", expected="a file", cure=CURE)
+    if path.is_file() and path.stat().st_size:
+        content = path.read_bytes()
+        if not any(sign.encode() in content for sign in signs):
+            raise DiskError("only a file of ours is replaced", where=path, cure="move it away, or name another file")
 
 
 def free_name(parent: Path, name: str, mark: Mark) -> Path:
