@@ -51,13 +51,14 @@ class Block(NamedTuple):
 
     @property
     def commands(self) -> list[str]:
-        """Those that are run here: a line each of a shell, the whole of Python."""
+        """Those that are run here: of a shell, its lines as one script; the whole of Python."""
         if self.test or (self.language == PYTHON and NEEDS.search(self.text)):
             return []
         if self.language == PYTHON:
             return [self.text]
         lines = self.text.splitlines() if self.language in SHELL else []
-        return [line.removeprefix("$ ") for line in lines if line and line[0] != "#" and not NEEDS.search(line)]
+        script = [line.removeprefix("$ ") for line in lines if line and line[0] != "#" and not NEEDS.search(line)]
+        return ["\n".join(script)] if script else []
 
 
 def blocks(file: Path) -> list[Block]:
@@ -115,7 +116,7 @@ def run(command: str, folder: Path) -> str | None:
         "HOME": str(folder),
     }  # fmt: skip
     done = subprocess.run(
-        ["bash", "-euc", command], cwd=folder, env=environment, text=True, check=False,
+        ["bash", "-euxc", command], cwd=folder, env=environment, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300,
     )  # fmt: skip
     return f"exit code {done.returncode}: {done.stdout[-3000:]}" if done.returncode else None
