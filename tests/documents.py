@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+from PIL import Image
 
 from tests.forked import forked
 
@@ -137,8 +138,11 @@ def draw() -> None:
                     sys.exit(failed)
         for name in shown(tutorial):
             found = drawn(folder, name)
-            shutil.copy(found, IMAGES / name)
-            print(f"{name}: {found.stat().st_size / 1000:.0f} kB")
+            if found.suffix == ".png":
+                Image.open(found).convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
+            else:
+                shutil.copy(found, IMAGES / name)
+            print(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
 
 
 def shown(page: Path) -> list[str]:
