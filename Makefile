@@ -65,7 +65,7 @@ tables:
 	.venv/bin/python -m tests.compiled results results/tables.pdf
 
 docs: setup
-	.venv/bin/python -m mkdocs build --strict --quiet
+	.venv/bin/python -m mkdocs build --strict
 	@echo "Open   results/docs/index.html; with a search: .venv/bin/python -m http.server --directory results/docs"
 
 docs-images: setup
