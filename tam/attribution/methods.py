@@ -255,8 +255,8 @@ def attention_layers(which: AttentionLayers, windows: Mapping[int, int | None]) 
     """
     if not isinstance(which, str):
         if not which or not {layer - 1 for layer in which} <= windows.keys():  # others have linear attention
-            known = f"1 to {len(windows)}" if len(windows) == max(windows) + 1 else sorted(one + 1 for one in windows)
-            raise InputError("no such layer", where="attention_layers", got=which, expected=known)
+            there = f"1 to {len(windows)}" if len(windows) == max(windows) + 1 else sorted(one + 1 for one in windows)
+            raise InputError("no such layer", where="attention_layers", got=which, expected=there)
         return [layer - 1 for layer in which]
     known = sorted(windows)
     full = [layer for layer in known if windows[layer] is None] or known
