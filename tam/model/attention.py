@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -73,14 +73,20 @@ def _packed(
     if places is None:
         places = _places(cu_seq_lens_q)
         known.append((cu_seq_lens_q, places))
-    made = torch.empty_like(query[0].transpose(0, 1), memory_format=torch.contiguous_format)
+    parts = query[0], key[0], value[0]
+    if len(places) == 1:  # all are as long: they lie as they should
+        return _attended(parts, places[0].shape, scaling)[None], None
+    made = torch.empty_like(parts[0].transpose(0, 1), memory_format=torch.contiguous_format)
     for its in places:
-        q, k, v = (
-            part[0].index_select(1, its.ravel()).unflatten(1, its.shape).transpose(0, 1) for part in (query, key, value)
-        )
-        said = scaled_dot_product_attention(q, k, v, scale=scaling)
-        made.index_copy_(0, its.ravel(), said.transpose(1, 2).flatten(0, 1))
+        chosen = [part.index_select(1, its.ravel()) for part in parts]
+        made.index_copy_(0, its.ravel(), _attended(chosen, its.shape, scaling))
     return made[None], None
+
+
+def _attended(parts: Sequence[torch.Tensor], shape: Sequence[int], scaling: float) -> torch.Tensor:
+    """Query, key and value, each [head, patch, width], of pictures and patches ``shape`` -> [patch, head, width]."""
+    q, k, v = (part.unflatten(1, shape).transpose(0, 1) for part in parts)
+    return scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1)
 
 
 def _places(ends: torch.Tensor) -> Places:
