@@ -23,13 +23,13 @@ setup:
 	@bash envs/setup.sh
 
 run: setup
-	$(SNAKEMAKE) --report results/snakemake.html --report-after-run
+	@$(SNAKEMAKE) --quiet rules reason host --report results/snakemake.html --report-after-run
 	@echo
-	@echo "Look at   results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
-	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
-	@echo "          results/emoji/tiny-qwen2-vl/figures                methods side by side, scores, failures"
+	@echo "Look at   results/report/index.html                          every answer: hover over its words"
 	@echo "          results/tables/index.html                          all tables, published numbers beside ours"
-	@echo "          results/report/index.html                          every answer: hover over its words"
+	@echo "          results/emoji/tiny-qwen2-vl/figures                methods side by side, scores, failures"
+	@echo "          results/emoji/tiny-qwen2-vl/render/*/sheet.png     every token of an answer over its picture"
+	@echo "          results/emoji/tiny-qwen2-vl/tables/ablation.md     the table of the paper, on emoji scenes"
 	@echo "          results/snakemake.html                             the tables, figures and run times in one file"
 
 test:

@@ -84,4 +84,7 @@ onsuccess:
 
 
 onerror:
+    shell(
+        "grep -rs --include='*.log' -B2 'tam: error' logs || true"
+    )  # what the jobs that failed said themselves
     shell("python -m tam status results || true")

@@ -31,6 +31,8 @@ app = typer.Typer(
 dataset = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 app.add_typer(dataset, name="dataset")
 
+RESERVED = ("add_generation_prompt", "chat_template", "conversation", "tokenize")  # of what fills in a chat template
+
 EXTRAS = {
     "nltk": "eval", "pandas": "eval", "pycocotools": "eval", "rouge": "eval", "scipy": "eval", "yaml": "eval",
     "openai": "engine", "gradio": "demo", "jsonschema": "workflow", "snakemake": "workflow",
@@ -809,6 +811,8 @@ def run(context: typer.Context) -> None:
 
     if importlib.util.find_spec("snakemake") is None:
         raise ModuleNotFoundError("snakemake", name="snakemake")
+    for config in _configs(context.args):
+        _read_config(config)
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), *context.args])
 
 
@@ -855,15 +859,11 @@ def check(
 
 
 def _of_config(configfile: Path) -> "Iterator[Finding]":
-    import yaml
 
     from tam import config
     from tam.check.before import before
 
-    try:
-        asked = yaml.safe_load(configfile.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("no config", where=configfile, got=error) from error
+    asked = _read_config(configfile)
     config.check(asked)
     return before(asked)
 
@@ -931,7 +931,7 @@ def explain(
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
-    from tam.figures.kinds import check_name
+    from tam.figures.kinds import KINDS, check_name
     from tam.media import is_video
     from tam.methods.candidates import check_method
     from tam.methods.core import check_cap
@@ -955,7 +955,7 @@ def explain(
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        _keep(*picture, out=figure)
+        _keep(*picture, out=figure, kinds=KINDS)
         check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")
@@ -966,6 +966,8 @@ def explain(
         if path.is_dir():
             cure = "name its pictures (DIR/*.jpg), or give the folder to `tam dataset folder`"
             raise InputError("a folder is no picture", where=path, cure=cure)
+        if str(path).startswith(("http:/", "https:/")):
+            raise InputError("an address is no file", where=path, cure="fetch it first (curl -O), or use Python")
         if not path.is_file():
             near = difflib.get_close_matches(path.name, sorted(one.name for one in path.parent.glob("*")), 1)
             known = f"did you mean {path.parent / near[0]}?" if near else None
@@ -1063,11 +1065,36 @@ def demo(
         threading.Event().wait()
 
 
-def _keep(*read: Path | None, out: Path) -> None:
-    """Raises: InputError: what is to be written would replace what is read."""
+def _configs(arguments: Sequence[str]) -> Iterator[Path]:
+    """The files that options of Snakemake name as configs."""
+    named = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            named = option in ("--configfile", "--configfiles")
+            if named and equals:
+                yield Path(value)
+        elif named:
+            yield Path(argument)
+
+
+def _read_config(path: Path) -> Any:
+    """What YAML makes of a config, or JSON; InputError: nothing."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise InputError("no config", where=path, got=" ".join(str(error).split())) from error
+
+
+def _keep(*read: Path | None, out: Path, kinds: Sequence[str] = (".h5", ".parquet", ".jsonl")) -> None:
+    """Raises: InputError: what is to be written would replace what is read, or a file that is named as none of ours."""
     for path in read:
         if path is not None and path.exists() and out.exists() and path.samefile(out):
             raise InputError("it would replace what it reads", where=out, cure="name another file")
+    if out.is_file() and out.suffix.lower() not in kinds:
+        raise InputError("only a file of ours is replaced", where=out, expected=" or ".join(kinds))
 
 
 def _pair(text: str) -> "tuple[Wanted, str]":
@@ -1128,6 +1155,8 @@ def _template(options: list[str] | None) -> dict[str, Any] | None:
         name, equals, value = option.partition("=")
         if not (name and equals):
             raise InputError("no option of a chat template", got=repr(option), expected="NAME=VALUE")
+        if name in RESERVED:
+            raise InputError("the prompt sets this itself", where="--template", got=repr(name), cure="leave it out")
         try:
             found[name] = json.loads(value)
         except ValueError:

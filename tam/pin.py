@@ -36,10 +36,12 @@ class _Edit(NamedTuple):
 
 
 def on_hub(config: dict[str, Any]) -> list[Entry]:
-    """All entries of a config that are on the hub."""
+    """All entries of a config that are on the hub; InputError: a name that YAML reads as a number or a date."""
     found = []
     for section, key in (("datasets", "hub"), ("models", "model")):
         for name, entry in config.get(section, {}).items():
+            if not isinstance(name, str):
+                raise InputError("a name that is no text", where=section, got=repr(name), cure="put it in quotes")
             repo = entry.get(key)
             if repo and repo != "embedded" and not Path(repo).is_dir():
                 found.append(Entry(f"{section}.{name}", key, repo, entry.get("revision")))

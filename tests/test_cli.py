@@ -65,6 +65,15 @@ def test_every_stage_explains_itself(stage):
         (["explain", "b.jpg", "--select", "/(/"], "not a regular expression"),
         (["explain", "b.jpg", "--contrast", "cat"], "--contrast: not a word and a candidate; got 'cat'"),
         (["explain", "b.jpg", "--contrast", "a=b", "--method", "centre"], "no maps of candidates by this method"),
+        (["explain", "b.jpg", "--template", "add_generation_prompt=false"], "the prompt sets this itself"),
+        (
+            ["generate", "--manifest", "m", "--out", "x.h5", "--template", "tokenize=true"],
+            "--template: the prompt sets this itself; got 'tokenize'",
+        ),
+        (["run", "--cores", "1", "--configfile", "none.yaml"], "none.yaml: no config"),
+        (["run", "--configfile=none.yaml"], "none.yaml: no config"),
+        (["explain", "."], "a folder is no picture"),
+        (["explain", "https://example.org/a.jpg"], "an address is no file; cure: fetch it first (curl -O)"),
         (["explain", "b.jpg", "--pooling", "sum"], "unknown pooling; got 'sum'"),
         (["explain", "b.jpg", "--method", "tam", "--method", "eco"], "did you mean 'eci'?"),
         (["explain", "b.jpg", "--method", "mine.py:f"], "mine.py: no such file of methods"),
@@ -213,4 +222,14 @@ def test_nothing_is_written_over_what_is_read(folder, tmp_path):
     ):
         done = tam(*command, cwd=tmp_path)
         assert done.returncode == 1 and "it would replace what it reads" in done.stderr, command
+    (tmp_path / "g.h5").touch()
+    done = tam("maps", "--generation", "g.h5", "--out", "scene.png", cwd=tmp_path)
+    assert done.returncode == 1 and "scene.png: only a file of ours is replaced; expected .h5" in done.stderr
     assert ((tmp_path / "scene.png").read_bytes(), (tmp_path / "m.jsonl").read_bytes()) == (before, listed)
+
+
+def test_a_config_of_other_letters_is_one_line(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("models: {bär: {model: embedded}}".encode("latin-1"))
+    for command in (["run", "--cores", "1", "--configfile", "latin.yaml"], ["check", "--configfile", "latin.yaml"]):
+        done = tam(*command, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "latin.yaml: no config" in done.stderr

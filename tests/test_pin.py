@@ -73,3 +73,21 @@ def test_what_cannot_be_edited_is_said_and_stays(config):
     config.write_text("- a list")
     with pytest.raises(InputError, match="no config"):
         pin(config)
+
+
+@pytest.mark.parametrize("name", ["1", "2.5", "2020-01-01", "true"])
+def test_a_name_that_yaml_reads_as_a_number_is_one_line(tmp_path, name):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"models:\n  {name}: {{model: a/b}}\n")
+    with pytest.raises(InputError, match=r"models: a name that is no text; .* cure: put it in quotes"):
+        pin(path)
+
+
+def test_an_anchor_is_pinned_where_it_is_written_and_a_merged_one_is_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"common: &c {{model: {REPO}}}\nmodels: {{x: *c, y: *c}}\n")
+    with serve(Repository({})) as address:
+        assert len(pin(path, address)) == 2 and path.read_text().count(COMMIT) == 1
+        path.write_text(f"common: &c {{model: {REPO}}}\nmodels:\n  x:\n    <<: *c\n")
+        with pytest.raises(InputError, match="a config that cannot be edited"):
+            pin(path, address)
