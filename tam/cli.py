@@ -1,5 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import contextlib
 import difflib
 import io
 import json
@@ -7,6 +8,7 @@ import logging
 import os
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -671,6 +673,7 @@ def overview(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
     method: ShownMethods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
+    report: Annotated[Path | None, typer.Option(help="The page of all answers, which is linked to.")] = None,
 ) -> None:
     """Tables over all runs with published numbers beside ours: CSV, Markdown, LaTeX and one page of HTML."""
     from tam.run import inputs, runs_of
@@ -678,7 +681,7 @@ def overview(
     from tam.tables.overview import write_overview
 
     with set_aside(out, inputs(metrics=metrics)):
-        write_overview(runs_of(metrics=metrics), published, out, method)
+        write_overview(runs_of(metrics=metrics), published, out, method, report)
     print(out / "index.html")
 
 
@@ -1030,7 +1033,7 @@ def demo(
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page, to this machine alone, to drop pictures, ask, and see the maps."""
-    from tam.demo import page, serve
+    from tam.demo import serving
     from tam.explanation import check_layer_of, explain
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -1051,14 +1054,13 @@ def demo(
         )  # fmt: skip
 
     about = "It knows 32 kinds of emoji on drawn scenes, and no photos." if model == "embedded" else ""
-    served = page(asked, f"Model: {model}. {about}")
-    address = serve(served, port)
-    print(f"{address} until you press Ctrl+C", flush=True)
-    if show:
-        import webbrowser
+    with serving(asked, f"Model: {model}. {about}", port) as address, contextlib.suppress(stop.Stopped):
+        print(f"{address} until you press Ctrl+C", flush=True)
+        if show:
+            import webbrowser
 
-        webbrowser.open(address)
-    served.block_thread()
+            webbrowser.open(address)
+        threading.Event().wait()
 
 
 def _keep(*read: Path | None, out: Path) -> None:

@@ -8,7 +8,6 @@ its block names the test that runs it.
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+from PIL import Image
 
 from tests.forked import forked
 
@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
     @property
     def where(self) -> str:
-        return f"{self.file.relative_to(ROOT)}, line {self.line}"
+        return f"{os.path.relpath(self.file, ROOT)}, line {self.line}"
 
     @property
     def written(self) -> str | None:
@@ -51,14 +51,15 @@ class Block(NamedTuple):
         return named and named[1]
 
     @property
-    def runs(self) -> bool:
-        return not self.test and not NEEDS.search(self.text)
-
-    @property
     def commands(self) -> list[str]:
-        """Its lines that are commands, without the prompt."""
-        lines = [line.removeprefix("$ ") for line in self.text.splitlines()]
-        return [line for line in lines if line and not line.startswith("#")]
+        """Those that are run here: of a shell, its lines as one script; the whole of Python."""
+        if self.test or (self.language == PYTHON and NEEDS.search(self.text)):
+            return []
+        if self.language == PYTHON:
+            return [self.text]
+        lines = self.text.splitlines() if self.language in SHELL else []
+        script = [line.removeprefix("$ ") for line in lines if line and line[0] != "#" and not NEEDS.search(line)]
+        return ["\n".join(script)] if script else []
 
 
 def blocks(file: Path) -> list[Block]:
@@ -86,11 +87,13 @@ def prepare(folder: Path, python: Path) -> None:
     binaries = folder / ".venv/bin"
     binaries.mkdir(parents=True)
     rules = python.with_name("python")  # which forks what the rules call
+    workflow = f"exec {python} -m snakemake"  # of which `tam run` would start jobs that do not fork
     for name, start in {
-        "python": f"{rules}", "tam": f"{rules} -m tam", "snakemake": f"{python} -m snakemake",
+        "python": f"exec {rules}", "snakemake": workflow,
+        "tam": f'[ "$1" = run ] && shift && {workflow} "$@"\nexec {rules} -m tam',
     }.items():  # fmt: skip
-        (binaries / name).write_text(f'#!/bin/sh\nexec {start} "$@"\n')
-        (binaries / name).chmod(0o755 | stat.S_IXUSR)
+        (binaries / name).write_text(f'#!/bin/sh\n{start} "$@"\n')
+        (binaries / name).chmod(0o755)
 
 
 def media(folder: Path) -> None:
@@ -111,9 +114,10 @@ def run(command: str, folder: Path) -> str | None:
     """What a command said, if it failed."""
     environment = os.environ | {
         "PATH": f"{folder / '.venv/bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+        "HOME": str(folder),
     }  # fmt: skip
     done = subprocess.run(
-        ["bash", "-euc", command], cwd=folder, env=environment, text=True, check=False,
+        ["bash", "-euxc", command], cwd=folder, env=environment, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300,
     )  # fmt: skip
     return f"exit code {done.returncode}: {done.stdout[-3000:]}" if done.returncode else None
@@ -134,8 +138,11 @@ def draw() -> None:
                     sys.exit(failed)
         for name in shown(tutorial):
             found = drawn(folder, name)
-            shutil.copy(found, IMAGES / name)
-            print(f"{name}: {found.stat().st_size / 1000:.0f} kB")
+            if found.suffix == ".png":
+                Image.open(found).convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
+            else:
+                shutil.copy(found, IMAGES / name)
+            print(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
 
 
 def shown(page: Path) -> list[str]:

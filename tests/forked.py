@@ -116,6 +116,8 @@ def _run(words: list[str], environment: dict[str, str], folder: str) -> int:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    # Python asked what the server's own were connected to, which may have been a file.
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
     sys.argv = ["tam", *words]
     code: object = 0
     try:

@@ -9,6 +9,9 @@ import yaml
 
 from tam.errors import SchemaError
 from tam.run import runs_of
+from tam.tables.formats import Cell, Panel, Table
+from tam.tables.latex import latex
+from tam.tables.numbers import marks
 from tam.tables.overview import write_overview
 from tam.tables.published import read_published
 from tests.browser import Browser
@@ -32,7 +35,7 @@ def written(tmp_path):
     apart = ENTRY | {"comparable": False, "values": {"Their <method>": {"obj_iou": 12.34}}}
     published = _published(tmp_path / "published.yaml", ENTRY, others, apart)
     runs = [_run(tmp_path, dataset, METHODS, tagger="50 % of_it & <more> #1") for dataset in ("d", "e_2")]
-    write_overview(runs, published, tmp_path / "out")
+    write_overview(runs, published, tmp_path / "out", report=tmp_path / "report/index.html")
     return tmp_path / "out"
 
 
@@ -54,6 +57,18 @@ def test_published_numbers_stand_beside_ours_with_difference_and_source(written)
     assert "- † not comparable: d, m: protocol fixed." in text
     assert "Published, d, m: Someone 2025 <&>; second-hand, from there." in text
     assert "d, m: images 2 (1 ok, 1 truncated); Obj-IoU 3 (1 merged, 1 not in image); Func-IoU 1." in text
+
+
+def test_what_lies_in_the_interval_of_the_best_is_underlined_and_what_was_not_run_has_no_column(written):
+    page, tex = ((written / f"components.{kind}").read_text() for kind in ("md", "tex"))
+    heads = re.findall(r"^\| M.*$", page, re.MULTILINE)
+    assert " ".join(heads[-1].split()) == "| Method | Obj-IoU, published |" and "not run" not in page
+    values = [0.5, 0.4, 0.1, float("nan")]
+    assert marks(values, [(0.3, 0.6), (0.3, 0.5), (0, 1), (0, 1)], "obj_iou") == [
+        (True, False), (False, True), (False, False), (False, False)
+    ]  # fmt: skip
+    shown = latex([Table("T", [Panel("", ["x"], [["y", Cell("1", "", near=True)]])], [])])
+    assert r"\underline{1}" in shown and "underlined: in the interval of the best" in " ".join(tex.split())
 
 
 def test_a_cell_stands_in_a_table_once(written):
@@ -186,6 +201,18 @@ def test_the_page_needs_nothing_else_and_fits_a_phone(written):
         assert headings == ["Component ablation", "Methods and datasets", "Filters", "Models and datasets",
                             "d, m", "e_2, m", "In print, measured otherwise"]  # fmt: skip
         assert browser.run("return document.body.textContent.includes('Their <method>')")
+        links = browser.run("return [...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'))")
+        places = browser.run("return [...document.querySelectorAll('section')].map(e => '#' + e.id)")
+        assert links[: len(headings)] == places and len({*places}) == len(headings)
+        assert links[-1] == "../results/e_2/m/tables/samples.csv" and "../report/index.html" in links
+        first = "document.querySelector('#methods-and-datasets table')"
+        browser.run(f"{first}.tHead.rows[0].cells[1].firstElementChild.click()")
+        column = f"return [...{first}.tBodies[0].rows].map(row => parseFloat(row.cells[1].textContent))"
+        falling = browser.run(column)
+        browser.run(f"{first}.tHead.rows[0].cells[1].firstElementChild.click()")
+        assert falling == sorted(falling, reverse=True) and browser.run(column) == sorted(falling)
+        assert browser.run(f"return {first}.tHead.rows[0].cells[1].getAttribute('aria-sort')") == "ascending"
+        assert browser.run("return document.querySelector('table').getBoundingClientRect().top") < 300
         colours = set()
         for scheme in ("light", "dark"):
             feature = {"name": "prefers-color-scheme", "value": scheme}

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import json
 import math
 import re
@@ -37,7 +38,7 @@ from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
 from tam.page.considered import considered
 from tam.page.facts import checkpoint_name, facts, grouped, meets_photo
-from tam.page.sample import STEPS, by_word, describe, runs
+from tam.page.sample import STEPS, by_word, card, describe, runs
 from tam.page.scores import RunScores
 from tam.page.scripts import literal
 from tam.page.single import single_page
@@ -423,6 +424,12 @@ def test_tam_is_shown_first_wherever_it_stands_among_the_methods(page, run):
     assert gallery_of(page)["runs"][0]["main"] == 1
 
 
+def test_a_card_is_a_small_picture_and_the_picture_itself_where_that_is_small():
+    large, small = (np.zeros((side, 2 * side, 3), np.uint8) for side in (240, 120))
+    assert Image.open(io.BytesIO(card(large, b"large"))).size == (240, 120)
+    assert card(small, b"small") == b"small"
+
+
 def test_methods_stand_in_groups_and_an_unknown_one_is_ones_own():
     names = ["random", "gae", "eci", "mine", "tam", "median-3"]
     assert grouped(names) == [
@@ -576,6 +583,7 @@ def test_a_click_pins_a_word_and_escape_frees_it(browser, page):
     browser.click(span(browser, "on"))  # another word is pinned in its place
     browser.point(span(browser, "field"))
     assert browser.run(SELECTED) == "on"
+    browser.run("document.querySelector('#save-svg').focus()")  # from wherever the keyboard is
     browser.press(ESCAPE)
     assert browser.run(ADDRESS) == "#0/00000000"
     browser.point(span(browser, "zebra"))

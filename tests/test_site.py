@@ -25,7 +25,7 @@ FORMATS = {"cache": cache, "maps": maps, "scores": scores, "perturbed": perturbe
 def site(tmp_path_factory) -> Path:
     """The folder of the built site; a link or anchor that leads nowhere, or a page that no menu has, is an error."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder

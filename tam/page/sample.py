@@ -158,8 +158,10 @@ def webp(picture: np.ndarray) -> bytes:
     return _webp(Image.fromarray(picture), QUALITY, 5)
 
 
-def card(picture: np.ndarray) -> bytes:
-    """A small WebP for the gallery."""
+def card(picture: np.ndarray, whole: bytes) -> bytes:
+    """A small WebP for the gallery; ``whole``, that of the picture, if it is small already."""
+    if max(picture.shape) <= CARD:
+        return whole
     made = Image.fromarray(picture)
     made.thumbnail((CARD, CARD), reducing_gap=2)
     return _webp(made, CARD_QUALITY, 2)

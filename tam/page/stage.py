@@ -118,13 +118,14 @@ def _write_sample(
     name = f"{generation.row:08d}"
     opened = partial(open_shown, sample, media, generation.layout)
     described, drawn = pictures(generation, sample.kind == "video", opened)
-    for picture in drawn[:1]:
-        (folder / f"{name}.webp").write_bytes(card(picture))
+    whole = [webp(picture) for picture in drawn]
+    if drawn:
+        (folder / f"{name}.webp").write_bytes(card(drawn[0], whole[0]))
     places, others = considered(generation, protocol(header.protocol), header.eci_cap)
     data = describe(generation, maps.values(), scores.of(sample.id), made.get("layer"), places) | described
     if meets_photo(str(made.get("model")), generation.layout):
         data["note"] = PHOTO
-    photos = [in_base64(webp(picture)) for picture in drawn]
+    photos = [*map(in_base64, whole)]
     write_script(
         folder / f"{name}.js", "receiveSample", packed_json(data), packed(numbers(maps.values(), others)), photos
     )

@@ -22,7 +22,7 @@ from tam.tables.formats import Cell, Panel, Table, markdown
 from tam.tables.grounding import grounding_files
 from tam.tables.latex import latex
 from tam.tables.notes import CAPTION, HOW_TO_READ, by_kind, counted, direction, notes
-from tam.tables.numbers import best, cell, rounded, signed_cell, to_csv
+from tam.tables.numbers import cell, marks, rounded, signed_cell, to_csv
 from tam.tables.summary import BASE, MethodSummary, Summary, summarise
 
 COLUMNS = 5  # of a panel: more do not fit on a line
@@ -104,10 +104,10 @@ def _panel(summary: Summary, group: str, metrics: Sequence[str]) -> Panel:
 
 
 def _column(methods: Sequence[MethodSummary], metric: str) -> list[Cell | str]:
-    marks = best([method.means[metric] for method in methods], metric)
+    found = marks([one.means[metric] for one in methods], [one.intervals[metric] for one in methods], metric)
     return [
-        cell(metric, method.means[metric], method.intervals[metric], method.why(metric), mark)
-        for method, mark in zip(methods, marks, strict=True)
+        cell(metric, method.means[metric], method.intervals[metric], method.why(metric), *mark)
+        for method, mark in zip(methods, found, strict=True)
     ]
 
 

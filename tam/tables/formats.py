@@ -1,5 +1,6 @@
 """A table for people, in three formats: Markdown that reads well as it is, LaTeX (``latex``), and HTML."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,12 +11,13 @@ class Cell(NamedTuple):
     """What stands in a cell: a number or a name, and in small print behind it what qualifies it.
 
     Attributes:
-        best: of its column; in bold.
+        best: of its column; in bold. near: in the interval of the best; underlined.
     """
 
     text: str
     detail: str = ""
     best: bool = False
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,25 @@ def html(tables: Sequence[Table]) -> str:
     return "\n".join(map(_section, tables))
 
 
+def contents(tables: Sequence[Table]) -> str:
+    """A link to each of the sections of ``html``."""
+    return "\n".join(f'<a href="#{anchor(table.title)}">{escape(table.title)}</a>' for table in tables)
+
+
+def anchor(title: str) -> str:
+    """The place of a section on its page; titles differ.
+
+    >>> anchor("coco14, qwen2-vl-2b")
+    'coco14-qwen2-vl-2b'
+    """
+    return "-".join(re.findall(r"\w+", title.lower())) or "table"
+
+
 def _section(table: Table) -> str:
-    lines = [f"<section><h2>{escape(table.title)}</h2>"]
+    lines = [f'<section id="{anchor(table.title)}"><h2>{escape(table.title)}</h2>']
     for panel in table.panels:
-        lines += [f"<h3>{escape(panel.title)}</h3>" if panel.title else "", '<div class="wide"><table><thead><tr>']
+        caption = f"<caption>{escape(panel.title)}</caption>" if panel.title else ""
+        lines += ['<div class="wide"><table>', caption, "<thead><tr>"]
         lines += [f'<th scope="col">{escape(head)}</th>' for head in panel.head]
         lines.append("</tr></thead><tbody>")
         for first, *others in panel.rows:
@@ -82,7 +99,8 @@ def _markdown_cell(cell: Cell | str) -> str:
 def _html_cell(cell: Cell | str) -> str:
     if isinstance(cell, str):
         return escape(cell)
-    text = f"<strong>{escape(cell.text)}</strong>" if cell.best else escape(cell.text)
+    tag = "strong" if cell.best else "u" if cell.near else ""
+    text = f"<{tag}>{escape(cell.text)}</{tag}>" if tag else escape(cell.text)
     return f"{text} <small>{escape(cell.detail)}</small>" if cell.detail else text
 
 

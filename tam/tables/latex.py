@@ -77,7 +77,8 @@ def _label(title: str) -> str:
 def _tex_cell(cell: Cell | str) -> str:
     if isinstance(cell, str):
         return _tex(cell)
-    text = rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
+    how = r"\textbf" if cell.best else r"\underline" if cell.near else ""
+    text = rf"{how}{{{_tex(cell.text)}}}" if how else _tex(cell.text)
     return rf"{text} {{\tiny {_tex(cell.detail)}}}" if cell.detail else text
 
 

@@ -11,7 +11,10 @@ from tam.tables.totals import kind
 
 REASONS = 3  # that are named of a status
 
-CAPTION = "Percent; in small print the interval, or why there is no value."
+CAPTION = (
+    "Percent; in small print the interval, or why there is no value. Bold: best of its column; underlined: in the"
+    " interval of the best."
+)
 HOW_TO_READ = (
     "Percent (image use: nats); means over all words of all images (ROUGE-L, METEOR and names: over images). F1-IoU is "
     "the harmonic mean of the two means. "

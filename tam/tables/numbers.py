@@ -32,10 +32,26 @@ def signed_interval(limits: Limits) -> str:
     return _brackets([signed(limit) for limit in limits])
 
 
-def cell(metric: str, value: float, limits: Limits, why: str, best: bool = False) -> Cell:
+def cell(metric: str, value: float, limits: Limits, why: str, best: bool = False, near: bool = False) -> Cell:
     """A number of a metric with its interval, in the metric's unit, or why there is none."""
+    if math.isnan(value):
+        return Cell(NO_VALUE, why)
     times = CATALOGUE[metric].times
-    return Cell(NO_VALUE, why) if math.isnan(value) else Cell(percent(value, times), interval(limits, times), best)
+    return Cell(percent(value, times), interval(limits, times), best, near)
+
+
+def marks(values: Sequence[float], limits: Sequence[Limits], metric: str) -> list[tuple[bool, bool]]:
+    """Of each value of a column whether it is the best, and, if not, whether it lies in the interval of the best.
+
+    >>> marks([0.2, 0.3, 0.28], [(0.1, 0.3), (0.25, 0.35), (0.2, 0.3)], "obj_iou")
+    [(False, False), (True, False), (False, True)]
+    """
+    first = best(values, metric)
+    within = [limit for limit, mark in zip(limits, first, strict=True) if mark]
+    return [
+        (mark, not mark and any(low <= value <= high for low, high in within))
+        for value, mark in zip(values, first, strict=True)
+    ]
 
 
 def signed_cell(value: float, limits: Limits, why: str) -> Cell:

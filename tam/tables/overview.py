@@ -10,22 +10,24 @@ the tables of every run.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
+from urllib.parse import quote
 
 from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
 from tam.tables.ablation import run_table, write
 from tam.tables.compared import NOT_RUN, Compared, Numbers, Run, is_filter, title
-from tam.tables.formats import Cell, Panel, Table, html, markdown
+from tam.tables.formats import Cell, Panel, Table, contents, html, markdown
 from tam.tables.latex import latex
 from tam.tables.notes import CAPTION, HOW_TO_READ, direction, notes
-from tam.tables.numbers import NO_VALUE, best, cell, percent, rounded, signed, to_csv
+from tam.tables.numbers import NO_VALUE, cell, marks, percent, rounded, signed, to_csv
 from tam.tables.published import Published, Source, read_published
 from tam.tables.summary import BASE, summarise
 
@@ -50,13 +52,15 @@ class Grid(NamedTuple):
 
 
 def write_overview(
-    runs: Sequence[RunFiles], published: Path | None, out: Path, methods: Sequence[str] | None = None
-) -> None:
+    runs: Sequence[RunFiles], published: Path | None, out: Path, methods: Sequence[str] | None = None,
+    report: Path | None = None,
+) -> None:  # fmt: skip
     """Write all tables over ``runs`` into the folder ``out``.
 
     Args:
         published: a file as ``config/published.yaml``; None for no published numbers.
         methods: which, in this order; None for all of the files.
+        report: the page of all answers, to link to.
 
     Raises:
         InputError, SchemaError: as ``summary.summarise`` and ``published.read_published``.
@@ -81,7 +85,10 @@ def write_overview(
     tables += map(run_table, summaries)
     if elsewhere := [one for one in printed if not one.source.comparable]:
         tables.append(measured_otherwise(elsewhere))
-    write(out / "index.html", page(tables, how))
+    links = [("every answer, word by word", report)] if report else []
+    links += [(f"samples of {run.name}", run.metrics[0].parents[1] / "tables/samples.csv") for run in runs]
+    beside = {name: os.path.relpath(path, out) for name, path in links}
+    write(out / "index.html", page(tables, how, beside))
 
 
 # ---- which numbers stand where
@@ -177,24 +184,24 @@ def _panel(grid: Grid, numbers: Numbers) -> Panel:
     columns: list[list[Cell | str]] = []
     for place, name in enumerate(grid.columns):
         parts = _columns([cells[place] for _, cells in grid.rows])
-        head += [name, *list(parts)[1:]]
+        head += [name if not kind else kind if "" in parts else f"{name}, {kind}" for kind in parts]
         columns += parts.values()
     rows = [[name, *cells] for (name, _), cells in zip(grid.rows, zip(*columns, strict=True), strict=True)]
     return Panel(grid.title, head, rows, _notes([grid], numbers))
 
 
 def _columns(column: Sequence[Compared | None]) -> dict[str, list[Cell | str]]:
-    """What stands in a column of a grid: ours, and next to it what there is in print."""
+    """What stands in a column of a grid: ours, if anything was run, and next to it what there is in print."""
     values = [math.nan if one is None else one.value for one in column]
     (metric,) = {one.metric for one in column if one}
-    marks = best(values, metric)
+    limits = [(math.nan, math.nan) if one is None else one.limits for one in column]
     ours: list[Cell | str] = [
-        Cell(NO_VALUE, NOT_RUN) if one is None else cell(metric, one.value, one.limits, one.why, mark)
-        for one, mark in zip(column, marks, strict=True)
+        Cell(NO_VALUE, NOT_RUN) if one is None else cell(metric, one.value, one.limits, one.why, *mark)
+        for one, mark in zip(column, marks(values, limits, metric), strict=True)
     ]
     published = [math.nan if one is None else one.published for one in column]
     differences = [math.nan if one is None else one.difference for one in column]
-    found = {"": ours}
+    found = {"": ours} if any(one and one.images for one in column) else {}
     if not all(map(math.isnan, published)):
         found["published"] = ["" if math.isnan(value) else percent(value) for value in published]
     if not all(map(math.isnan, differences)):
@@ -245,7 +252,14 @@ def measured_otherwise(published: Sequence[Published]) -> Table:
     return Table("In print, measured otherwise", [panel], _sources(one.source for one in published))
 
 
-def page(tables: Sequence[Table], how: str) -> str:
-    """All tables on one page of HTML that needs nothing beside it."""
+def page(tables: Sequence[Table], how: str, links: Mapping[str, str]) -> str:
+    """All tables on one page of HTML that needs nothing beside it.
+
+    Args:
+        links: what a link says -> where it leads.
+    """
     template = Template((files("tam.tables") / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(tables=html(tables), how=escape(how), none=NO_VALUE)
+    elsewhere = "\n".join(f'<a href="{escape(quote(to))}">{escape(name)}</a>' for name, to in links.items())
+    return template.substitute(
+        tables=html(tables), contents=contents(tables), links=elsewhere, how=escape(how), none=NO_VALUE
+    )

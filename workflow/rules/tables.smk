@@ -57,4 +57,5 @@ rule overview:
         methods=METHODS,
     shell:
         "python -m tam overview {params.files:q} {params.methods:q} --published {input.published:q} --out {output:q}"
+        " --report results/report/index.html"
         " > {log:q} 2>&1"

@@ -62,7 +62,9 @@ function paint() {
     const text = candidate ? consideredText(candidate) : spanText(spans[current]);
     canvas.setAttribute("aria-label", `${silent ? "no map" : "map"} of ${text}`);
     const rest = silent ? "not explained by this method" : restText(map);
-    canvas.closest("figure").querySelector(".empty").textContent = candidate ? [text, rest].filter(Boolean).join(": ") : rest;
+    const caption = canvas.closest("figure").querySelector("figcaption");
+    caption.classList.toggle("full", !rest && !candidate);
+    caption.querySelector(".empty").textContent = candidate ? [text, rest].filter(Boolean).join(": ") : rest;
   }
   paintScale(byId("scale").querySelector("canvas"), colors);
   byId("scale-end").textContent = ceilings.size > 1 ? "highest of each map" : decimals([...ceilings, 255][0] / 255).replace("1.00", "1");

@@ -172,9 +172,10 @@ function leave() {
 }
 
 function pressKey(event) {
-  const outside = byId("sample").hidden || !sample?.units.length || event.target.closest("input, select, summary, button");
+  const outside = byId("sample").hidden || !sample?.units.length || event.target.closest("input, select, summary");
   if (outside || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") { leave(); return; }
+  if (event.target.closest("button")) return;
   if (event.target.closest(".panel")) {
     if (pressInPicture(event)) event.preventDefault();
     return;
