@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate fuzz tables
+.PHONY: help setup run test test-faults test-kills test-slurm rehearse bench bench-generate docs docs-images fuzz tables test-versions
 
 SNAKEMAKE := .venv/bin/snakemake
 
@@ -9,9 +9,12 @@ help:
 	@echo "make test-faults   twenty kills a stage, at random moments, and those of test-kills"
 	@echo "make test-kills    thirty kills of whole runs, at random moments"
 	@echo "make test-slurm    the embedded default and faults on a SLURM of one node; as root, writes /etc/slurm"
+	@echo "make test-versions   the tests but the pipeline's, with the lowest versions allowed and with Python 3.12 and 3.13"
 	@echo "make rehearse   the paper's grid in small: what each change of the config redoes, and that nothing old is left"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make tables  all LaTeX tables of results/ in one PDF, results/tables.pdf"
+	@echo "make docs    the documentation as a site, results/docs"
+	@echo "make docs-images   the tutorial's pictures, by its own commands"
 	@echo "make bench   speed beside plain loops, figures into results/bench"
 	@echo "make bench-generate   the same for generation: full-size models on a GPU, else the embedded one"
 
@@ -47,11 +50,26 @@ test-slurm:
 	@bash envs/setup.sh slurmctld slurmd slurm-client munge
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m slurm -s tests/slurm
 
+# What pyproject.toml promises beside the lock: its lowest versions, and the newer Pythons that are on this machine.
+EXTRAS := eval,engine,peft,smolvlm,workflow,quant,demo,docs,test
+test-versions: test-with-lowest test-with-3.12 test-with-3.13
+test-with-%: setup
+	.venv/bin/uv venv --quiet --clear --no-python-downloads --python $(if $(filter lowest,$*),3.11,$*) .venvs/$*
+	.venv/bin/uv pip install --quiet --python .venvs/$* $(if $(filter lowest,$*),--resolution lowest-direct) -e '.[$(EXTRAS)]'
+	OMP_WAIT_POLICY=passive .venvs/$*/bin/python -m pytest -m "not faults and not slurm and not workflow"
+
 rehearse: setup
 	.venv/bin/python -m tests.rehearsal results/bench
 
 tables:
 	.venv/bin/python -m tests.compiled results results/tables.pdf
+
+docs: setup
+	.venv/bin/python -m mkdocs build --strict --quiet
+	@echo "Open   results/docs/index.html; with a search: .venv/bin/python -m http.server --directory results/docs"
+
+docs-images: setup
+	.venv/bin/python -m tests.documents
 
 bench: setup
 	.venv/bin/python -m tests.bench.maps results/bench
@@ -61,6 +79,7 @@ bench: setup
 	.venv/bin/python -m tests.bench.grid results/bench
 	.venv/bin/python -m tests.bench.attribution results/bench
 	.venv/bin/python -m tests.bench.perturb results/bench
+	.venv/bin/python -m tests.bench.page results/bench
 
 fuzz: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz 10000

@@ -65,7 +65,8 @@ def _kinds(statuses: Iterable[str]) -> Counter[str]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """``run``, ``fingerprint`` and number of ``samples``; SchemaError: foreign, of another version or damaged."""
+    """``run``, ``fingerprint`` and number of ``samples`` of the file ``path``; SchemaError: foreign, of another version
+    or damaged."""
     with hdf5.opened(path, KIND, VERSION, "generate") as file, hdf5.damage_in(path, CURE):
         return {
             "run": json.loads(hdf5.attribute(file, "run", str)),
@@ -78,6 +79,7 @@ def read_generations(path: Path, rows: Container[int] | None = None) -> Iterator
     """Read a cache file, one sample at a time, in the manifest's order.
 
     Args:
+        path: what ``tam generate`` wrote.
         rows: only the samples in these rows of the manifest; None: all.
 
     Raises:

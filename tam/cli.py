@@ -1,5 +1,6 @@
 """``tam STAGE ...``: what a rule of the workflow calls, a person can call."""
 
+import contextlib
 import difflib
 import io
 import json
@@ -7,6 +8,7 @@ import logging
 import os
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +20,7 @@ from tam.errors import InputError, TamError
 from tam.system import stop
 
 if TYPE_CHECKING:
+    from tam.check.before import Finding
     from tam.explanation import Explanation, Word
     from tam.selection import Wanted
 
@@ -768,6 +771,34 @@ def page(
     _report(counts, out / "index.html", strict=False)
 
 
+@app.command()
+def export(
+    generation: GenerationFiles,
+    maps: MapsFiles,
+    out: Annotated[Path, typer.Option(help="Folder, which is replaced if it is such a folder.")],
+    form: Annotated[
+        str, typer.Option(help="'npz': a file of NumPy arrays an answer; 'coco': a JSON file of masks a method.")
+    ] = "npz",
+    method: ShownMethods = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="'coco': only words that name a category of this manifest, with its id.")
+    ] = None,
+) -> None:
+    """Write the maps of a run for other programs: NumPy arrays, or thresholded maps as COCO's run lengths."""
+    from tam.export.stage import export, form_of
+    from tam.run import inputs, runs_of
+    from tam.system.damage import set_aside
+
+    files = {"generation": generation, "maps": maps}
+    wanted = form_of(form)
+    first, *others = runs_of(manifests=[manifest] if manifest else [], **files)
+    if others:
+        raise InputError("an export is of one run", got=" and ".join(run.name for run in (first, *others)))
+    with set_aside(out, inputs(**files)):
+        counts = export(first, out, wanted, method)
+    _report(counts, out, strict=False)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(context: typer.Context) -> None:
     """Run the workflow: Snakemake with our Snakefile, and with all the options that you add for it.
@@ -796,20 +827,44 @@ def pin(config: Annotated[Path, typer.Argument(help="A config of the workflow, w
 
 @app.command()
 def check(
-    configfile: Annotated[Path, typer.Option(help="A config of the workflow.")],
+    model: Annotated[str | None, typer.Argument(help="'embedded', a folder, or a name on the hub.")] = None,
+    configfile: Annotated[Path | None, typer.Option(help="A config of the workflow, instead of a model.")] = None,
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Say before a run whether data, checkpoints, GPU memory, disk, TeX and NLTK are there; exit with 1 if not."""
+    """Check that a model is read rightly, or that all is there that a config asks for; exit with 1 if not.
+
+    Of a model: the person's words are found, vision tokens lie where its family says (parts of pictures are painted),
+    and a batch, a given answer and a chosen layer give what the model gives alone. Of a config: data, checkpoints, GPU
+    memory, disk, TeX and NLTK.
+    """
+    if (model is None) == (configfile is None):
+        raise InputError("one thing is checked", expected="a MODEL, or --configfile FILE")
+    if configfile is not None:
+        findings, what = _of_config(configfile), "not ready to run"
+    else:
+        from tam.check.model import check_model
+        from tam.model.checkpoint import load
+
+        loaded = load(_checkpoint(str(model)), revision, device, dtype, trust_remote_code)
+        findings, what = check_model(loaded), "the model is not read rightly"
+    failed = []
+    for finding in findings:
+        print(finding, flush=True)
+        failed += [] if finding.good else [finding.about]
+    if failed:
+        raise InputError(what, where=configfile or model, got=", ".join(dict.fromkeys(failed)))
+
+
+def _of_config(configfile: Path) -> "Iterator[Finding]":
     from tam import config
     from tam.check.before import before
 
     asked = _read_config(configfile)
     config.check(asked)
-    findings = []
-    for finding in before(asked):
-        findings.append(finding)
-        print(finding, flush=True)
-    if failed := [finding for finding in findings if not finding.good]:
-        raise InputError("not ready to run", where=configfile, got=", ".join(one.about for one in failed))
+    return before(asked)
 
 
 @app.command()
@@ -850,6 +905,10 @@ def explain(
             help="'eci', 'activation', ... or FILE.py:FUNCTION, TAM without it; repeatable, shown by the first."
         ),
     ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="Also draw where more speaks for a word than for what was considered there: cat=person."),
+    ] = None,
     pooling: Annotated[str, typer.Option(help="Of a selection's tokens: 'mean', 'max' or 'probability'.")] = "mean",
     layer: Layer = None,
     eci_cap: EciCap = None,
@@ -863,6 +922,7 @@ def explain(
     ] = None,
     width: Annotated[int, typer.Option(min=100, max=20_000, help="Of pictures and of a figure in pixels.")] = 1800,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    npz: Annotated[bool, typer.Option("--npz", help="Also write the maps as NumPy arrays, maps.npz.")] = False,
     tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
     trust_remote_code: TrustRemoteCode = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -872,6 +932,7 @@ def explain(
     from tam.explanation import check_folder, check_layer_of, explain
     from tam.figures.kinds import KINDS, check_name
     from tam.media import is_video
+    from tam.methods.candidates import check_method
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
     from tam.protocol import FIXED
@@ -884,7 +945,10 @@ def explain(
     (prompt + (answer or "")).encode("utf-8")
     selected = {text: wanted_of(text) for text in select or ()}
     known_pooling = check_pooling(pooling)
+    pairs = [_pair(text) for text in contrast or ()]
     methods = find_all(method or ["tam"])
+    if pairs:
+        check_method(methods[0].name)
     for_template = _template(template)
     check_cap(eci_cap, FIXED)
     check_layer_of(methods, layer)
@@ -932,6 +996,16 @@ def explain(
         with atomic(path) as temporary:
             explained.overlay(wanted, known_pooling, colormap=colormap).save(temporary, "PNG")
         print(f"{text}: {path}")
+    if npz:
+        explained.to_npz(folder / "maps.npz")
+        print(f"arrays: {folder / 'maps.npz'}")
+    for number, (said, other) in enumerate(pairs, 1):
+        difference = explained.contrast(said, other)
+        name = "_".join(map(safe_word, difference.texts[0].split(" less ")))
+        path = folder / f"contrast{number}_{name}.png"
+        with atomic(path) as temporary:
+            explained.overlay(difference).save(temporary, "PNG")
+        print(f"{difference.texts[0]}, red where more speaks for it: {path}")
     print(_evidence(explained.words))
     if show:
         import webbrowser
@@ -960,7 +1034,7 @@ def demo(
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page, to this machine alone, to drop pictures, ask, and see the maps."""
-    from tam.demo import page, serve
+    from tam.demo import serving
     from tam.explanation import check_layer_of, explain
     from tam.methods.core import check_cap
     from tam.methods.registry import find_all
@@ -981,14 +1055,13 @@ def demo(
         )  # fmt: skip
 
     about = "It knows 32 kinds of emoji on drawn scenes, and no photos." if model == "embedded" else ""
-    served = page(asked, f"Model: {model}. {about}")
-    address = serve(served, port)
-    print(f"{address} until you press Ctrl+C", flush=True)
-    if show:
-        import webbrowser
+    with serving(asked, f"Model: {model}. {about}", port) as address, contextlib.suppress(stop.Stopped):
+        print(f"{address} until you press Ctrl+C", flush=True)
+        if show:
+            import webbrowser
 
-        webbrowser.open(address)
-    served.block_thread()
+            webbrowser.open(address)
+        threading.Event().wait()
 
 
 def _configs(arguments: Sequence[str]) -> Iterator[Path]:
@@ -1021,6 +1094,16 @@ def _keep(*read: Path | None, out: Path, kinds: Sequence[str] = (".h5", ".parque
             raise InputError("it would replace what it reads", where=out, cure="name another file")
     if out.is_file() and out.suffix.lower() not in kinds:
         raise InputError("only a file of ours is replaced", where=out, expected=" or ".join(kinds))
+
+
+def _pair(text: str) -> "tuple[Wanted, str]":
+    """What was said, and the candidate, of "cat=person"."""
+    from tam.selection import wanted_of
+
+    said, _, other = text.rpartition("=")
+    if not said or not other:
+        raise InputError("not a word and a candidate", where="--contrast", got=repr(text), expected="as cat=person")
+    return wanted_of(said), other
 
 
 def _said(explained: "Explanation", words: str | None) -> "list[Wanted] | None":

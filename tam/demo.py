@@ -1,12 +1,15 @@
 """``tam demo``: a local page to drop a picture, ask, and see the maps on the page that ``explain`` shows.
 
 It is served to this machine alone, loads nothing from elsewhere and reports to nobody. What was uploaded is deleted
-when the server ends, or a day later.
+when the server ends.
 """
 
+import contextlib
 import html
 import logging
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gradio
@@ -16,7 +19,7 @@ from tam.explanation import PROMPT, Explanation
 from tam.media import is_video
 
 HOST = "127.0.0.1"
-DAY = 86_400  # seconds
+UPLOADS = "GRADIO_TEMP_DIR"  # what gradio calls the folder; empty: its own choice
 STYLE = """
 .html-container { padding: 0 !important }
 #shown iframe { height: 92vh !important; border-radius: 8px }
@@ -39,7 +42,7 @@ def page(explain: Explain, about: str) -> gradio.Blocks:
         except TamError as error:
             return f'<p class="problem" role="alert">{html.escape(str(error))}</p>'
 
-    with gradio.Blocks(analytics_enabled=False, title="tam demo", delete_cache=(DAY, DAY), fill_width=True) as made:
+    with gradio.Blocks(analytics_enabled=False, title="tam demo", fill_width=True) as made:
         gradio.HTML(f"<p>Drop a picture, ask, and see where each word comes from. {html.escape(about)}</p>")
         with gradio.Row(equal_height=True):
             files = gradio.File(
@@ -64,25 +67,29 @@ def _asked(explain: Explain, files: Sequence[Path], question: str) -> Explanatio
     return explain([] if videos else files, videos[0] if videos else None, question)
 
 
-def serve(made: gradio.Blocks, port: int | None) -> str:
-    """Serve the page in a thread of its own, until ``made.close()``.
+@contextlib.contextmanager
+def serving(explain: Explain, about: str, port: int | None) -> Iterator[str]:
+    """Serve the page in a thread of its own, at the address that is given, until the end.
 
     Args:
         port: None: the first free one from 7860 on.
-
-    Returns:
-        its address.
 
     Raises:
         InputError: the port is taken.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it asks the page whether it is there, and says so
-    theme = gradio.themes.Base(font=["sans-serif"], font_mono=["monospace"])
-    try:
-        _, address, _ = made.launch(
-            server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
-            footer_links=[], run_history=False, enable_monitoring=False, css=STYLE, theme=theme,
-        )  # fmt: skip
-    except OSError as error:
-        raise InputError("a port that cannot be had", got=port, cure="name another one") from error
-    return address
+    with contextlib.ExitStack() as after:
+        after.callback(os.environ.update, {UPLOADS: os.environ.get(UPLOADS, "")})
+        folder = after.enter_context(tempfile.TemporaryDirectory(prefix="tam-demo-"))
+        os.environ[UPLOADS] = str(Path(folder).resolve())
+        made = page(explain, about)
+        theme = gradio.themes.Base(font=["sans-serif"], font_mono=["monospace"])
+        try:
+            _, address, _ = made.launch(
+                server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
+                footer_links=[], run_history=False, enable_monitoring=False, css=STYLE, theme=theme,
+            )  # fmt: skip
+        except OSError as error:
+            raise InputError("a port that cannot be had", got=port, cure="name another one") from error
+        after.callback(made.close, verbose=False)
+        yield address

@@ -1,15 +1,4 @@
-"""The tree of errors. Every message says what, where, got, expected and the cure, as far as they are known.
-
-TamError
-├── InputError      what a person handed in cannot be used: a path, a manifest row, a picture, an option
-├── SchemaError     a file is not ours, of another version, or damaged
-├── DiskError       a file cannot be written: the disk is full, or something else lies there; files are gone
-├── LayoutError     vision tokens and grid cells do not agree
-├── NotFiniteError  NaN or infinity where a number must be
-├── ModelError      a checkpoint of an unsupported kind, or one that does not behave as its family should
-├── PublishedError  the published code raises here, and the protocol follows it
-└── RenderError     a picture or a page could not be made
-"""
+"""The errors. Every message says what, where, got, expected and the cure, as far as they are known."""
 
 
 class TamError(Exception):
@@ -18,7 +7,8 @@ class TamError(Exception):
     Args:
         what: what happened, a lower-case clause.
         where: sample id, file, key or option.
-        got, expected: the offending value and what would have been right.
+        got: the offending value.
+        expected: what would have been right.
         cure: what to do about it.
     """
 
@@ -33,31 +23,35 @@ class TamError(Exception):
 
 
 class InputError(TamError):
-    pass
+    """What a person handed in cannot be used: a path, a manifest row, a picture, an option."""
 
 
 class SchemaError(TamError):
-    pass
+    """A file is not ours, of another version, or damaged."""
 
 
 class DiskError(TamError):
-    pass
+    """A file cannot be written: the disk is full, or something else lies there; files are gone."""
 
 
 class LayoutError(TamError):
-    pass
+    """Vision tokens and grid cells do not agree."""
 
 
 class NotFiniteError(TamError):
-    pass
+    """NaN or infinity where a number must be."""
 
 
 class ModelError(TamError):
-    pass
+    """A checkpoint of an unsupported kind, or one that does not behave as its family should."""
 
 
 class PublishedError(TamError):
-    """``raises``: the name of the exception that the published code dies of."""
+    """The published code raises here, and the protocol follows it.
+
+    Args:
+        raises: the name of the exception that the published code dies of.
+    """
 
     def __init__(self, what: str, *, raises: str, where: object = None):
         super().__init__(f"{what}; the published code raises {raises}", where=where, cure="use protocol fixed")
@@ -65,4 +59,4 @@ class PublishedError(TamError):
 
 
 class RenderError(TamError):
-    pass
+    """A picture or a page could not be made."""

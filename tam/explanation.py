@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -83,7 +84,13 @@ Chosen = Wanted | Word | Selection
 
 
 class Candidate(NamedTuple):
-    """A token that the model considered, and the probability that it gave it."""
+    """A token that the model considered.
+
+    Attributes:
+        text: what it says, with its space.
+        id: of the vocabulary.
+        probability: that the model gave it, over the whole vocabulary.
+    """
 
     text: str
     id: int
@@ -128,6 +135,7 @@ class Explanation:
 
     @property
     def prompt(self) -> str:
+        """The person's words."""
         return self.generation.prompt
 
     @property
@@ -167,6 +175,7 @@ class Explanation:
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
+        """In the order of the rows of ``maps``: of the prompt's words, then of the answer with its end tokens."""
         made, prompt = self.generation, len(self.generation.prompt_ids)
         ids = np.concatenate([made.prompt_ids, made.answer_ids]).tolist()
         places = [*made.layout.prompt.tolist(), *range(made.layout.answer, len(made.tokens))]
@@ -387,7 +396,8 @@ class Explanation:
     def _repr_html_(self) -> str:
         """The page in a frame of its own, which needs no server. Where scripts are not run, ``_repr_png_`` is shown."""
         page = html.escape(self.to_html())
-        return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>'
+        rights, style = "allow-scripts allow-downloads", "width:100%;height:720px;border:0"
+        return f'<iframe srcdoc="{page}" sandbox="{rights}" style="{style}"></iframe>'
 
     def show(self) -> None:
         """Open the page in a browser."""
@@ -430,13 +440,23 @@ class Explanation:
         )
         return drawn
 
+    def to_npz(self, path: Path | str) -> None:
+        """Write the maps of all methods, words and where vision tokens lie, as NumPy arrays
+        (``docs/reference/export.md``)."""
+        from tam.export.arrays import write_npz
+        from tam.system.atomic import atomic
+
+        with atomic(Path(path)) as temporary, temporary.open("wb") as file:
+            write_npz(file, self.generation, self.by_method)
+
     def to_html(self) -> str:
         """A page to hover over and to switch methods on, in one file that needs nothing beside it."""
+        from tam import __version__
         from tam.page.single import single_page
 
-        return single_page(
-            self.generation, self.by_method, self.titles, self.media, self.model, self.method, self.layer
-        )
+        versions = {"tam": __version__, "torch": version("torch"), "transformers": version("transformers")}
+        made = {**self.asked, "layer": self.layer, "dtype": self.generation.dtype, **versions}
+        return single_page(self.generation, self.by_method, self.titles, self.media, self.method, made, FIXED.name)
 
     # ---- what a selection means
 
@@ -534,8 +554,9 @@ def explain(
     The answer is greedy. Nothing is kept between calls; hooks, the model's mode and its configs are left as they were.
 
     Args:
-        model, processor: of transformers, of a supported family (``docs/explained/families.md``), on any device, in any
-            dtype. Or a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        model: of transformers, of a supported family (``docs/explained/families.md``), on any device, in any dtype. Or
+            a name alone: "embedded", a folder, a model of the hub, which is loaded for this one question.
+        processor: the model's; None where the model is a name.
         images: one picture or several, in the order in which they are shown: files, PIL's, arrays, tensors, bytes, or
             http(s) addresses, which are fetched.
         prompt: the person's words.

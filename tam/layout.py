@@ -26,6 +26,7 @@ class Grid:
 
     @property
     def cells(self) -> int:
+        """How many vision tokens it has."""
         return self.rows * self.columns
 
 
@@ -66,11 +67,12 @@ class Layout:
     def split(self, maps: np.ndarray) -> list[np.ndarray]:
         """Cut ``[..., vision]`` into one ``[..., rows, columns]`` array per grid.
 
-        >>> box = (0.0, 0.0, 8.0, 8.0)
-        >>> tile, thumbnail = Grid(0, (0,), 1, 2, box), Grid(0, (0,), 2, 2, box)
-        >>> layout = Layout(np.arange(6), np.arange(0), 6, (tile, thumbnail), ((8, 8),))
-        >>> [part.tolist() for part in layout.split(np.array([1, 2, 3, 4, 5, 6]))]
-        [[[1, 2]], [[3, 4], [5, 6]]]
+        Examples:
+            >>> box = (0.0, 0.0, 8.0, 8.0)
+            >>> tile, thumbnail = Grid(0, (0,), 1, 2, box), Grid(0, (0,), 2, 2, box)
+            >>> layout = Layout(np.arange(6), np.arange(0), 6, (tile, thumbnail), ((8, 8),))
+            >>> [part.tolist() for part in layout.split(np.array([1, 2, 3, 4, 5, 6]))]
+            [[[1, 2]], [[3, 4], [5, 6]]]
         """
         ends = np.cumsum([grid.cells for grid in self.grids])[:-1]
         return [

@@ -57,6 +57,7 @@ class Sample:
 
 
 def write(samples: Iterable[Sample], path: Path) -> None:
+    """Write ``samples`` to ``path``, which appears whole; DiskError: the disk is full."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(_line(sample) for sample in samples)
 
@@ -73,7 +74,7 @@ def _line(sample: Sample) -> str:
 
 
 def read(path: Path) -> list[Sample]:
-    """Read a manifest; InputError names the line and the key that are wrong, and ids that occur twice."""
+    """Read the manifest ``path``; InputError names the line and the key that are wrong, and ids that occur twice."""
     if not path.is_file():
         raise InputError("no such manifest", where=path, cure="run `tam dataset` first")
     samples: list[Sample] = []
@@ -191,6 +192,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
+        """The slice that ``text``, "0-of-4", means; InputError: there is none such."""
         try:
             index, count = (int(part) for part in text.split("-of-"))
         except ValueError as error:
@@ -205,7 +207,8 @@ class Shard:
     def rows(self, total: int) -> range:
         """Row numbers of this shard in a manifest of ``total`` rows; all shards together cover each row once.
 
-        >>> [list(Shard(index, 3).rows(7)) for index in range(3)]
-        [[0, 1], [2, 3], [4, 5, 6]]
+        Examples:
+            >>> [list(Shard(index, 3).rows(7)) for index in range(3)]
+            [[0, 1], [2, 3], [4, 5, 6]]
         """
         return range(total * self.index // self.count, total * (self.index + 1) // self.count)

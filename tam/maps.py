@@ -47,6 +47,8 @@ class MapsHeader:
     Attributes:
         fingerprint: of the generation that they explain. samples: how many it has.
         methods: name -> title, in the order of the config.
+        protocol: its name.
+        exact: rounded as the published code rounds, in float64.
         eci_cap: the most that the scale of interference might be; None: no limit.
         scores: of the methods whose maps were made of scores; None: there is none.
     """
@@ -92,7 +94,7 @@ class MapsWriter:
 
 
 def read_maps_header(path: Path) -> MapsHeader:
-    """Raises: SchemaError: not a maps file, of an unknown version, or damaged."""
+    """How the maps of the file ``path`` were made; SchemaError: not a maps file, of an unknown version, or damaged."""
     with hdf5.opened(path, KIND, VERSION, "maps", sealed=True) as file:
         return _header(file, path)
 
@@ -103,6 +105,7 @@ def read_maps(
     """Read a maps file, one sample at a time, in the manifest's order: method -> its maps.
 
     Args:
+        path: what ``tam maps`` wrote.
         methods: only these, in this order; None: all.
         rows: only the samples in these rows of the manifest; None: all.
 

@@ -1,7 +1,7 @@
 """The memo of a shard: what every answer token's probability is without some cells of the picture.
 
-It knows no method: (sample, baseline, set of cells) -> log p of each token; ``docs/explained/faithfulness.md`` says
-more. The file's seal is checked before HDF5 reads a byte of it, and each sample has a digest of its own.
+It knows no method: (sample, baseline, set of cells) -> log p of each token; ``docs/reference/perturbed.md`` describes
+it. The file's seal is checked before HDF5 reads a byte of it, and each sample has a digest of its own.
 """
 
 import hashlib
@@ -156,6 +156,7 @@ class Perturbed:
     """What was scored of one sample.
 
     Attributes:
+        id: the sample's.
         status: "ok", "not drawn" or "failed: why"; of what is not "ok" there
             may be sets that an earlier request wanted.
         media: a digest of the pictures' files.
@@ -179,6 +180,7 @@ class Perturbed:
 
     @property
     def failed(self) -> bool:
+        """Whether it could not be scored."""
         return self.status.startswith(FAILED)
 
     @cached_property
@@ -242,7 +244,7 @@ def read_perturbed_header(path: Path) -> PerturbedHeader:
 
 
 def read_perturbed(path: Path) -> Iterator[tuple[int, Perturbed]]:
-    """Row of the manifest and what was scored, one sample at a time, in the manifest's order; SchemaError: as the
+    """Row of the manifest and what was scored of it in the file ``path``, in the manifest's order; SchemaError: as the
     header."""
     with hdf5.opened(path, KIND, VERSION, "perturb", sealed=True) as file:
         with hdf5.damage_in(path, CURE):

@@ -15,7 +15,13 @@ FAILED = "failed: "
 
 @dataclass(frozen=True)
 class Piece:
-    """A vocabulary entry: the tokenizer's own string, its decoded text, and the bytes that it stands for."""
+    """A vocabulary entry.
+
+    Attributes:
+        piece: the tokenizer's own string.
+        text: decoded; part of a character is U+FFFD.
+        bytes: what it stands for.
+    """
 
     piece: str
     text: str
@@ -71,9 +77,11 @@ class Generation:
         prompt: the user's words.
         answer: decoded without special tokens; ``answer_with_special`` keeps them.
         tokens: int32 [sequence], prompt and answer without padding.
+        layout: where its tokens are, in the sequence and on the pixels.
         classes: int32 [class], ascending vocabulary ids: those of the prompt's words, of the answer, of the last token
             of the prompt sequence, the most likely one at the first word of the prompt, and candidates of the answer.
         logits: float32 [vision + prompt + answer, class]. An answer's row is the state that predicts its token.
+        candidates: what the model considered, by token.
         dtype: what the model computed the logits in, and what they are stored as: float32, float16 or bfloat16.
         retokenised_prompt, retokenised_answer: int32, the ids after decoding and tokenising once more.
         vocabulary: id -> piece, for every id that occurs above.
@@ -112,6 +120,7 @@ class Generation:
 
     @property
     def failed(self) -> bool:
+        """Whether there is no answer."""
         return self.status.startswith(FAILED)
 
     @property
@@ -186,6 +195,8 @@ class SampleMaps:
     """One method's maps of one sample, as they are stored; every array is empty where the status is "failed: why".
 
     Attributes:
+        id: the sample's.
+        status: that of the answer, or "failed: why".
         maps: float16 [token, vision]; uint8, relevance, scale, explained: as in ``Maps``.
     """
 
@@ -199,6 +210,7 @@ class SampleMaps:
 
     @property
     def failed(self) -> bool:
+        """Whether there are no maps."""
         return self.status.startswith(FAILED)
 
 

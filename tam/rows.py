@@ -1,4 +1,4 @@
-"""The metrics file: one Parquet file a shard, one row a value, for all methods: ``docs/explained/evaluation.md``.
+"""The metrics file: one Parquet file a shard, one row a value, for all methods: ``docs/reference/metrics.md``.
 
 Rows about the answer itself stand once, with an empty ``method``. The file's digest is checked before it is read
 (``system/seal.py``); its pages have checksums of their own, for other readers.

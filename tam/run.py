@@ -199,7 +199,10 @@ def read_pairs(
     """Each answer with its maps by method.
 
     Args:
-        methods: as ``maps.read_maps``. wanted: only the samples in these rows of the manifest; None: all.
+        generation_path: what ``tam generate`` wrote.
+        maps_path: what ``tam maps`` made of it.
+        methods: as ``maps.read_maps``.
+        wanted: only the samples in these rows of the manifest; None: all.
 
     Raises:
         InputError: as ``maps.read_maps``. SchemaError: they do not belong together, or as the two readers.

@@ -25,6 +25,7 @@ class SampleScores:
     """One sample's scores.
 
     Attributes:
+        id: the sample's.
         status: of the answer.
         methods: name -> its scores, or "failed: why"; none of a failed answer.
     """
@@ -101,6 +102,7 @@ def read_scores(path: Path, rows: Container[int] | None = None) -> Iterator[tupl
     """Read a scores file, one sample at a time, in the manifest's order, each with its row.
 
     Args:
+        path: what ``tam attribute`` wrote.
         rows: only the samples in these rows of the manifest; None: all.
 
     Raises:

@@ -105,6 +105,18 @@ def answer_words(
     )
 
 
+def spoken(generation: Generation) -> list[tuple[str, tuple[int, ...]]]:
+    """Words of the prompt, then of the answer: (text, indices of their tokens among all that are explained); end tokens
+    are in no word."""
+    found, start = [], 0
+    for ids in (generation.prompt_ids.tolist(), generation.answer_ids.tolist()):
+        kept = [index for index, id in enumerate(ids) if id not in generation.end_tokens]
+        for text, members in groups([generation.vocabulary[ids[index]] for index in kept]):
+            found.append((text, tuple(start + kept[member] for member in members)))
+        start += len(ids)
+    return found
+
+
 def published_groups(pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
     """Words as the published evaluation groups them: (text, indices), every piece in a word.
 

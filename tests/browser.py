@@ -1,6 +1,5 @@
 """A headless Chromium, driven over WebDriver with the standard library alone."""
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -8,7 +7,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,900",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-LEFT, RIGHT, HOME, END, TAB, ESCAPE = "\ue012", "\ue014", "\ue011", "\ue010", "\ue004", "\ue00c"
+LEFT, RIGHT, HOME, END, TAB, ESCAPE, ENTER = "\ue012", "\ue014", "\ue011", "\ue010", "\ue004", "\ue00c", "\ue007"
 SECONDS = 20
 
 
@@ -63,13 +61,6 @@ class Browser:
         """Load what a server serves."""
         self._call("/url", url=address)
 
-    @contextlib.contextmanager
-    def inside(self, frame: str) -> Iterator[None]:
-        """Scripts run in a frame meanwhile."""
-        self._call("/frame", id=self.run("return document.querySelector(arguments[0])", frame))
-        yield
-        self._call("/frame", id=None)
-
     def choose(self, field: str, file: Path) -> None:
         """Choose a file in a field for files."""
         root = self.protocol("DOM.getDocument")["root"]["nodeId"]
@@ -106,9 +97,21 @@ class Browser:
             self.protocol("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
             self.protocol("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
             return
-        move = {"type": "pointerMove", "x": x, "y": y, "duration": 0}
-        mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": [move]}
+        self._mouse({"type": "pointerMove", "x": x, "y": y, "duration": 0})
+
+    def click(self, selector: str) -> None:
+        """Move the mouse onto an element, and press its left button."""
+        self.point(selector)
+        self._mouse(*({"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp")))
+
+    def _mouse(self, *steps: dict[str, object]) -> None:
+        mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": steps}
         self._call("/actions", actions=[mouse])
+
+    def into(self, frame: str | None) -> None:
+        """What follows is of a frame of the page, or, without one, of the page again."""
+        found = None if frame is None else self.run("return document.querySelector(arguments[0])", frame)
+        self._call("/frame", id=found)
 
     def complaints(self) -> list[str]:
         """Messages of the console, and of what the browser itself refused, since they were last asked for."""

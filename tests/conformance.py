@@ -23,7 +23,7 @@ from tam.attribution.lrp import Course
 from tam.cache import read_generations, write_generations
 from tam.check.asked import INPUTS, LIMIT, WORDS, Asked
 from tam.check.checks import CHECKS, maps_of, same
-from tam.check.model import HEAD, row
+from tam.check.model import HEAD, RULE, row
 from tam.errors import InputError, ModelError
 from tam.layout import Layout
 from tam.manifest import Sample
@@ -237,7 +237,7 @@ def has_lrp(kind: str) -> str:
 
 
 def table() -> str:
-    lines = [HEAD, "|---" * HEAD.count(" | ") + "|---|"]
+    lines = [HEAD, RULE]
     for kind in tiny.KINDS:
         made = row(tiny.loaded(kind), [*(verdict(kind, shown) for shown in INPUTS), has_lrp(kind)])
         lines.append(made.replace("| llava |", "| llava (Pixtral's vision tower) |") if kind == "pixtral" else made)

@@ -90,6 +90,28 @@ def test_a_gpu_starts_small_and_doubles_while_the_measured_need_fits(card):
     assert not budget.holds([5] * 60 + [10])  # one long sample pads all the others
 
 
+def test_of_the_gpus_that_a_model_lies_on_the_one_with_the_least_room_decides(card, monkeypatch):
+    """A third has none of it: it is not asked, which would open it."""
+    asked, held = [], {0: 2000, 1: 5000, 2: 0}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held[device.index])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: held[device.index] + 800)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: held[device.index])
+
+    def free(device: torch.device) -> tuple[int, int]:
+        asked.append(device.index)
+        return 9_500 - held[device.index], 10_000
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    budget = Budget(CUDA)
+    with budget.measured([10] * 8):
+        pass
+    most = int(SHARE * (9_500 - 5_000) / 100)
+    assert budget.holds([10] * 16) and most > 16 and asked == [0, 1]
+    budget._samples = MOST
+    assert budget.holds([10] * most) and not budget.holds([10] * (most + 1))
+
+
 def test_a_gpu_with_much_memory_stops_at_the_most(card):
     budget = Budget(CUDA)
     for _ in range(20):

@@ -15,6 +15,7 @@ from tam.manifest import Sample
 
 STAGES = [
     *("dataset emoji", "dataset coco", "dataset grandf", "dataset openpsg", "dataset coco-original"),
+    *("dataset coco-panoptic", "dataset hf", "dataset refcoco", "dataset phrases", "export"),
     *("dataset folder", "dataset csv", "dataset nltk", "generate", "maps", "metrics"),
     *("tables", "render", "figures", "compare", "page", "status", "explain"),
 ]
@@ -50,6 +51,11 @@ def test_every_stage_explains_itself(stage):
         (["dataset", "coco", "--root", "x", "--hub", "a/b", "--out", "x"], "either --root or --hub"),
         (["dataset", "csv", "--root", "none.csv", "--out", "x"], "none.csv"),
         (["dataset", "nltk", "--from", "nowhere", "--out", "x"], "nowhere"),
+        (["dataset", "hf", "--out", "x"], "expected --root, or --hub and --files"),
+        (["dataset", "hf", "--hub", "a/b", "--out", "x"], "expected --root, or --hub and --files"),
+        (["dataset", "hf", "--root", "nowhere", "--out", "x"], "nowhere: no such folder"),
+        (["dataset", "refcoco", "--images", "i", "--refs", "refs.p", "--out", "x"], "refs.p"),
+        (["export", *FILES[:4], "--out", "x", "--form", "csv"], "unknown form; got 'csv'"),
         (["explain", "none.jpg"], "none.jpg"),
         (["figures", *FILES, *(part.replace("/m/", "/n/") for part in FILES), *MANIFEST], "got d, m and d, n"),
         (["compare", *FILES, "--manifest", "e/manifest.jsonl", "--out", "x"], "a dataset without a manifest; got 'd'"),
@@ -66,6 +72,8 @@ def test_every_stage_explains_itself(stage):
         (["run", "--configfile=none.yaml"], "none.yaml: no config"),
         (["explain", "."], "a folder is no picture"),
         (["explain", "https://example.org/a.jpg"], "an address is no file; cure: fetch it first (curl -O)"),
+        (["explain", "b.jpg", "--contrast", "cat"], "--contrast: not a word and a candidate; got 'cat'"),
+        (["explain", "b.jpg", "--contrast", "a=b", "--method", "centre"], "no maps of candidates by this method"),
         (["explain", "b.jpg", "--pooling", "sum"], "unknown pooling; got 'sum'"),
         (["explain", "b.jpg", "--method", "tam", "--method", "eco"], "did you mean 'eci'?"),
         (["explain", "b.jpg", "--method", "mine.py:f"], "mine.py: no such file of methods"),
@@ -108,16 +116,28 @@ def test_a_folder_of_ones_own_beside_a_clip_is_refused_before_the_model_is_loade
 
 
 def test_a_picture_is_explained_and_what_is_selected_drawn(folder, tmp_path):
-    selected = ["--select", "bear", "--select", "/motor.*/", "--select", "#0", "--pooling", "max"]
+    selected = [
+        "--select",
+        "bear",
+        "--select",
+        "/motor.*/",
+        "--select",
+        "#0",
+        "--pooling",
+        "max",
+        "--contrast",
+        "bear=bear",
+    ]
     options = ["--prompt", "What is in the image?", "--layer", "4", "--eci-cap", "1", "--device", "cpu"]
     options += ["--method", "eci", "--method", "tam"]
     done = tam("explain", str(folder / "scene.png"), *options, *selected, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "There are two motorcycles and a bear."
-    paths = [Path(line.partition(": ")[2]) for line in lines[2:5]]
-    assert re.match(r"evidence, not truth .*: There \d+\.\d; are \d+\.\d; two ", " ".join(lines[5:]))  # of a layer
-    assert [path.name for path in paths] == ["select1_bear.png", "select2_motor.png", "select3_0.png"]
+    paths = [Path(line.partition(": ")[2]) for line in lines[2:6]]
+    assert re.match(r"evidence, not truth .*: There \d+\.\d; are \d+\.\d; two ", " ".join(lines[6:]))  # of a layer
+    selections = ["select1_bear.png", "select2_motor.png", "select3_0.png"]
+    assert [path.name for path in paths] == [*selections, "contrast1_bear_bear.png"]
     assert all(Image.open(path).size == (emoji.SIZE, emoji.SIZE) for path in paths)
     assert lines[1].startswith("look at ") and '"+ ECI","TAM"' in (tmp_path / "scene" / "index.html").read_text()
 

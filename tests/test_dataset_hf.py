@@ -118,7 +118,7 @@ def test_columns_may_have_other_names_and_a_picture_of_two_questions_is_written_
     columns = {"image": "picture", "question": "ask", "id": "key"}
     samples = read(tmp_path, stored(tmp_path / "a.parquet", rows), columns=columns)
     assert [(sample.id, sample.prompt) for sample in samples] == [("11", "Who?"), ("12", "Why?!")]
-    assert len(list((tmp_path / "out/image").iterdir())) == 1
+    assert len(list((tmp_path / "out/image").glob("*/*"))) == 1
     with pytest.raises(InputError, match=r"a\.parquet: no such column; got pixels; expected picture, ask, key"):
         read(tmp_path, tmp_path / "a.parquet", columns={"image": "pixels"})
 
@@ -189,9 +189,12 @@ def test_a_group_that_says_to_be_huge_is_not_read_and_no_more_is_written_than_fi
     monkeypatch.setattr(archives, "MOST_GROWTH", len(png()) * 2.5 / path.stat().st_size)
     samples = read(tmp_path, path)
     assert [bool(sample.problem) for sample in samples] == [False, False, True, True]
-    assert "pictures of too many bytes" in samples[2].problem and len(list((tmp_path / "out/image").iterdir())) == 2
+    assert "pictures of too many bytes" in samples[2].problem and len(list((tmp_path / "out/image").glob("*/*"))) == 2
     monkeypatch.setattr(parquet, "LARGEST_GROUP", 100)
     with pytest.raises(InputError, match="a group of rows too large"):
+        read(tmp_path, path)
+    monkeypatch.setattr(parquet, "MOST_ROWS", 3)
+    with pytest.raises(InputError, match="more rows than are read; got 4; expected up to 3"):
         read(tmp_path, path)
 
 
@@ -285,7 +288,7 @@ def test_names_in_an_archive_are_no_names_of_files(tmp_path):
     samples = read(tmp_path, packed(tmp_path / "x.tar", [(name, jpeg(n)) for n, name in enumerate(names)]))
     assert [bool(problem) for problem in problems(samples)] == [False, False, False, True, True, False]
     assert samples[2].id == "x-row-2" and samples[0].id == "x-../../up"
-    assert {Path(path).parent.as_posix() for sample in samples for path in sample.media} == {"image"}
+    assert {Path(path).parts[0] for sample in samples for path in sample.media} == {"image"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x.tar"]
 
 
@@ -310,7 +313,7 @@ def test_a_file_that_is_too_large_in_an_archive_is_not_read(tmp_path, monkeypatc
     assert "a file too large" in large.problem and good.problem is None
 
 
-def test_nothing_to_read_is_an_error(tmp_path):
+def test_nothing_to_read_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such folder"):
         hf.find(tmp_path / "none", None)
     with pytest.raises(InputError, match="no such files; got an empty folder"):
@@ -320,6 +323,9 @@ def test_nothing_to_read_is_an_error(tmp_path):
         hf.find(tmp_path, "*.tar")
     with pytest.raises(InputError, match="no sample can be used; got no entries"):
         read(tmp_path, path)
+    monkeypatch.setattr(hf, "MOST_FILES", 0)
+    with pytest.raises(InputError, match="too many files"):
+        hf.find(tmp_path, None)
 
 
 def test_files_of_the_hub_are_those_that_the_pattern_names_at_one_commit(tmp_path):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,8 +14,6 @@ from typer.testing import CliRunner
 from tam import cli, manifest
 from tam.datasets import coco
 from tam.datasets.emoji import scenes as emoji
-from tam.embedded import CHECKPOINT
-from tam.explanation import explain
 from tam.metrics.catalogue import PHRASE_METRICS
 from tam.metrics.localisation import localise
 from tam.metrics.picture import Picture, find_targets
@@ -104,10 +103,20 @@ def test_phrases_of_scenes_are_answers_whose_maps_are_scored_against_their_masks
     assert "phrase not in the answer" in set(own.status) <= {"ok", "phrase not in the answer"}
     assert len(own) == 2 * len(PHRASE_METRICS) * SCENES
 
-    explained = explain(CHECKPOINT, images=scenes / "image" / rows[0]["image"], answer=rows[0]["phrase"])
-    (grid,) = explained.select(rows[0]["phrase"]).grids
-    mask = (emoji.scene(SEED, 0).objects == 1).astype("uint8")
+    picture = scenes / "image" / rows[0]["image"]
+    tam("explain", picture, "--answer", rows[0]["phrase"], "--npz", "--out", tmp_path / "explained")
+    with np.load(tmp_path / "explained" / picture.stem / "maps.npz", allow_pickle=False) as file:
+        tokens = (file["token_parts"] == "answer") & (file["token_words"] >= 0)
+        grid = file["maps"][0, tokens].mean(0).reshape(file["grids"][0, 1:])
+    mask = (emoji.scene(SEED, 0).objects == 1).astype(np.uint8)
     (targets,) = find_targets([mask], {1})
-    picture = Picture((0, 0, *mask.shape[::-1]), targets, "", grid * 0 + 1)
-    found = localise([Word("", (0,), label=1)], [(grid[None] * 255).astype("uint8")], [grid[None]], [picture], FIXED)
+    shown = Picture((0, 0, *mask.shape[::-1]), targets, "", np.ones(grid.shape))
+    found = localise([Word("", (0,), label=1)], [(grid[None] * 255).astype(np.uint8)], [grid[None]], [shown], FIXED)
     assert found.rows[0].value == pytest.approx(tam_rows.value.iloc[0], abs=0.02)
+
+    of_run = tmp_path / "results/d/m"
+    given = ["--generation", of_run / "generate/0-of-1.h5", "--maps", of_run / "maps/0-of-1.h5", "--method", "tam"]
+    for form in ("npz", "coco"):
+        tam("export", *given, "--form", form, "--out", tmp_path / form)
+    assert {one["image_id"] for one in json.loads((tmp_path / "coco/tam.json").read_text())} == {1, 2, 3, 4}
+    assert sorted(path.stem for path in (tmp_path / "npz").glob("*.npz")) == [row["id"] for row in rows]

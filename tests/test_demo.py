@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import tam
-from tam.demo import HOST, page, serve
+from tam.demo import HOST, serving
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError
 from tam.model.checkpoint import load
@@ -54,11 +54,11 @@ def address(asked):
         names.add(host)
         return look_up(host, *rest, **named)
 
-    made = page(explain, "Model: <embedded>.")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", noted)
-        yield serve(made, None)
-    made.close()
+        with serving(explain, "Model: <embedded>.", None) as found:
+            yield found
+    assert asked and not any(path.exists() for pictures, *_ in asked for path in pictures)  # what was uploaded is gone
     assert {str(name) for name in names} <= {HOST, "localhost", "None"}  # nobody else was looked up
 
 
@@ -77,7 +77,7 @@ def ask(address):
 
 def test_the_answer_is_the_page_of_explain_in_a_frame(ask, picture, asked):
     shown = ask([picture]).result()
-    assert shown.startswith('<iframe srcdoc="') and 'sandbox="allow-scripts"' in shown
+    assert shown.startswith('<iframe srcdoc="') and 'sandbox="allow-scripts' in shown
     inside = html.unescape(shown)
     assert "embedSample(" in inside and "Content-Security-Policy" in inside
     (((path,), video, question),) = asked[-1:]
@@ -106,8 +106,12 @@ def test_questions_wait_for_each_other(ask, picture):
 
 def test_it_is_served_to_this_machine_alone_on_a_port_that_is_free(address):
     assert address.startswith(f"http://{HOST}:")
-    with pytest.raises(InputError, match="a port that cannot be had; got "):
-        serve(page(lambda *_: None, ""), int(address.rstrip("/").rpartition(":")[2]))
+    taken = int(address.rstrip("/").rpartition(":")[2])
+    with (
+        pytest.raises(InputError, match=f"a port that cannot be had; got {taken}"),
+        serving(lambda *_: None, "", taken),
+    ):
+        pass
 
 
 def test_a_picture_is_dropped_and_asked_about_in_a_browser_without_a_network(address, picture):
@@ -122,9 +126,10 @@ def test_a_picture_is_dropped_and_asked_about_in_a_browser_without_a_network(add
         browser.until("document.querySelector('#files .file-preview')")
         browser.run("document.querySelector('#ask').click()")
         browser.until("document.querySelector('#shown iframe')")
-        with browser.inside("#shown iframe"):
-            browser.until("document.querySelectorAll('#answer .word').length && document.querySelector('canvas')")
-            assert browser.run("return document.querySelector('#sample-title').textContent") == picture.stem
+        browser.into("#shown iframe")
+        browser.until("document.querySelectorAll('#answer .word').length && document.querySelector('canvas')")
+        assert browser.run("return document.querySelector('#sample-title').textContent") == picture.stem
+        browser.into(None)
         wide, room = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= room
         sent = browser.requests()

@@ -60,7 +60,7 @@ def test_wheel_and_sdist_hold_all_files_of_the_package_and_the_workflow(built):
     assert {f"tam/pipeline/{name}" for name in workflow | {"Snakefile", "envs/tam.yaml"}} <= names
     with tarfile.open(sdist) as archive:
         within = {name.partition("/")[2] for name in archive.getnames()}
-    parts = ("tam/", "tests/", "workflow/", "config/", "docs/", "Snakefile", "LICENSE", "README.md")
+    parts = ("tam/", "tests/", "workflow/", "config/", "docs/", "mkdocs.yml", "Snakefile", "LICENSE", "README.md")
     assert {name for name in tracked if name.startswith(parts)} <= within
     assert not any(name.startswith(("results", ".venv", "data/")) for name in within)
 

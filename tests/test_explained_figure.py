@@ -133,7 +133,10 @@ def test_an_overlay_has_the_pictures_own_size_or_the_one_asked_for(said):
 def test_it_shows_itself_in_a_line_a_page_and_a_picture(said):
     assert repr(said).startswith("<Explanation of 'Two dogs run past") and len(repr(said)) < 200
     page = said._repr_html_()
-    assert re.match(r'<iframe srcdoc="&lt;!doctype html', page, re.IGNORECASE) and 'sandbox="allow-scripts"' in page
+    assert (
+        re.match(r'<iframe srcdoc="&lt;!doctype html', page, re.IGNORECASE)
+        and 'sandbox="allow-scripts allow-downloads"' in page
+    )
     assert Image.open(io.BytesIO(said._repr_png_())).width > 1000
 
 

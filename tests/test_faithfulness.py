@@ -20,6 +20,7 @@ from tam.metrics.faithfulness import (
     by_blocks,
     by_order,
     faithfulness,
+    forwards,
     image_use,
 )
 from tam.perturb import cells as pixels
@@ -214,6 +215,12 @@ def test_a_sample_without_scores_has_one_row_a_method_that_says_why():
         rows = faithfulness(replace(found, perturbed=Perturbed.without("a", status)), {"m": np.zeros((3, 10))})
         assert [(row.metric, row.status) for row in rows["m"]] == [("gain_blur", said)]
     assert [row.status for row in faithfulness(found, {"m": "failed: why"})["m"]] == ["failed: why"]
+
+
+def test_forward_passes_are_those_of_the_samples_that_are_scored():
+    found = memo(one_cell(0), maps=[])
+    assert [(row.metric, row.value) for row in forwards(found)] == [("forwards_blur", 2)]
+    assert forwards(replace(found, perturbed=replace(found.perturbed, status=NOT_DRAWN))) == []
 
 
 def test_a_word_of_which_a_method_says_nothing_is_counted_and_costs_nothing():

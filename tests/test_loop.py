@@ -13,7 +13,6 @@ from tam.errors import InputError
 from tam.generation.kept import keep
 from tam.manifest import Sample
 from tam.model import head, loop
-from tam.model.collate import collate
 from tam.model.decoding import Answer, answer_batch
 from tam.model.forced import forced_batch
 from tam.model.head import best_of, candidates_of
@@ -37,12 +36,15 @@ def plainly(loaded: Loaded, prepared: list[Prepared], limit: int = LIMIT) -> lis
     """The library's own loop, which keeps every layer's states of every step."""
     own = loaded.model.generation_config
     made = loaded.model.generate(
-        **collate(prepared, loaded.padding), max_new_tokens=limit, do_sample=False, temperature=None, top_p=None,
+        **loaded.batch(prepared), max_new_tokens=limit, do_sample=False, temperature=None, top_p=None,
         top_k=None, pad_token_id=own.pad_token_id, output_hidden_states=True, output_logits=True,
         return_dict_in_generate=True,
     )  # fmt: skip
     states = torch.cat([step[-1] for step in made.hidden_states], dim=1)
-    best = [torch.stack(parts, dim=1).numpy() for parts in zip(*map(best_of, made.logits), strict=True)]
+    logits = made.logits
+    if getattr(loaded.config.get_text_config(), "final_logit_softcapping", None):  # bent behind the head
+        logits = [loaded.head(step[-1][:, -1]).detach() for step in made.hidden_states]
+    best = [torch.stack(parts, dim=1).numpy() for parts in zip(*map(best_of, logits), strict=True)]
     length = made.sequences.shape[1] - len(made.logits)
     answers = []
     for index, one in enumerate(prepared):
@@ -75,11 +77,17 @@ def ending(loaded: Loaded, prepared: list[Prepared], limit: int = LIMIT) -> list
 # ---- the same answers
 
 
+# Experts are summed in an order of their own, and some heads read all positions: last bits differ.
+ROUNDED = {
+    "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "gemma4", "gemma4_unified", "minicpmv4_6", "minicpmv4_7",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_ids_states_and_candidates_are_the_librarys_own_to_the_bit(kind):
     loaded, prepared = asked(kind)
     ending(loaded, prepared)
-    same(answer_batch(loaded, prepared, LIMIT), plainly(loaded, prepared))
+    same(answer_batch(loaded, prepared, LIMIT), plainly(loaded, prepared), 1e-4 if kind in ROUNDED else 0)
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
@@ -209,6 +217,17 @@ def test_a_step_starts_no_more_operations_than_these(count, most, monkeypatch):
     assert ours.total() <= 5 * most and ours.total() <= theirs.total()
 
 
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_eight_pictures_of_a_size_go_through_a_layer_of_the_tower_as_one_does(kind, monkeypatch):
+    """What each further one starts, 55 operations at most, is outside of the layers: where patches and tokens lie."""
+    loaded, (one,) = asked(kind, 1)
+    found = [dispatched(monkeypatch, lambda n=n: answer_batch(loaded, [one] * n, 1)) for n in (1, 8)]
+    alone, eight = (made.operations for made in found)
+    attending = [{name: count for name, count in made.items() if "attention" in name} for made in (alone, eight)]
+    assert attending[0] == attending[1] and sum(attending[0].values()) >= 4
+    assert (eight - alone).total() <= 7 * 55
+
+
 def test_selection_asks_the_device_no_more_for_many_samples_than_for_one(monkeypatch):
     loaded, prepared = asked("qwen2_vl", 4)
     answers, samples = answer_batch(loaded, prepared, 5), [Sample(str(index), [], "") for index in range(4)]
@@ -244,8 +263,10 @@ def test_of_equal_classes_the_smaller_id_is_the_likeliest():
 
 
 def test_cudnns_attention_is_off_while_the_model_runs_and_afterwards_as_before(monkeypatch):
-    """Its plans are of one length of the keys: a plan would be made at each step."""
+    """Its plans are of one length of the keys: a plan would be made at each step. The tower's is put back as well."""
     loaded, prepared = asked("qwen2_vl")
+    configs = [module.config for module in loaded.base.modules() if hasattr(module, "config")]
+    own = [config._attn_implementation for config in configs]
     seen = []
     handle = loaded.base.register_forward_hook(lambda *_: seen.append(torch.backends.cuda.cudnn_sdp_enabled()))
     for before in (True, False):
@@ -256,6 +277,7 @@ def test_cudnns_attention_is_off_while_the_model_runs_and_afterwards_as_before(m
         with pytest.raises(InputError, match="no such layer"):
             answer_batch(loaded, prepared, 3, layer=99)
         assert torch.backends.cuda.cudnn_sdp_enabled() is before
+        assert [config._attn_implementation for config in configs] == own
     handle.remove()
     torch.backends.cuda.enable_cudnn_sdp(True)
     assert seen == [False] * 10

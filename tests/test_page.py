@@ -1,6 +1,8 @@
 """The page: its data files hold every sample, escaped and small; and in a real browser it shows them."""
 
 import base64
+import html
+import io
 import json
 import math
 import re
@@ -8,6 +10,7 @@ import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -19,24 +22,29 @@ from PIL import Image
 
 from tam import manifest
 from tam.cache import write_generations
+from tam.embedded import CHECKPOINT
 from tam.errors import DiskError, InputError, SchemaError
 from tam.evidence import token_evidence
 from tam.layout import Grid, Layout
 from tam.manifest import Sample
 from tam.maps import read_maps
 from tam.media import Media, open_media
+from tam.methods.cached import Cached
+from tam.methods.candidates import candidate_maps
 from tam.methods.rivals import notes_on
 from tam.methods.scored import maps_of
 from tam.methods.stage import write_maps
 from tam.metrics.catalogue import CATALOGUE
 from tam.metrics.stage import write_metrics
-from tam.page.sample import STEPS, by_word, describe, runs
+from tam.page.considered import considered
+from tam.page.facts import checkpoint_name, facts, grouped, meets_photo
+from tam.page.sample import STEPS, by_word, card, describe, runs
 from tam.page.scores import RunScores
 from tam.page.scripts import literal
 from tam.page.single import single_page
 from tam.page.stage import write_page
-from tam.protocol import FIXED
-from tam.records import Candidates, Generation, Piece, SampleMaps
+from tam.protocol import FIXED, REFERENCE
+from tam.records import Candidates, Generation, Maps, Piece, SampleMaps
 from tam.render.colors import colored
 from tam.render.overlay import heat, panels
 from tam.render.tokens import TokenText, shape, units
@@ -44,7 +52,7 @@ from tam.rows import Row, RowsHeader
 from tam.rows import written as rows_written
 from tam.run import RunFiles, runs_of
 from tests.answers import generation as written_by_hand
-from tests.browser import END, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
+from tests.browser import END, ENTER, ESCAPE, HOME, LEFT, RIGHT, TAB, Browser
 from tests.shared import shared
 from tests.test_maps import scores_of
 
@@ -147,9 +155,21 @@ def page(run) -> Path:
     return out / "index.html"
 
 
-def said(path: Path) -> dict:
+def said(path: Path) -> list:
     """What a data file says: the JSON between the brackets of its only call."""
-    return json.loads(re.fullmatch(r"\w+\((.*)\);\n", path.read_text(encoding="ascii")).group(1))
+    arguments = re.fullmatch(r"\w+\((.*)\);\n", path.read_text(encoding="ascii")).group(1)
+    return json.loads(f"[{arguments}]")
+
+
+def gallery_of(index: Path) -> dict:
+    (told,) = said(index.parent / "page/gallery.js")
+    return told
+
+
+def sample_of(index: Path, row: int) -> tuple[dict, np.ndarray, list[bytes]]:
+    """What the file of a sample says: its text, the numbers of its maps, its pictures."""
+    text, values, pictures = said(index.parent / f"page/0/{row:08d}.js")
+    return json.loads(unpack(text).tobytes()), unpack(values), [base64.b64decode(picture) for picture in pictures]
 
 
 def unpack(text: str) -> np.ndarray:
@@ -160,7 +180,7 @@ def unpack(text: str) -> np.ndarray:
 
 
 def test_every_sample_and_every_status_is_in_the_gallery(page):
-    lines = said(page.parent / "page/gallery.js")["samples"]
+    lines = gallery_of(page)["samples"]
     assert [line["id"] for line in lines] == [sample.id for sample in SAMPLES]
     assert [line["kind"] for line in lines] == ["ok", "ok", "ok", "truncated", "failed", "ok"]
     assert lines[LOST]["status"] == GENERATIONS[LOST].status
@@ -171,11 +191,36 @@ def test_every_sample_and_every_status_is_in_the_gallery(page):
 
 def test_the_maps_are_those_of_the_maps_file(page, run):
     (by_method, *_) = read_maps(run.maps[0])
+    data, values, _ = sample_of(page, PICTURE)
+    tokens, cells = len(data["tokens"]), data["vision"]
+    maps, relevance, _ = np.split(values, np.cumsum([2 * tokens * cells, 2 * tokens * tokens]))
     for method, name in enumerate(("activation", "tam")):
-        picture = by_method[name]
-        data = said(page.parent / "page/0/00000000.js")["methods"][method]
-        np.testing.assert_allclose(unpack(data["maps"]) / STEPS, picture.uint8.ravel() / 255, atol=0.5 / STEPS + 1e-6)
-        np.testing.assert_allclose(unpack(data["relevance"]) / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
+        picture, own = by_method[name], np.split(maps, 2)[method]
+        np.testing.assert_allclose(own / STEPS, picture.uint8.ravel() / 255, atol=0.5 / STEPS + 1e-6)
+        own = np.split(relevance, 2)[method]
+        np.testing.assert_allclose(own / 255, picture.relevance.ravel(), atol=0.5 / 255 + 1e-6)
+
+
+def test_likely_candidates_of_the_answer_have_maps_where_the_cache_has_their_logits(page):
+    made = GENERATIONS[PICTURE]
+    data, values, _ = sample_of(page, PICTURE)
+    rows, prompt, said = made.candidates, len(made.prompt_ids), [*made.prompt_ids, *made.answer_ids]
+    likely = [
+        [token, place]
+        for token, place in np.ndindex(rows.ids.shape)
+        if token >= prompt and rows.probabilities[token, place] >= 0.01 and rows.ids[token, place] != said[token]
+    ]
+    assert data["considered"] == likely and len(likely) > 5
+    maps = candidate_maps(
+        Cached(made), [token for token, _ in likely], [rows.ids[token, place] for token, place in likely]
+    )
+    stored = values[-maps.size :].reshape(maps.shape)
+    np.testing.assert_allclose(stored / STEPS, maps, atol=1 / 255 + 0.5 / STEPS)
+    one = likely[0][0], likely[0][1]
+    without = np.setdiff1d(made.classes, rows.ids[one])
+    fewer = replace(made, classes=without, logits=made.logits[:, np.isin(made.classes, without)])
+    assert [*one] not in considered(fewer, FIXED, None)[0]
+    assert considered(made, REFERENCE, None)[0] == considered(GENERATIONS[LOST], FIXED, None)[0] == []
 
 
 def test_rivals_bring_what_a_reader_has_to_know_of_them_and_what_they_do_not_explain():
@@ -189,20 +234,20 @@ def test_rivals_bring_what_a_reader_has_to_know_of_them_and_what_they_do_not_exp
 
 
 def test_each_token_of_the_answer_has_its_evidence(page):
-    data = said(page.parent / "page/0/00000000.js")
+    data, *_ = sample_of(page, PICTURE)
     expected = token_evidence(GENERATIONS[PICTURE])[:, :2]
     np.testing.assert_allclose(data["evidence"], expected, atol=1e-4)
-    assert said(page.parent / f"page/0/{LOST:08d}.js")["evidence"] == []
+    assert sample_of(page, LOST)[0]["evidence"] == []
 
 
 def test_a_picture_that_is_gone_is_said_and_its_text_is_shown(page):
-    data = said(page.parent / f"page/0/{GONE:08d}.js")
+    data, *_ = sample_of(page, GONE)
     assert "gone.png" in data["problem"]
     assert len(data["units"]) > len(PROMPT)
 
 
 def test_tokens_that_share_a_character_are_one_unit_and_words_keep_their_parts_together(page):
-    data = said(page.parent / "page/0/00000000.js")
+    data, *_ = sample_of(page, PICTURE)
     shown = [unit["runs"] for unit in data["units"]]
     assert shown[4:7] == [["A"], ["ze"], ["bra"]]
     assert {"tokens": [10, 11], "runs": ["猫"], "space": True} in data["units"]
@@ -210,15 +255,15 @@ def test_tokens_that_share_a_character_are_one_unit_and_words_keep_their_parts_t
 
 
 def test_scores_name_the_value_or_the_reason_of_each_method(page):
-    rows = said(page.parent / "page/0/00000000.js")["scores"]
+    rows = sample_of(page, PICTURE)[0]["scores"]
     zebra = next(row for row in rows if row["metric"] == "obj_iou" and row["token"] == 1)
     assert all(0 <= value <= 1 for value in zebra["values"]) and len(zebra["values"]) == 2
-    film = said(page.parent / f"page/0/{FILM:08d}.js")["scores"]
+    film = sample_of(page, FILM)[0]["scores"]
     assert ["no mask"] * 2 in [row["values"] for row in film]
 
 
 def test_scores_of_the_answer_itself_stand_once(page):
-    rows = said(page.parent / "page/0/00000000.js")["scores"]
+    rows = sample_of(page, PICTURE)[0]["scores"]
     assert {row["metric"] for row in rows if len(row["values"]) == 1} >= {"name_precision", "name_recall", "meteor"}
     assert all(row["token"] == -1 for row in rows if len(row["values"]) == 1)
 
@@ -294,7 +339,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_page(run, small_disk):
 
 def test_two_runs_stand_side_by_side(run, tmp_path):
     write_page([run, replace(run, model="other")], tmp_path)
-    data = said(tmp_path / "page/gallery.js")
+    data = gallery_of(tmp_path / "index.html")
     assert len(data["runs"]) == 2 and len(data["samples"]) == 2 * len(SAMPLES)
 
 
@@ -313,9 +358,9 @@ def test_what_is_missing_or_does_not_fit_is_an_error_and_leaves_nothing_behind(r
 
 def test_only_the_methods_that_are_wanted_are_shown_in_their_order(run, tmp_path):
     write_page([run], tmp_path, methods=["tam"])
-    (about,) = said(tmp_path / "page/gallery.js")["runs"]
+    (about,) = gallery_of(tmp_path / "index.html")["runs"]
     assert (about["methods"], about["main"]) == (["TAM"], 0)
-    assert len(said(tmp_path / "page/0/00000000.js")["methods"]) == 1
+    assert len(sample_of(tmp_path / "index.html", PICTURE)[0]["methods"]) == 1
     with pytest.raises(InputError, match="no such method; got eci"):
         write_page([run], tmp_path, methods=["eci"])
 
@@ -330,7 +375,7 @@ def test_a_title_is_that_of_the_files(run, tmp_path):
             writer.add("picture", "tam", [Row(1, "zebra", 24, "obj_iou", 0.5)])
         renamed.append(path)
     write_page([replace(run, metrics=tuple(renamed))], tmp_path / "out")
-    assert said(tmp_path / "out/page/gallery.js")["runs"][0]["methods"] == ["Mine <b>"]
+    assert gallery_of(tmp_path / "out/index.html")["runs"][0]["methods"] == ["Mine <b>"]
 
 
 def written(folder: Path, samples: list[Sample], made: list[Generation], methods=("activation", "tam")) -> Path:
@@ -369,18 +414,60 @@ def test_fifty_samples_of_photographs_stay_below_five_megabytes(tmp_path):
 
 def test_of_a_large_run_the_first_samples_are_shown_and_the_gallery_says_so(run, tmp_path):
     write_page([run], tmp_path, most=1)
-    told = said(tmp_path / "page/gallery.js")
+    told = gallery_of(tmp_path / "index.html")
     total = len(manifest.read(run.samples_file))
     assert total > 1 and [line["name"] for line in told["samples"]] == ["00000000"]
     assert told["runs"][0]["of"] == total and len(list((tmp_path / "page/0").glob("*.js"))) == 1
 
 
 def test_tam_is_shown_first_wherever_it_stands_among_the_methods(page, run):
-    assert said(page.parent / "page/gallery.js")["runs"][0]["main"] == 1
+    assert gallery_of(page)["runs"][0]["main"] == 1
+
+
+def test_a_card_is_a_small_picture_and_the_picture_itself_where_that_is_small():
+    large, small = (np.zeros((side, 2 * side, 3), np.uint8) for side in (240, 120))
+    assert Image.open(io.BytesIO(card(large, b"large"))).size == (240, 120)
+    assert card(small, b"small") == b"small"
+
+
+def test_methods_stand_in_groups_and_an_unknown_one_is_ones_own():
+    names = ["random", "gae", "eci", "mine", "tam", "median-3"]
+    assert grouped(names) == [
+        ("Ours", [4]), ("Your own", [3]), ("Ablation", [2]), ("Ablation: filters", [5]), ("Rivals", [1]),
+        ("Controls", [0]),
+    ]  # fmt: skip
+
+
+def test_facts_name_checkpoint_layer_protocol_versions_and_date():
+    run = {"model": "Qwen/Qwen2-VL-2B-Instruct", "revision": "aba1", "layer": 20, "tam": "1", "torch": "2"}
+    assert facts(run, "fixed")[:-1] == [
+        ("Checkpoint", "Qwen/Qwen2-VL-2B-Instruct @ aba1"), ("Layer", "20"), ("Protocol", "fixed"),
+        ("Versions", "tam 1, torch 2"),
+    ]  # fmt: skip
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", dict(facts({}, "fixed"))["Page made"])
+    assert checkpoint_name({"model": "/home/somebody/models/mine"}) == "mine"  # nobody's folders are sent along
+    assert checkpoint_name({"model": str(CHECKPOINT)}) == "embedded"
+
+
+def test_a_note_stands_where_the_embedded_model_meets_a_photo():
+    scene, photo = GENERATIONS[PICTURE].layout, GENERATIONS[CUT].layout
+    scene = replace(scene, sizes=((224, 224),))
+    assert meets_photo(str(CHECKPOINT), photo) and not meets_photo(str(CHECKPOINT), scene)
+    assert not meets_photo("Qwen/Qwen2-VL-2B-Instruct", photo)
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------
 
+CHOOSE = """
+    const chosen = document.getElementById(arguments[0]);
+    chosen.value = arguments[1];
+    for (const kind of ["input", "change"]) chosen.dispatchEvent(new Event(kind, {bubbles: true}));
+"""
+PLACE = "return document.querySelector('#place').textContent"
+CELLS = """
+    const shown = [...document.querySelectorAll(".cell:not([hidden])")];
+    return shown.map(({style}) => [style.left, style.top, style.width, style.height]);
+"""
 CANVAS = "document.querySelector('#pictures canvas')"
 PIXELS = f"return {CANVAS}.toDataURL()"
 SELECTED = "return document.querySelector('#text [aria-selected=true]').textContent"
@@ -415,6 +502,15 @@ def open_sample(browser: Browser, page: Path, row: int) -> None:
     browser.until(READY)
 
 
+def single_file(folder: Path, made: Generation, maps: Maps) -> Path:
+    """The page of one sample in one file."""
+    picture = Media(False, (Image.new("RGB", (64, 64), (90, 140, 60)),), (0,))
+    about = {"model": "tiny", "layer": None}
+    path = folder / "single.html"
+    path.write_text(single_page(made, {"gae": maps}, {"gae": "GAE"}, picture, "gae", about, "fixed"), encoding="utf-8")
+    return path
+
+
 def span(browser: Browser, text: str) -> str:
     """A selector of the word with this text."""
     find = "return [...document.querySelectorAll('.word')].find(w => w.textContent === arguments[0]).dataset.span"
@@ -426,27 +522,235 @@ def test_the_gallery_lists_filters_and_sorts(browser, page):
     browser.until("document.querySelector('#cards li')")
     ids = "return [...document.querySelectorAll('#cards .id')].map(e => e.textContent)"
     assert browser.run(ids) == [sample.id for sample in SAMPLES]
-    choose = (
-        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-        "e.dispatchEvent(new Event('input', {bubbles: true}))"
-    )
-    browser.run(choose, "status", "failed")
+    browser.run(CHOOSE, "status", "failed")
     assert browser.run(ids) == ["lost"]
     assert browser.run("return document.querySelector('#count').textContent") == "1 of 6 samples"
-    browser.run(choose, "status", "")
-    browser.run(choose, "search", "FIL")
+    browser.run(CHOOSE, "status", "")
+    browser.run(CHOOSE, "search", "FIL")
     assert browser.run(ids) == ["film"]
-    browser.run(choose, "search", "")
-    browser.run(choose, "order", "lowest")
+    browser.run(CHOOSE, "search", "")
+    browser.run(CHOOSE, "order", "lowest")
     assert browser.run(ids)[0] == "picture"  # the only one with a score
-    browser.run(choose, "least", "0.01")
-    browser.run(choose, "most", "1")
+    browser.run(CHOOSE, "least", "0.01")
+    browser.run(CHOOSE, "most", "1")
     assert set(browser.run(ids)) <= {"picture"}
+
+
+def test_where_no_sample_matches_a_button_clears_the_filters(browser, page):
+    browser.open(page)
+    browser.until("document.querySelector('#cards li')")
+    hidden, count = (
+        "return document.querySelector('#no-match').hidden",
+        "return document.querySelectorAll('#cards li').length",
+    )
+    browser.run(CHOOSE, "search", "no such word")
+    browser.run(CHOOSE, "order", "lowest")
+    assert not browser.run(hidden) and browser.run(count) == 0
+    browser.click("#clear")
+    assert browser.run(hidden) and browser.run(count) == len(SAMPLES)
+
+
+def test_a_status_says_what_it_is_of(browser, page):
+    for row, text in ((PICTURE, "answered"), (CUT, "answer cut off")):
+        open_sample(browser, page, row)
+        assert browser.run("return document.querySelector('#sample-status').textContent") == text
+    browser.open(page)
+    browser.until("document.querySelector('#cards li')")
+    offered = browser.run("return [...document.querySelectorAll('#status option')].map(e => e.textContent)")
+    assert offered == ["all (6)", "answered (4)", "answer cut off (1)", "not answered (1)"]
+
+
+def test_a_sample_opens_on_the_word_with_the_strongest_map(browser, page, run):
+    open_sample(browser, page, FILM)
+    *_, maps, _ = (one["tam"].uint8 for one in read_maps(run.maps[0]))
+    words = {"A": [4], "zebra": [5, 6], "on": [7], "a": [8], "field": [9], "猫": [10, 11]}
+    words[HOSTILE] = [12]
+    heights = {text: np.rint(maps[tokens] * (STEPS / 255)).mean(0).max() for text, tokens in words.items()}
+    assert browser.run(SELECTED) == max(heights, key=heights.__getitem__)
+
+
+# ---- pins, addresses, places -----------------------------------------------------------------------------------------
+
+ADDRESS = "return location.hash"
+COLORS = "return [...document.querySelectorAll('.word')].map(word => word.style.backgroundColor)"
+
+
+def test_a_click_pins_a_word_and_escape_frees_it(browser, page):
+    open_sample(browser, page, PICTURE)
+    browser.click(span(browser, "field"))
+    browser.point(span(browser, "on"))
+    assert browser.run(SELECTED) == "field" and browser.run(ADDRESS) == "#0/00000000?words=9"
+    browser.click(span(browser, "on"))  # another word is pinned in its place
+    browser.point(span(browser, "field"))
+    assert browser.run(SELECTED) == "on"
+    browser.run("document.querySelector('#save-svg').focus()")  # from wherever the keyboard is
+    browser.press(ESCAPE)
+    assert browser.run(ADDRESS) == "#0/00000000"
+    browser.point(span(browser, "zebra"))
+    assert browser.run(SELECTED) == "zebra"
+
+
+def test_a_word_is_pinned_by_the_keyboard_and_the_pin_goes_along_with_the_arrows(browser, page):
+    open_sample(browser, page, PICTURE)
+    browser.point(span(browser, "on"))
+    browser.press(LEFT)
+    browser.press(ENTER)
+    assert browser.run(ADDRESS) == "#0/00000000?words=5-6"
+    assert browser.run("return document.querySelector('#said').textContent").startswith("zebra, pinned")
+    browser.press(RIGHT)
+    assert browser.run(ADDRESS) == "#0/00000000?words=7"
+
+
+def test_an_address_opens_the_view_that_it_was_taken_of(browser, page):
+    """Sample, word, methods, place, scale and frame: seen again in a browser that knows nothing of it."""
+    open_sample(browser, page, FILM)
+    browser.run("const e = document.querySelector('#frame'); e.value = 2; e.dispatchEvent(new Event('input'))")
+    browser.run(CHOOSE, "method", "activation")
+    browser.run(CHOOSE, "beside", "tam")
+    browser.run(CHOOSE, "scale-of", "word")
+    browser.click(span(browser, "zebra"))
+    browser.click("#pictures .panel")
+    address, before = browser.run(ADDRESS), [browser.run(script) for script in (PIXELS, SELECTED, COLORS, PLACE)]
+    assert address.startswith("#0/00000001?words=5-6&method=activation&beside=tam&place=")
+    assert address.endswith("&scale=word&frame=2")
+    browser.open(page, address)
+    browser.until(READY)
+    assert [browser.run(script) for script in (PIXELS, SELECTED, COLORS, PLACE)] == before
+    assert browser.run(ADDRESS) == address
+    browser.open(page, "#0/00000000?words=5&method=nobody&beside=tam&place=99999&scale=word&frame=7")
+    browser.until(READY)  # a token that is no word is shown among tokens; what there is not is left out
+    assert browser.run(SELECTED) == "ze" and browser.run(ADDRESS) == "#0/00000000?words=5&scale=word"
+
+
+def test_a_place_colours_every_word_by_its_map_there_and_names_those_that_use_it(browser, page, run):
+    open_sample(browser, page, PICTURE)
+    by_method, *_ = read_maps(run.maps[0])
+    browser.run(CHOOSE, "beside", "activation")
+    browser.point("#pictures .panel")  # one of the four cells in the middle
+    text = browser.run(PLACE)
+    row, column = map(int, re.match(r"Row ([23]), column ([23]): ", text).groups())
+    cell = 4 * (row - 1) + column - 1
+    steps = {name: np.rint(by_method[name].uint8[:, cell] * (STEPS / 255)) for name in ("tam", "activation")}
+    values = {name: np.rint(one * (255 / STEPS)) for name, one in steps.items()}
+    words = {"A": [4], "zebra": [5, 6], "on": [7], "a": [8], "field": [9], "猫": [10, 11], HOSTILE: [12]}
+    here = {word: values["tam"][tokens].mean() for word, tokens in words.items()}
+    best = max(here, key=here.__getitem__)
+    assert f"Used most by {best} {here[best] / 255:.2f}" in text
+    title = browser.run("return document.querySelector(arguments[0]).title", span(browser, "zebra"))
+    assert title == f"value here {here['zebra'] / 255:.2f}"
+    assert all(browser.run(COLORS))
+    shown = words[browser.run(SELECTED)]
+    under = browser.run("return [...document.querySelectorAll('#pictures .value')].map(e => e.textContent)")
+    assert under == [f"{values[name][shown].mean() / 255:.2f}" for name in ("tam", "activation")]
+    frames = browser.run(CELLS)
+    left, top = 25 * (column - 1), 25 * (row - 1)
+    assert frames == [[f"{left}%", f"{top}%", "25%", "25%"]] * 2  # one pointer in both pictures
+    browser.point("#sample-title")
+    assert browser.run(CELLS) == [] and not all(browser.run(COLORS))
+
+
+def test_a_click_keeps_a_place_while_words_are_read_and_escape_frees_the_place_before_the_word(browser, page):
+    open_sample(browser, page, PICTURE)
+    browser.click(span(browser, "field"))
+    browser.click("#pictures .panel")
+    browser.point("#sample-title")
+    assert "?words=9&place=" in browser.run(ADDRESS) and len(browser.run(CELLS)) == 1
+    browser.press(ESCAPE)
+    assert browser.run(ADDRESS) == "#0/00000000?words=9" and browser.run(CELLS) == []
+    browser.point("#pictures .panel", touch=True)
+    browser.until("location.hash.includes('place=')")
+    browser.point("#pictures .panel", touch=True)  # where nothing hovers, the second touch takes it away
+    browser.until("location.hash === '#0/00000000?words=9' && !document.querySelector('.cell:not([hidden])')")
+
+
+def test_the_keyboard_goes_from_place_to_place_and_says_the_words(browser, page):
+    open_sample(browser, page, PAIR)
+    browser.run("document.querySelectorAll('.panel')[1].focus()")
+    browser.press(RIGHT)
+    first = browser.run("return document.querySelector('#said').textContent")
+    browser.press(RIGHT)
+    second = browser.run("return document.querySelector('#said').textContent")
+    assert first.startswith("Row 2, column 2: ") and second.startswith("Row 2, column 3: ")
+    browser.press(ENTER)
+    assert "place=" in browser.run(ADDRESS)
+    browser.press(ESCAPE)
+    assert "place=" not in browser.run(ADDRESS)
+
+
+def test_each_word_has_a_scale_of_its_own_on_request_but_a_nearly_empty_map_stays_empty(browser, tmp_path):
+    made = GENERATIONS[PICTURE]
+    maps = maps_of(scores_of(made, silent=0))
+    values = np.zeros_like(maps.uint8)
+    values[7], values[9] = 20, 128  # " on": hardly anything; " field": half
+    values[7:, 0] = values[9:, 1] = 0
+    maps = replace(maps, maps=values / np.float32(255), uint8=values)
+    single = single_file(tmp_path, made, maps)
+    browser.open(single)
+    browser.until(READY)
+    end, empty = (
+        f"return document.querySelector('{place}').textContent" for place in ("#scale-end", "#pictures .empty")
+    )
+    for scale, of_field in (("all", "1"), ("word", "0.51")):
+        browser.run(CHOOSE, "scale-of", scale)
+        browser.point(span(browser, "on"))
+        assert browser.run(end) == "1" and browser.run(empty) == "nearly empty: 0.08 at most"
+        browser.point(span(browser, "field"))
+        assert browser.run(end) == of_field and not browser.run(empty)
+    last_color = f"const c = {CANVAS}; return [...c.getContext('2d').getImageData(60, 60, 1, 1).data]"
+    assert browser.run(last_color)[:3] == colored(np.ones((1, 1)))[0, 0].tolist()
+
+
+def test_a_view_is_saved_as_svg_with_real_text_and_as_png_with_the_photo(browser, page):
+    """From a page on disk: the photo is in the page's data, since a browser gives away no pixels of other files."""
+    open_sample(browser, page, PICTURE)
+    browser.run(CHOOSE, "beside", "activation")
+    browser.click(span(browser, "zebra"))
+    drawn = ElementTree.fromstring(browser.run("return viewAsSvg().text"))
+    found = {tag: list(drawn.iter(f"{{http://www.w3.org/2000/svg}}{tag}")) for tag in ("text", "image")}
+    texts = ["".join(text.itertext()) for text in found["text"]]
+    assert {"zebra", "field", "TAM", "CAM (raw activation)"} <= {*texts}
+    assert "<script>document.title='owned'</script>" in "".join(texts)
+    assert [image.get("href").split(";")[0] for image in found["image"][:4:2]] == ["data:image/webp"] * 2
+    size = browser.run(
+        "return viewAsPng().then(async blob => { const {width, height} = await createImageBitmap(blob);"
+        "return [blob.type, width, height]; })"
+    )
+    assert size == ["image/png", 3 * int(drawn.get("width")), 3 * int(drawn.get("height"))]
+    browser.run("document.body.dataset.saved = ''; HTMLAnchorElement.prototype.click = function () {"
+                " document.body.dataset.saved += this.download + ' '; }")  # fmt: skip
+    browser.click("#save-svg")
+    browser.click("#save-png")
+    browser.until("document.body.dataset.saved === 'picture-zebra.svg picture-zebra.png '")
+
+
+def test_methods_are_chosen_by_groups_and_facts_of_the_run_stand_below(browser, page):
+    open_sample(browser, page, PICTURE)
+    groups = "return [...document.querySelectorAll('#method optgroup')].map(g => [g.label, g.textContent])"
+    assert browser.run(groups) == [["Ours", "TAM"], ["Ablation", "CAM (raw activation)"]]
+    assert "Protocol" in browser.run("return document.querySelector('#facts').textContent")
+
+
+def test_a_page_in_a_frame_without_rights_of_its_own_works(browser, tmp_path):
+    """As a notebook shows it: an address cannot be sent from there, but it costs nothing."""
+    single = single_file(tmp_path, GENERATIONS[PICTURE], maps_of(scores_of(GENERATIONS[PICTURE], silent=0)))
+    outer = tmp_path / "outer.html"
+    inside = html.escape(single.read_text(encoding="utf-8"))
+    outer.write_text(f'<iframe srcdoc="{inside}" sandbox="allow-scripts allow-downloads"></iframe>', encoding="utf-8")
+    browser.open(outer)
+    browser.into("iframe")
+    browser.until(READY)
+    browser.click(span(browser, "field"))
+    assert browser.run(SELECTED) == "field" and browser.run(ADDRESS) == "#0/0?words=9"
+    browser.into(None)
+
+
+# ---- words, methods, keys --------------------------------------------------------------------------------------------
 
 
 def test_hovering_over_a_word_changes_map_relevance_candidates_and_scores(browser, page):
     open_sample(browser, page, PICTURE)
-    assert browser.run(SELECTED) == "zebra"  # the first word with a score
+    browser.point(span(browser, "zebra"))
+    assert browser.run(SELECTED) == "zebra"
     before = browser.run(PIXELS)
     candidates = browser.run("return document.querySelector('#candidates').textContent")
     assert "Obj-IoU" in browser.run("return document.querySelector('#scores').textContent")
@@ -460,8 +764,27 @@ def test_hovering_over_a_word_changes_map_relevance_candidates_and_scores(browse
     assert browser.run("return document.querySelector('#said').textContent").startswith("field: most related to ")
 
 
+def test_a_click_on_a_candidate_shows_its_map_until_the_next_click_or_word(browser, page):
+    open_sample(browser, page, PICTURE)
+    browser.click(span(browser, "field"))
+    own, button = browser.run(PIXELS), "#candidates button"
+    pressed = "return document.querySelectorAll('#candidates [aria-pressed=true]').length"
+    caption = "return document.querySelector('figcaption').textContent"
+    assert browser.run(f"return document.querySelectorAll('{button}').length") and not browser.run(pressed)
+    browser.click(button)
+    assert browser.run(PIXELS) != own and browser.run(pressed) == 1
+    name = browser.run(f"return document.querySelector('{button} bdi').textContent").replace("␣", "")
+    assert f"“{name}”, considered and not said, by TAM" in browser.run(caption)
+    browser.click(button)
+    assert browser.run(PIXELS) == own and not browser.run(pressed)
+    browser.click(button)
+    browser.click(span(browser, "zebra"))
+    assert not browser.run(pressed) and "considered" not in browser.run(caption)
+
+
 def test_the_evidence_of_a_word_is_said_in_words_and_marked_under_it(browser, page):
     open_sample(browser, page, PICTURE)
+    browser.point(span(browser, "zebra"))
     logprob, peak, _ = token_evidence(GENERATIONS[PICTURE])[1:3].T  # " ze", "bra"
     text = browser.run("return document.querySelector('#evidence .fact').textContent")
     chance = np.exp(logprob.sum())
@@ -480,9 +803,7 @@ def test_a_word_that_a_method_does_not_explain_has_no_map_and_says_so(browser, t
     """Neither blue pictures nor blue words: they would look like evidence."""
     made, silent = GENERATIONS[PICTURE], len(PROMPT) + 1
     maps = maps_of(scores_of(made, silent=silent))
-    film = Media(False, (Image.new("RGB", (64, 64), (90, 140, 60)),), (0,))
-    single = tmp_path / "single.html"
-    single.write_text(single_page(made, {"gae": maps}, {"gae": "GAE"}, film, "tiny", "gae"), encoding="utf-8")
+    single = single_file(tmp_path, made, maps)
     browser.open(single, "#0/0")
     browser.until(READY)
     empty = "return document.querySelector('#pictures .empty').textContent"
@@ -521,6 +842,7 @@ def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):
 
 def test_arrow_keys_go_from_word_to_word(browser, page):
     open_sample(browser, page, PICTURE)
+    browser.point(span(browser, "zebra"))
     before = browser.run(PIXELS)
     browser.press(RIGHT)
     assert browser.run(SELECTED) == "on"
@@ -545,38 +867,35 @@ def test_a_finger_shows_a_word(browser, page):
 
 def test_tokens_methods_opacity_and_colours_can_be_switched(browser, page):
     open_sample(browser, page, PICTURE)
+    browser.point(span(browser, "zebra"))
+    browser.point("#sample-title")
     before = browser.run(PIXELS)
     browser.run("document.querySelector('#grain [value=units]').click()")
     assert browser.run(SELECTED) == "ze"
     browser.run("document.querySelector('#grain [value=words]').click()")
     assert browser.run(SELECTED) == "zebra" and browser.run(PIXELS) == before
-    browser.run("document.querySelector('#methods [value=\"0\"]').click()")
+    browser.run(CHOOSE, "method", "activation")
     assert browser.run(PIXELS) != before
-    browser.run("document.querySelector('#methods [value=beside]').click()")
-    assert browser.run("return document.querySelectorAll('#pictures canvas').length") == 2
-    slide = (
-        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-        "e.dispatchEvent(new Event('input', {bubbles: true}))"
-    )
-    browser.run(slide, "opacity", 80)
+    for beside in ("tam", "*"):
+        browser.run(CHOOSE, "beside", beside)
+        assert browser.run("return document.querySelectorAll('#pictures canvas').length") == 2
+    browser.run(CHOOSE, "opacity", 80)
     assert browser.run(f"return getComputedStyle({CANVAS}).opacity") == "0.8"
     in_jet = browser.run(PIXELS)
-    browser.run(
-        "const e = document.querySelector('#colors'); e.value = 'viridis'; e.dispatchEvent(new Event('change'))"
-    )
+    browser.run(CHOOSE, "colors", "viridis")
     assert browser.run(PIXELS) != in_jet
 
 
 def test_a_video_has_a_frame_slider_and_several_pictures_stand_side_by_side(browser, page):
     open_sample(browser, page, FILM)
-    picture = "return document.querySelector('#pictures img').src.split('/').at(-1)"
-    assert browser.run(picture) == "00000001-0.webp"
+    picture = "return sample.pictures.indexOf(document.querySelector('#pictures img').src)"
+    assert browser.run(picture) == 0
     before = browser.run(PIXELS)
     browser.run("const e = document.querySelector('#frame'); e.focus()")
     browser.press(RIGHT)
-    assert browser.run(picture) == "00000001-1.webp" and browser.run(PIXELS) == before  # of the same temporal patch
+    assert browser.run(picture) == 1 and browser.run(PIXELS) == before  # of the same temporal patch
     browser.press(RIGHT)
-    assert browser.run(picture) == "00000001-2.webp" and browser.run(PIXELS) != before
+    assert browser.run(picture) == 2 and browser.run(PIXELS) != before
     assert browser.run("return document.querySelector('#frame-name').textContent") == "2"
     open_sample(browser, page, PAIR)
     assert browser.run("return document.querySelector('#frame-field').hidden")
@@ -611,22 +930,27 @@ def test_everything_that_can_be_used_has_a_name_and_can_be_reached(browser, page
     assert {"radio", "slider", "option", "combobox", "listbox", "link"} <= {role for role, _ in found}
     assert [role for role, name in found if role in used and not name] == []
     reached = set()
-    for _ in range(20):
+    for _ in range(25):
         browser.press(TAB)
         reached.add(browser.run("const e = document.activeElement; return e.id || e.className || e.name || e.tagName"))
         assert browser.run(OUTLINED)
-    assert {"back", "method", "frame", "opacity", "colors", "grain", "word"} <= reached
+    controls = {"method", "beside", "frame", "opacity", "colors", "scale-of", "save-png", "save-svg", "grain"}
+    assert {"back", "panel", "word"} | controls <= reached
 
 
 @pytest.mark.parametrize("row", [PICTURE, FILM, PAIR])
-def test_a_phone_needs_no_sideways_scrolling(browser, page, row):
+def test_a_phone_needs_no_sideways_scrolling_and_shows_words_below_the_picture(browser, page, row):
     browser.protocol("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
     try:
         browser.open(page)
         browser.until("document.querySelector('#cards li')")
         assert browser.run("return document.documentElement.scrollWidth") <= 390
-        open_sample(browser, page, row)
-        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        for place in ("", "?beside=activation&place=1"):
+            browser.open(page, f"#0/{row:08d}{place}")
+            browser.until(READY)
+            assert browser.run("return document.documentElement.scrollWidth") <= 390
+            edge = "return document.querySelector('#answer .word').getBoundingClientRect().bottom"
+            assert browser.run(edge) < 844
     finally:
         browser.protocol("Emulation.clearDeviceMetricsOverride")
 

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from tam import cli
 from tam.cache import read_generations
+from tam.cell_sets import Cells
 from tam.errors import InputError, SchemaError
+from tam.generation.again import check_logits
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import Media
@@ -32,6 +34,7 @@ from tam.tables.ablation import run_table
 from tam.tables.agreement import cost
 from tam.tables.summary import summarise
 from tests import tiny
+from tests.asked import WORDS, asked
 
 TEXTS = {"a": "a cat and two dogs", "b": "a dog", "c": "a umbrella"}
 ASKED = Asked(("activation",), (1 / 16, 1 / 2), blocks=4, sets=2, samples=None)
@@ -144,6 +147,17 @@ def test_a_picture_that_gets_other_tokens_costs_its_sample(question):
     other = replace(prompts, original=replace(prompts.original, tokens=prompts.original.tokens[:-1]))
     with pytest.raises(InputError, match="grid changes"):
         other.through_processor(prompts.sets[0])
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_cells_of_every_family_are_taken_away_tiles_too(kind):
+    loaded, asking, generation, media = asked(kind)
+    cells = Cells.of(asking.prepared.layout).count
+    sets = np.array([np.zeros(cells, bool), np.ones(cells, bool), np.arange(cells) < cells // 2])
+    prompts = Perturbations.of(loaded.prompter, media, WORDS, (), "mean", sets, asking.prepared)
+    found = scored(loaded, map(prompts, range(3)), generation.answer_ids, Budget(torch.device("cpu"), 3))
+    check_logits(generation, found.logits[0])
+    assert (np.abs(found.logprob[1:] - found.logprob[0]).max(1) > 1e-3).all()
 
 
 def test_too_large_a_batch_is_halved(question, monkeypatch):

@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "tables": BASE | {"methods", "metrics"},
     "render": BASE,
     "figures": BASE | {"metrics", "render", "tables"},
+    "export": BASE | {"metrics", "render", "selection"},
     "page": BASE | {"methods", "metrics", "render", "tables"},
     "progress": BASE | {"shard"},
     # doors
@@ -48,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "check": BASE | {"attribution", "datasets", "embedded", "generation", "methods", "model", "pin"},
     "selection": {"errors"},
     "explanation": BASE
-    | {"embedded", "attribution", "figures", "generation", "methods", "model", "page", "render", "selection"},
+    | {"embedded", "attribution", "export", "figures", "generation", "methods", "model", "page", "render", "selection"},
     "demo": {"errors", "explanation", "media"},
     "embedded": BASE | {"datasets", "explanation", "model"},
     "__init__": {"explanation", "methods"},

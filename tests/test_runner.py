@@ -17,6 +17,7 @@ import torch
 
 from tam.errors import DiskError, InputError, SchemaError
 from tam.manifest import Sample
+from tam.shard import runner
 from tam.shard.runner import Pace, run_shard
 from tam.shard.store import Store
 from tam.shard.task import Failed, Format
@@ -173,6 +174,21 @@ def test_a_finished_shard_loads_nothing(tmp_path):
     store = Store(tmp_path / "0.h5", "f00d", FORMAT)
     again = run_shard("codes", SAMPLES, tmp_path, store, lambda: pytest.fail("loaded"), torch.device("cpu"))
     assert again == done
+
+
+def test_the_model_chooses_the_gpu_before_anything_is_pinned(tmp_path, monkeypatch):
+    """Memory is pinned on the GPU that is the current one then: the first of the machine would be opened, too."""
+    order = []
+    monkeypatch.setattr(runner, "batches", lambda *given: order.append(given[-1]) or iter(()))
+    store = Store(tmp_path / "0.h5", "f00d", FORMAT)
+
+    def load() -> CodesTask:
+        order.append("load")
+        return CodesTask(tmp_path / "log")
+
+    with pytest.raises(DiskError):
+        run_shard("codes", SAMPLES, tmp_path, store, load, torch.device("cuda:1"), 2)
+    assert order == ["load", True]
 
 
 def test_the_line_of_the_log_says_how_far_and_how_fast():

@@ -24,7 +24,7 @@ from tam.pin import Entry, about, on_hub
 
 LOCAL = ("root", "images", "instances", "captions", "ids", "categories", "panoptic", "segments", "refs")
 """Keys of a dataset that name files."""
-WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes
+WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2, "8bit": 1, "4bit": 0.5}  # bytes
 # Measured with Qwen2-VL-2B's shapes: a sample's logits at most, and a method's maps of it; besides the weights a batch
 # takes a fifth of them and two gigabytes.
 CACHE, MAPS, BESIDE, FIXED = 0.5e6, 0.05e6, 1.2, 2e9
@@ -68,7 +68,8 @@ def before(config: dict[str, Any], home: Path = Path(), endpoint: str | None = N
         except InputError as error:
             yield Finding(False, f"model {name}", str(error))
             continue
-        needs.append(_memory(weights, model.get("dtype", "auto")))
+        if model.get("device") != "auto-map":  # which goes on where a card is full
+            needs.append(_memory(weights, model.get("load") or model.get("dtype", "auto")))
         yield Finding(True, f"model {name}", f"{said}, {weights.numbers / 1e9:.1f} billion numbers")
     if needs:
         yield _gpu(max(needs))
@@ -130,7 +131,7 @@ def _stored(folder: Path) -> Weights:
 
 
 def _memory(weights: Weights, dtype: str) -> float:
-    """Bytes that a model takes while it answers: an estimate."""
+    """Bytes that a model takes while it answers in this dtype, or these bits: an estimate."""
     return BESIDE * (weights.numbers * WIDTH[dtype] if dtype in WIDTH else weights.bytes) + FIXED
 
 

@@ -4,8 +4,8 @@ A row has a picture or several, captions, a question, a label map; what the colu
 Its pictures are written beside the manifest, byte for byte as they stand in the row, under the sha256 of their bytes: a
 name in a row never becomes the name of a file, and a picture of many questions is written once.
 
-image/<sha256>.<ending>   pictures
-mask/<sha256>.png         label maps
+image/xx/<sha256>.<ending>   pictures; xx are the first two of its digits, so that no folder has very many files
+mask/xx/<sha256>.png         label maps
 """
 
 import hashlib
@@ -46,8 +46,10 @@ def find(root: Path, pattern: str | None) -> tuple[Path, list[Path]]:
         return root.parent, [root]
     if not root.is_dir():
         raise InputError("no such folder", where=root)
-    found = itertools.islice((path for path in root.rglob("*") if path.is_file()), MOST_FILES)
-    names = [path.relative_to(root).as_posix() for path in found]
+    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    names = [*itertools.islice(found, MOST_FILES + 1)]
+    if len(names) > MOST_FILES:
+        raise InputError("too many files", where=root, expected=f"up to {MOST_FILES}", cure="name a smaller folder")
     patterns = ["*.parquet", *(f"*{ending}" for ending in archives.ENDINGS if ".t" in ending)]
     for wanted in ([pattern],) if pattern else (patterns[:1], patterns[1:]):
         if files := sorted({name for one in wanted for name in chosen(names, one)}, key=entries.by_number):
@@ -134,7 +136,8 @@ class _Store:
     _written: set[str] = field(default_factory=set)
 
     def put(self, kind: str, content: bytes, ending: str) -> Path:
-        path = self.out.parent / kind / f"{hashlib.sha256(content).hexdigest()}{ending}"
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.out.parent / kind / digest[:2] / f"{digest}{ending}"
         if path.name not in self._written:
             if len(content) > self.left:
                 expected = f"up to {archives.MOST_GROWTH} times as many as the files have"

@@ -17,8 +17,8 @@ from tam.rows import DAMAGE
 
 AT_A_TIME = 16  # rows
 BUFFER = 1 << 20  # bytes that are read ahead of a column
-LARGEST_GROUP = 2 << 30  # bytes of the columns in a group of rows, of which Arrow may hold a part at once
-MOST_ROWS = 1 << 24  # of one file
+LARGEST_GROUP = 4 << 30  # bytes of a group of rows, of which Arrow may hold a part at once
+MOST_ROWS = 1 << 21  # of one file
 
 
 def count(path: Path) -> int:
@@ -28,11 +28,15 @@ def count(path: Path) -> int:
         InputError: it is damaged, or says that it has too many.
     """
     with _opened(path) as file:
-        if file.metadata.num_rows > MOST_ROWS:
-            raise InputError(
-                "more rows than are read", where=path, got=file.metadata.num_rows, expected=f"up to {MOST_ROWS}"
-            )
-        return file.metadata.num_rows
+        return sum(_sizes(file, path))
+
+
+def _sizes(file: pq.ParquetFile, path: Path) -> list[int]:
+    """How many rows each group has."""
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    if sum(sizes) > MOST_ROWS or min(sizes, default=0) < 0:
+        raise InputError("more rows than are read", where=path, got=sum(sizes), expected=f"up to {MOST_ROWS}")
+    return sizes
 
 
 def rows(path: Path, name: str, columns: Mapping[str, str], named: frozenset[str], wanted: range) -> Iterator[Row]:
@@ -56,10 +60,10 @@ def rows(path: Path, name: str, columns: Mapping[str, str], named: frozenset[str
                 expected = "bytes, a path, {bytes, path}, or a list of them"
                 raise InputError("no pictures", where=f"{name}, column {there[what]}", got=kind, expected=expected)
         start = 0
-        for group in range(file.metadata.num_row_groups):
-            stop = start + file.metadata.row_group(group).num_rows
+        for group, size in enumerate(_sizes(file, path)):
+            stop = start + size
             if start < wanted.stop and stop > wanted.start:
-                for number, cells in enumerate(_group(file, group, stop - start, there, name), start):
+                for number, cells in enumerate(_group(file, group, size, there, name), start):
                     if number in wanted:
                         yield Row(f"{name.removesuffix('.parquet')}-{number}", f"{name}, row {number}", cells)
             start = stop
@@ -72,9 +76,7 @@ def _group(
     done = 0
     try:
         with _damage(f"{name}, group {group}"):
-            about = file.metadata.row_group(group)
-            chunks = [about.column(number) for number in range(about.num_columns)]
-            size = sum(one.total_uncompressed_size for one in chunks if _top(one.path_in_schema) in columns.values())
+            size = file.metadata.row_group(group).total_byte_size  # of single columns, damage would end the process
             if size > LARGEST_GROUP:
                 raise InputError("a group of rows too large", got=f"{size} bytes", expected=f"up to {LARGEST_GROUP}")
             batches = file.iter_batches(AT_A_TIME, [group], [*columns.values()], use_threads=False)
@@ -86,10 +88,6 @@ def _group(
                 raise ValueError(f"{done} of {count} rows")
     except InputError as error:
         yield from (error for _ in range(done, count))
-
-
-def _top(path: str) -> str:
-    return path.partition(".")[0]
 
 
 def _cells(batch: pa.RecordBatch, index: int, columns: Mapping[str, str]) -> Mapping[str, object] | InputError:

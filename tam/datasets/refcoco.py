@@ -97,7 +97,8 @@ def _mask(one: Reference, picture: Path, out: Path) -> Path:
     if (image.height, image.width) not in ((0, 0), (height, width)):
         coco_original.check_size(image, picture)
     said = json.dumps([image.name, width, height, turn, one.shape], sort_keys=True)
-    path = out.parent / "seg_label" / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.png"
+    digest = hashlib.sha256(said.encode()).hexdigest()
+    path = out.parent / "seg_label" / digest[:2] / f"{digest}.png"
     if not path.is_file():
         sized = Image(image.id, image.name, height, width, image.where)
         pixels = coco_original.region(one.shape, sized, image.where)

@@ -46,7 +46,9 @@ def rows(path: Path, name: str, columns: Mapping[str, str], named: frozenset[str
     try:
         with _members(path) as members:
             for key, files in groupby(members, _key):
-                if number not in wanted:
+                if number >= wanted.stop:
+                    return
+                if number < wanted.start:
                     deque(files, 0)
                 else:
                     id = f"{stem}-{key}" if is_text(key) and "\0" not in key else f"{stem}-row-{number}"

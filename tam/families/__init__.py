@@ -62,6 +62,8 @@ def family_of(config: Any, one_tile: bool = False) -> Family:
         return family
     if config.model_type in FAMILIES:
         return FAMILIES[config.model_type]
+    if getattr(getattr(config, "text_config", None), "cross_attention_layers", None):
+        raise unsupported(config.model_type, "pictures enter by cross-attention: no tokens to lay a map on")
     if getattr(config, "image_token_id", None) is not None:
         return generic.FAMILY
     sees = any("vision" in name or "visual" in name or "image" in name for name in vars(config))

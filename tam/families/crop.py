@@ -6,7 +6,7 @@ Box = tuple[float, float, float, float]
 
 
 def seen_box(image_processor: Any, size: tuple[int, int]) -> Box:
-    """Left, top, right, bottom in pixels of a picture of ``size`` (width, height).
+    """Left, top, right, bottom in pixels of what ``image_processor`` shows of a picture of ``size`` (width, height).
 
     Follows the order of transformers' image processors: pad, resize, crop. What was padded on lies outside of the
     picture, so the box can reach beyond it.

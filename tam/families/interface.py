@@ -89,6 +89,11 @@ def whole(
     """A grid over all of a medium, in whatever aspect the model sees it.
 
     Args:
+        sample: what the processor made.
+        medium: the place of the picture or video in the sample.
+        rows: of vision tokens.
+        columns: of vision tokens.
+        frames: the source frames that the grid sees.
         seen: the part of each side that patches cover, where the model's picture is no multiple of its patch.
     """
     width, height = sample.media.sizes[medium]
@@ -98,7 +103,8 @@ def whole(
 def tiles(
     sample: Processed, medium: int, down: int, across: int, rows: int, columns: int, frames: tuple[int, ...] = (0,)
 ) -> list[Block]:
-    """``down`` x ``across`` equal tiles of a medium, row after row, each of ``rows`` x ``columns`` tokens."""
+    """``down`` x ``across`` equal tiles of the ``medium`` of ``sample``, row after row, each of ``rows`` x ``columns``
+    tokens; all of them see the ``frames``."""
     width, height = sample.media.sizes[medium]
     x, y = width / across, height / down
     boxes = [(j * x, i * y, (j + 1) * x, (i + 1) * y) for i in range(down) for j in range(across)]

@@ -69,10 +69,11 @@ class Drawn:
         return mosaic([self.panel(method, token, panel, label) for panel in self.panels])
 
     def panel(self, method: str, token: int, panel: Panel, label: int = 0) -> np.ndarray:
-        """The same over one picture or frame. Of a word's tokens the largest value counts, as on the page."""
+        """The same over one picture or frame. A word's map is the mean of its tokens', as on the page."""
         if not self.explains(method, token):
             return self._outlined(panel.picture, label)
-        grids = self.generation.layout.split(np.fmax.reduce(self.maps[method].maps[self._rows(token)]))
+        rows = self.maps[method].maps[self._rows(token)]
+        grids = self.generation.layout.split(rows.mean(0, dtype=np.float32))
         return self._outlined(overlay(panel, grids), label)
 
     def _outlined(self, picture: np.ndarray, label: int) -> np.ndarray:

@@ -20,6 +20,8 @@ class Cached:
     """A cached answer and how its maps are wanted. Its arrays are read-only: other methods are given the same.
 
     Attributes:
+        generation: the answer, and the logits that maps are computed from.
+        protocol: which of the published code's differences are followed.
         exact: rounded as the published code rounds, in float64.
         eci_cap: the most that the scale of interference may be; None: no limit.
         scores: of the methods that need the model, by name; sign, scope: how maps are made of them (``scored``).

@@ -58,11 +58,16 @@ def contrast(cached: Cached, token: int, cls: int, method: str = "tam") -> np.nd
     return np.asarray(for_said - for_other)
 
 
+def check_method(method: str) -> None:
+    """Raises: InputError: there are no maps of candidates by this method."""
+    if method not in STEPS:
+        raise InputError("no maps of candidates by this method", got=repr(method), expected=" or ".join(STEPS))
+
+
 def _steps(cached: Cached, method: str) -> tuple[bool, bool]:
     if cached.protocol != FIXED:
         raise InputError("maps of candidates are of protocol fixed", got=cached.protocol.name)
-    if method not in STEPS:
-        raise InputError("no maps of candidates by this method", got=repr(method), expected=" or ".join(STEPS))
+    check_method(method)
     return STEPS[method]
 
 

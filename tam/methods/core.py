@@ -55,6 +55,7 @@ def token_activation_maps(
         interference: subtract it.
         eci_cap: the most that its scale may be (``estimated_causal_inference``).
         rank_filter: apply it.
+        exact: by NumPy, rounded as the published code rounds; else float32, sums in any order.
         where: the sample, for messages.
 
     Raises:

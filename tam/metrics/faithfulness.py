@@ -97,8 +97,9 @@ def image_use(memo: Memo, words: Sequence[Word]) -> list[Row]:
 
 
 def forwards(memo: Memo) -> list[Row]:
-    """How many passes of the model a sample took."""
-    return [whole(f"{FORWARDS}_{memo.baseline}", float(len(memo.perturbed.sets)))] if len(memo.perturbed.sets) else []
+    """How many passes of the model a sample took; none where it is not scored, though an earlier request may have."""
+    made = memo.perturbed
+    return [whole(f"{FORWARDS}_{memo.baseline}", float(len(made.sets)))] if made.status == OK else []
 
 
 def _word_rows(memo: Memo, word: Word, values: np.ndarray, falls: "Mapping[Word, Falls]") -> list[Row]:

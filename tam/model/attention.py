@@ -1,9 +1,23 @@
-"""How attention is computed on a GPU."""
+"""How attention is computed: by which of PyTorch's kernels, and of pictures in as few calls as can be."""
 
 import contextlib
+import inspect
+import itertools
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
+import torch
 from torch.backends import cuda
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from tam.model.loaded import Loaded
+
+PACKED = "tam_packed_flash"  # the library hands many pictures at once only to a name with "flash" in it
+
+Places = list[torch.Tensor]
+"""Of the pictures of each length their patches, int64 [picture, patch]."""
 
 
 @contextlib.contextmanager
@@ -18,3 +32,62 @@ def fused_without_plans() -> Iterator[None]:
         yield
     finally:
         cuda.enable_cudnn_sdp(before)
+
+
+@contextlib.contextmanager
+def joined_pictures(loaded: Loaded) -> Iterator[None]:
+    """Pictures (and windows of them) that are as long go through a layer's attention together.
+
+    The library's own calls it for one after the other, in each layer of towers that read pictures of any size, and asks
+    the device for their lengths each time. Others take all pictures as one batch in any case.
+    """
+    known: list[tuple[torch.Tensor, Places]] = []
+    AttentionInterface.register(PACKED, partial(_packed, known))
+    configs = {id(layer.config): layer.config for layer in loaded.base.modules() if _one_by_one(layer)}
+    for config in configs.values():
+        config._attn_implementation = PACKED
+    try:
+        yield
+    finally:
+        for config in configs.values():
+            config._attn_implementation = "sdpa"
+
+
+def _one_by_one(layer: torch.nn.Module) -> bool:
+    config: Any = getattr(layer, "config", None)
+    attends = getattr(config, "_attn_implementation", None) == "sdpa"
+    return attends and "cu_seqlens" in inspect.signature(layer.forward).parameters
+
+
+def _packed(
+    known: list[tuple[torch.Tensor, Places]], module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
+    value: torch.Tensor, attention_mask: None, *, cu_seq_lens_q: torch.Tensor, scaling: float, **_: object,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """Attention within each picture: ``query`` and the others [1, head, patch, width] -> [1, patch, head, width].
+
+    Args:
+        known: what was found of the same ``cu_seq_lens_q`` in another layer. It grows.
+        cu_seq_lens_q: [picture + 1], where each begins.
+    """
+    places = next((its for ends, its in known if ends is cu_seq_lens_q), None)
+    if places is None:
+        places = _places(cu_seq_lens_q)
+        known.append((cu_seq_lens_q, places))
+    made = torch.empty_like(query[0].transpose(0, 1), memory_format=torch.contiguous_format)
+    for its in places:
+        q, k, v = (
+            part[0].index_select(1, its.ravel()).unflatten(1, its.shape).transpose(0, 1) for part in (query, key, value)
+        )
+        said = scaled_dot_product_attention(q, k, v, scale=scaling)
+        made.index_copy_(0, its.ravel(), said.transpose(1, 2).flatten(0, 1))
+    return made[None], None
+
+
+def _places(ends: torch.Tensor) -> Places:
+    bounds = ends.tolist()
+    starts: dict[int, list[int]] = {}
+    for start, end in itertools.pairwise(bounds):
+        starts.setdefault(end - start, []).append(start)
+    return [
+        (torch.tensor(its)[:, None] + torch.arange(length)).to(ends.device) for length, its in starts.items() if length
+    ]

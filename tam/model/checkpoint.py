@@ -249,7 +249,9 @@ def _check_patches(config: Any, processor: Any, folder: Path) -> None:
             raise ModelError(
                 "the processor's patches are not the model's", where=folder,
                 got=f"{found} pixels ({type(part).__name__})", expected=f"{wanted} pixels (config.json)",
-                cure="take the processor's files of the model's own checkpoint",
+                cure="processor_config.json is read instead of preprocessor_config.json, which says more: remove it"
+                if (folder / "preprocessor_config.json").is_file() and (folder / "processor_config.json").is_file()
+                else "take the processor's files of the model's own checkpoint",
             )  # fmt: skip
 
 

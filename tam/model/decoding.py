@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from tam.model.attention import fused_without_plans
+from tam.model.attention import fused_without_plans, joined_pictures
 from tam.model.head import candidates_of, on_host
 from tam.model.loaded import Loaded
 from tam.model.loop import Decoded, decode, decodes_otherwise
@@ -58,7 +58,7 @@ def answer_batch(
     room = [min(loaded.most_tokens - len(sample.tokens), max_new_tokens) for sample in prepared]
     most = np.array(room, np.int64)  # what is said beyond is noise
     with (
-        _configured(loaded.model, _greedy(loaded, max_new_tokens)), fused_without_plans(),
+        _configured(loaded.model, _greedy(loaded, max_new_tokens)), fused_without_plans(), joined_pictures(loaded),
         recording(loaded, layer) as last,
     ):  # fmt: skip
         made = loaded.model.generate(**inputs, custom_generate=partial(decode, last, loaded.ends, most))

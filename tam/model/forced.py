@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tam.errors import InputError
-from tam.model.attention import fused_without_plans
+from tam.model.attention import fused_without_plans, joined_pictures
 from tam.model.collate import with_answer
 from tam.model.decoding import Answer
 from tam.model.head import best_rows, candidates_of, on_host
@@ -27,7 +27,7 @@ def forced_batch(
     """
     placed = [one.to(loaded.device) for one in prepared]
     whole = [with_answer(one, ids, loaded.family.answer_type) for one, ids in zip(placed, answers, strict=True)]
-    with fused_without_plans(), recording(loaded, layer) as last:
+    with fused_without_plans(), joined_pictures(loaded), recording(loaded, layer) as last:
         loaded.model(**{"logits_to_keep": 1} | loaded.batch(whole, left=False), use_cache=False)
     states, read = last.states, read_of(loaded, last.states, last.inner)
     spans = [(len(one.tokens), len(one.tokens) + len(ids) - 1) for one, ids in zip(prepared, answers, strict=True)]

@@ -14,6 +14,7 @@ from transformers import LogitsProcessorList
 from transformers.cache_utils import DynamicCache
 
 from tam.errors import ModelError
+from tam.model.graph import Replayed, roomy
 from tam.model.head import CANDIDATES, best_of
 from tam.model.kv_cache import GrowingCache
 from tam.model.recording import Recording
@@ -44,7 +45,8 @@ class Decoded:
 
 def decode(
     last: Recording, ends: np.ndarray, most: np.ndarray, model: Any, input_ids: torch.Tensor, *,
-    logits_processor: LogitsProcessorList, generation_config: object, stopping_criteria: object, **inputs: Any,
+    logits_processor: LogitsProcessorList, generation_config: object, stopping_criteria: object,
+    graphed: bool = False, **inputs: Any,
 ) -> Decoded:  # fmt: skip
     """Answer a batch. Samples that have ended leave it whenever it can be halved: the others go on without them.
 
@@ -53,14 +55,16 @@ def decode(
         ends: the ids that end an answer.
         most: int [batch], how long the answer to each sample may be.
         model, ...: as ``generate`` hands them over. When to stop is up to ``ends`` and ``most`` alone.
+        graphed: replay a step that was captured, where the model's cache allows it; on a CUDA device.
 
     Raises:
         ModelError: the model decodes in another way.
     """
     (batch, length), limit, device = input_ids.shape, int(most.max()), input_ids.device
-    cache = inputs.get("past_key_values")
+    cache, wide = inputs.get("past_key_values"), None
     if type(cache) is DynamicCache:
-        cache = inputs["past_key_values"] = GrowingCache(model.config)
+        wide = roomy(model, length + limit) if graphed else None
+        cache = inputs["past_key_values"] = wide or GrowingCache(model.config)
     outputs = model(**model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **inputs))
     if outputs.get("past_key_values") is None:
         raise decodes_otherwise(model)
@@ -72,12 +76,17 @@ def decode(
     best = _places_for_best(last.logits, limit)
     scores = torch.empty_like(outputs.logits[:, -1], dtype=torch.float32, device=device)
     rows, left, going = torch.arange(batch, device=device), np.arange(batch), np.full(batch, True)
+    replayed: Replayed | None = None
     with model._optimize_model_for_decode():
         for step in range(limit):
             here = length + step
             if step:
                 said = ids[:, :here].index_select(0, rows)
-                outputs = model(**model.prepare_inputs_for_generation(said, next_sequence_length=1, **inputs))
+                if wide is not None:
+                    replayed = replayed or Replayed(model, inputs)
+                    outputs = replayed(said)
+                else:
+                    outputs = model(**model.prepare_inputs_for_generation(said, next_sequence_length=1, **inputs))
                 _put(last.states[:, -1], states[:, here - 1], rows)
                 if inner is not None and last.inner is not None:
                     _put(last.inner[:, -1], inner[:, here - 1], rows)
@@ -98,6 +107,7 @@ def decode(
                 if len(staying) < len(left):
                     left, places = left[staying], torch.from_numpy(staying).to(device)
                     rows, inputs = rows.index_select(0, places), _only(inputs, places)
+                    replayed = None
     return Decoded(
         ids[:, length : here + 1], states[:, :here], None if inner is None else inner[:, :here],
         (best[0][:, : step + 1], best[1][:, : step + 1], best[2][:, : step + 1]),

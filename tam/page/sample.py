@@ -11,7 +11,7 @@ from PIL import Image
 from tam.errors import TamError
 from tam.evidence import token_evidence
 from tam.media import Media
-from tam.page.scripts import packed
+from tam.methods.core import to_uint8
 from tam.records import Generation, SampleMaps, unexplained
 from tam.render import answer
 from tam.render.overlay import Panel, panels
@@ -19,23 +19,26 @@ from tam.render.tokens import Shaped, TokenText, Unit, shape, units
 from tam.system.atomic import of_disk
 
 ONE, SEVERAL, QUALITY = 480, 320, 75  # largest mean width of one picture, and of several, in pixels; of WebP
+CARD, CARD_QUALITY = 240, 60  # the same of a picture of the gallery
 DIGITS = 4
 STEPS = 63  # a map's values on the page: 64 of them, which nobody tells from 256, and which take a quarter less
 
 
 def describe(
-    generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]], layer: int | None = None
-) -> dict[str, object]:
+    generation: Generation, maps: Iterable[SampleMaps], scores: list[dict[str, object]], layer: int | None = None,
+    considered: Sequence[Sequence[int]] = (),
+) -> dict[str, object]:  # fmt: skip
     """All that the page shows of a sample but its pictures.
 
     Args:
         maps: of each method.
         layer: that the logits are of; None: the last.
+        considered: which candidates have maps, as ``considered.considered`` says.
 
     ``units`` are tokens that can only be shown together, ``words`` lists of units; ``pieces`` are the vocabulary
-    entries that ``tokens`` and ``candidates`` point to. Maps are uint8 [token, vision] from 0 to STEPS, relevance uint8
-    [token, token] from 0 to 255; ``unexplained`` are the tokens of which a method says nothing. ``evidence``: log p and
-    peak of each token of the answer.
+    entries that ``tokens`` and ``candidates`` point to. ``vision``: how many vision tokens there are; ``mapped``:
+    whether ``numbers`` has a method's maps; ``unexplained`` are the tokens of which it says nothing. ``evidence``:
+    log p and peak of each token of the answer.
     """
     ids = [int(id) for id in (*generation.prompt_ids, *generation.answer_ids)]
     start = len(generation.prompt_ids)
@@ -44,6 +47,7 @@ def describe(
     place = {id: number for number, id in enumerate(dict.fromkeys([*ids, *rows.ids.ravel().tolist()]))}
     return {
         "prompt": start,
+        "vision": len(generation.layout.vision),
         "units": [_unit(unit) for unit in shown],
         "words": by_word(shown, answer.word_tokens(generation)),
         "tokens": [place[id] for id in ids],
@@ -53,14 +57,26 @@ def describe(
             for row in zip(rows.ids.tolist(), rows.probabilities.tolist(), strict=True)
         ],
         "methods": [
-            {"status": one.status}
-            | ({} if one.failed else {"maps": packed(_steps(one.uint8)), "relevance": packed(_bytes(one.relevance))})
+            {"status": one.status, "mapped": not one.failed}
             | ({"unexplained": silent} if (silent := unexplained(one)) else {})
             for one in maps
         ],
+        "considered": [*considered],
         "scores": scores,
         "evidence": [] if generation.failed else _evidence(generation, layer),
     }
+
+
+def numbers(maps: Iterable[SampleMaps], considered: np.ndarray) -> np.ndarray:
+    """uint8, all in a row: of each method that has maps, these [token, vision] from 0 to STEPS; then, of each again,
+    the relevance [token, token] from 0 to 255; then the maps of candidates [candidate, vision], given in [0, 1]."""
+    made = [one for one in maps if not one.failed]
+    parts = [
+        *(_steps(one.uint8) for one in made),
+        *(_bytes(one.relevance) for one in made),
+        _steps(to_uint8(considered)),
+    ]
+    return np.concatenate([np.zeros(0, np.uint8), *(part.ravel() for part in parts)])
 
 
 def _evidence(generation: Generation, layer: int | None) -> list[list[float | None]]:
@@ -109,8 +125,10 @@ def runs(shaped: Shaped) -> list[str | list[str]]:
     return joined
 
 
-def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -> tuple[dict[str, object], list[bytes]]:
-    """Sizes of the pictures, and where the grids lie on them in pixels; and each picture as the bytes of a WebP."""
+def pictures(
+    generation: Generation, video: bool, opened: Callable[[], Media]
+) -> tuple[dict[str, object], list[np.ndarray]]:
+    """Sizes of the pictures, and where the grids lie on them in pixels; and the pictures, uint8 [height, width, 3]."""
     nothing: dict[str, object] = {"video": video, "panels": [], "grids": []}
     if generation.failed:
         return nothing, []
@@ -133,12 +151,25 @@ def pictures(generation: Generation, video: bool, opened: Callable[[], Media]) -
         for index, box in panel.grids
     ]  # fmt: skip
     described = nothing | {"panels": [_panel(panel) for panel in shown], "grids": grids}
-    return described, [_webp(panel.picture) for panel in shown]
+    return described, [panel.picture for panel in shown]
 
 
-def _webp(picture: np.ndarray) -> bytes:
+def webp(picture: np.ndarray) -> bytes:
+    return _webp(Image.fromarray(picture), QUALITY, 5)
+
+
+def card(picture: np.ndarray, whole: bytes) -> bytes:
+    """A small WebP for the gallery; ``whole``, that of the picture, if it is small already."""
+    if max(picture.shape) <= CARD:
+        return whole
+    made = Image.fromarray(picture)
+    made.thumbnail((CARD, CARD), reducing_gap=2)
+    return _webp(made, CARD_QUALITY, 2)
+
+
+def _webp(picture: Image.Image, quality: int, effort: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "webp", quality=QUALITY, method=5)
+    picture.save(file, "webp", quality=quality, method=effort)
     return file.getvalue()
 
 

@@ -4,13 +4,14 @@ Python writes data and pictures; the scripts in ``assets`` only show them::
 
     index.html
     page/gallery.js           a line on every sample, names, colour maps
-    page/RUN/ROW.js           one sample: its text, scores and the maps of every method; loaded when it is opened
-    page/RUN/ROW-PANEL.webp   its pictures
+    page/RUN/ROW.js           one sample, loaded when it is opened: its text and scores, the maps of every method, its
+                              pictures, which a browser lets no page from disk save when they are files of their own
+    page/RUN/ROW.webp         its first picture in small, for the gallery
     page/*.css, page/*.js     copies of ``assets``
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ from tam import manifest
 from tam.cache import read_header
 from tam.errors import DiskError, InputError
 from tam.manifest import Sample
+from tam.maps import MapsHeader, read_maps_header
 from tam.media import open_shown
 from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
-from tam.page.sample import STEPS, describe, kind, pictures
+from tam.page.considered import considered
+from tam.page.facts import PHOTO, facts, grouped, meets_photo
+from tam.page.sample import STEPS, card, describe, kind, numbers, pictures, webp
 from tam.page.scores import RunScores, read_scores
-from tam.page.scripts import assets, color_maps, write_script
+from tam.page.scripts import assets, color_maps, in_base64, packed, packed_json, write_script
+from tam.protocol import protocol
 from tam.records import Generation, SampleMaps
 from tam.run import RunFiles, main_method, read_pairs, sample_of, titles
 from tam.system.atomic import atomic, atomic_folder
@@ -89,29 +94,41 @@ def _write_run(
     lines = {}
     with tqdm(total=len(wanted), desc="page", unit="sample") as progress:
         for shard in zip(run.generation, run.maps, strict=True):
-            layer = read_header(shard[0])["run"].get("layer")
+            made, header = read_header(shard[0])["run"], read_maps_header(shard[1])
             for generation, maps in read_pairs(*shard, [*shown], None if most is None else wanted):
                 sample = sample_of(generation, listed, run.samples_file)
-                line = _write_sample(generation, maps, sample, scores, run.samples_file.parent, folder, layer)
+                line = _write_sample(generation, maps, sample, scores, run.samples_file.parent, folder, made, header)
                 lines[generation.row] = {"run": number} | line
                 progress.update()
-    about = {"dataset": run.dataset, "model": run.model, "of": len(listed), "notes": notes_on(shown)}
-    main = [*shown].index(main_method(shown))
-    return about | {"methods": [*shown.values()], "main": main}, [lines[row] for row in sorted(lines)]
+    about = {
+        "dataset": run.dataset, "model": run.model, "of": len(listed), "notes": notes_on(shown),
+        "names": [*shown], "methods": [*shown.values()], "groups": grouped(shown),
+        "main": [*shown].index(main_method(shown)),
+        "facts": facts(read_header(run.generation[0])["run"], read_maps_header(run.maps[0]).protocol),
+    }  # fmt: skip
+    return about, [lines[row] for row in sorted(lines)]
 
 
 def _write_sample(
     generation: Generation, maps: dict[str, SampleMaps], sample: Sample, scores: RunScores, media: Path, folder: Path,
-    layer: int | None,
+    made: Mapping[str, Any], header: MapsHeader,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the files of a sample, whose media lie in ``media``; what the gallery says of it."""
+    """Write the files of a sample, whose media lie in ``media``, whose answer was made as ``made`` says, and its maps
+    as ``header``; what the gallery says of it."""
     name = f"{generation.row:08d}"
     opened = partial(open_shown, sample, media, generation.layout)
     described, drawn = pictures(generation, sample.kind == "video", opened)
-    for panel, picture in enumerate(drawn):
-        (folder / f"{name}-{panel}.webp").write_bytes(picture)
-    data = describe(generation, maps.values(), scores.of(sample.id), layer) | described
-    write_script(folder / f"{name}.js", "receiveSample", data)
+    whole = [webp(picture) for picture in drawn]
+    if drawn:
+        (folder / f"{name}.webp").write_bytes(card(drawn[0], whole[0]))
+    places, others = considered(generation, protocol(header.protocol), header.eci_cap)
+    data = describe(generation, maps.values(), scores.of(sample.id), made.get("layer"), places) | described
+    if meets_photo(str(made.get("model")), generation.layout):
+        data["note"] = PHOTO
+    photos = [*map(in_base64, whole)]
+    write_script(
+        folder / f"{name}.js", "receiveSample", packed_json(data), packed(numbers(maps.values(), others)), photos
+    )
     status = next((one.status for one in maps.values() if one.failed), generation.status)
     return {
         "name": name, "id": sample.id, "status": status, "kind": kind(status), "answer": generation.answer,

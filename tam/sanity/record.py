@@ -1,4 +1,4 @@
-"""What the stage keeps of an answer, and the HDF5 file of a shard's; ``docs/explained/grounding.md`` describes it."""
+"""What the stage keeps of an answer, and the HDF5 file of a shard's; ``docs/reference/sanity.md`` describes it."""
 
 import json
 from collections.abc import Iterator, Mapping, Set
@@ -38,6 +38,8 @@ class Compared:
     """The maps of an answer's nouns, compared with those of the model itself.
 
     Attributes:
+        id: the sample's.
+        status: "ok" or "failed: why"; then there are no states.
         states: in the order of ``values``.
         words: the nouns.
         values: float32 [state, method, noun, MEASURES]; NaN where there is none: the original map is constant, or the
@@ -85,8 +87,8 @@ def sanity_files(methods: Mapping[str, str], fingerprint: str) -> Format[Compare
 
 
 def read_sanity(path: Path) -> tuple[dict[str, str], dict[int, Compared]]:
-    """Methods, name -> title, and all answers, by row of the manifest; SchemaError: damaged, foreign, of another
-    version."""
+    """Methods, name -> title, and all answers of the file ``path``, by row of the manifest; SchemaError: damaged,
+    foreign, of another version."""
     with hdf5.opened(path, KIND, VERSION, "sanity", sealed=True) as file, hdf5.damage_in(path, CURE):
         methods: dict[str, str] = json.loads(hdf5.attribute(file, "methods", str))
         return methods, dict(_rows(file, len(methods)))

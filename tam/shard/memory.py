@@ -38,13 +38,22 @@ class Budget:
         if self.size is not None:
             yield
             return
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
+        before = {card: torch.cuda.memory_allocated(card) for card in self._cards()}
+        for card in before:
+            torch.cuda.reset_peak_memory_stats(card)
         yield
-        taken = torch.cuda.max_memory_allocated(self.device) - before
-        free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device) - before
-        self._tokens = SHARE * free * padded(lengths) / max(taken, 1)
+        fits = []
+        for card, held in before.items():
+            taken = torch.cuda.max_memory_allocated(card) - held
+            free = torch.cuda.mem_get_info(card)[0] + torch.cuda.memory_reserved(card) - held
+            fits.append(free / max(taken, 1))
+        self._tokens = SHARE * min(fits) * padded(lengths)
         self._samples = min(MOST, max(self._samples, 2 * len(lengths)))
+
+    def _cards(self) -> list[torch.device]:
+        """Those that hold a part of the model. One that nothing is on is not even opened."""
+        found = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+        return [card for card in found if torch.cuda.memory_allocated(card)] or [self.device]
 
     def too_small(self, lengths: Sequence[int]) -> None:
         """A batch did not fit: from now on half of it is the most."""

@@ -1,7 +1,7 @@
 """What the methods that need the model cost: ``python -m tests.bench.attribution FOLDER [--device cuda]``.
 
 In plain forward passes of the same sample (prompt and answer at once, vision tower included, attention as the library
-has it), by the median over samples of the least of all rounds. On a CPU: the embedded model, its emoji scenes and its
+has it), by the median over samples of the least of all rounds. On a CPU: the embedded model, the default scenes and its
 own answers, CPU time of one thread. On a GPU: Qwen2-VL-2B's size with random weights in bfloat16, a picture of
 640 x 480, 20 tokens, wall time. Needs what the benchmark of generation needs.
 """
@@ -134,7 +134,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--samples", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=48)
+    parser.add_argument("--rounds", type=int, help="One on a CPU without it, where samples are many; three on a GPU.")
     asked = parser.parse_args()
-    main(asked.folder, torch.device(asked.device), asked.samples, asked.rounds)
+    device = torch.device(asked.device)
+    main(asked.folder, device, asked.samples, asked.rounds or (1 if device.type == "cpu" else 3))

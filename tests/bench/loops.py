@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from tam.model.attention import fused_without_plans
+from tam.model.attention import fused_without_plans, joined_pictures
 from tam.model.collate import collate
 from tam.model.loaded import Loaded
 from tam.model.loop import decode
@@ -28,10 +28,10 @@ def loops(loaded: Loaded, ready: Sequence[Prepared], length: int, seconds: Secon
     gpu, whole, alone = loaded.device.type == "cuda", _batch(loaded, ready), _batch(loaded, ready[:1])
     even, uneven = np.full(len(ready), length), np.linspace(1, 2 * length, len(ready)).round().astype(np.int64)
 
-    def step(inputs: dict[str, torch.Tensor], cudnn: bool = False) -> float:
+    def step(inputs: dict[str, torch.Tensor], cudnn: bool = False, graphed: bool = False) -> float:
         """Milliseconds."""
         count = len(inputs["input_ids"])
-        one, all = (seconds(lambda n=n: _ours(loaded, inputs, np.full(count, n), cudnn)) for n in (1, length))
+        one, all = (seconds(lambda n=n: _ours(loaded, inputs, np.full(count, n), cudnn, graphed)) for n in (1, length))
         return 1000 * (all - one) / (length - 1)
 
     with torch.inference_mode():
@@ -41,6 +41,7 @@ def loops(loaded: Loaded, ready: Sequence[Prepared], length: int, seconds: Secon
             "a step, ms": step(whole),
             "a step of one sample, ms": step(alone),
             "a step with cuDNN, ms": step(whole, cudnn=True) if gpu else NONE,
+            "a step as a CUDA graph, ms": step(whole, graphed=True) if gpu else NONE,
         }
 
 
@@ -50,9 +51,11 @@ def _times(loaded: Loaded, inputs: dict[str, torch.Tensor], lengths: np.ndarray,
     return theirs / seconds(lambda: _ours(loaded, inputs, lengths))
 
 
-def _ours(loaded: Loaded, inputs: dict[str, torch.Tensor], lengths: np.ndarray, cudnn: bool = False) -> None:
-    with nullcontext() if cudnn else fused_without_plans(), recording(loaded) as last:
-        ours = partial(decode, last, NO_END, lengths)
+def _ours(
+    loaded: Loaded, inputs: dict[str, torch.Tensor], lengths: np.ndarray, cudnn: bool = False, graphed: bool = False
+) -> None:
+    with nullcontext() if cudnn else fused_without_plans(), joined_pictures(loaded), recording(loaded) as last:
+        ours = partial(decode, last, NO_END, lengths, graphed=graphed)
         loaded.model.generate(**inputs, max_new_tokens=int(lengths.max()), custom_generate=ours)
 
 

@@ -3,6 +3,7 @@
 import copy
 import datetime
 import json
+import re
 
 import pytest
 import yaml
@@ -24,6 +25,17 @@ def said(change: dict) -> str:
 
 def dataset(**entry) -> dict:
     return {"datasets": {"d": entry}}
+
+
+def test_the_examples_of_the_documentation_are_configs():
+    text = (ROOT / "docs/howto/datasets.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S)]
+    kinds = set()
+    for block in blocks:
+        config = CONFIG | (block if "datasets" in block else {"datasets": block})
+        check(copy.deepcopy(config))
+        kinds |= {entry["kind"] for entry in config["datasets"].values()}
+    assert {"coco", "coco-original", "coco-panoptic", "hf", "refcoco"} <= kinds
 
 
 @pytest.mark.parametrize(

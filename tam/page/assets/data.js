@@ -4,24 +4,19 @@
 let gallery; // {runs, samples, metrics, colors, steps}
 let received; // what the sample file that is loading said
 const loaded = new Map(); // key -> promise of a sample
-const embedded = new Map(); // key -> addresses of pictures, in a page that holds its one sample itself
+const embedded = new Set(); // the key of the one sample that a page holds itself
 
 function showGallery(data) {
   gallery = data;
 }
 
-function receiveSample(data) {
-  received = data;
+function receiveSample(...packed) {
+  received = packed;
 }
 
-function embedSample(key, addresses, data) {
-  embedded.set(key, addresses);
-  loaded.set(key, unpackSample(data));
-}
-
-/** The address of a picture of a sample. */
-function pictureOf(key, number) {
-  return embedded.get(key)?.[number] ?? `page/${key}-${number}.webp`;
+function embedSample(key, ...packed) {
+  embedded.add(key);
+  loaded.set(key, unpackSample(...packed));
 }
 
 function keyOf(line) {
@@ -29,7 +24,7 @@ function keyOf(line) {
 }
 
 function loadSample(key) {
-  if (!loaded.has(key)) loaded.set(key, loadScript(`page/${key}.js`).then(() => unpackSample(received)));
+  if (!loaded.has(key)) loaded.set(key, loadScript(`page/${key}.js`).then(() => unpackSample(...received)));
   return loaded.get(key);
 }
 
@@ -43,12 +38,19 @@ function loadScript(path) {
   });
 }
 
-async function unpackSample(sample) {
-  await Promise.all(sample.methods.filter((method) => method.maps).map(async (method) => {
-    const [steps, relevance] = await Promise.all([unpack(method.maps), unpack(method.relevance)]);
-    method.maps = steps.map((step) => Math.round((step * 255) / gallery.steps));
-    method.relevance = relevance;
-  }));
+/** Text, maps and relevance as tam/page/sample.py describes them; and its pictures, each a WebP in base64. */
+async function unpackSample(text, numbers, pictures) {
+  const [said, values] = await Promise.all([unpack(text), unpack(numbers)]);
+  const sample = JSON.parse(new TextDecoder().decode(said));
+  const tokens = sample.tokens.length;
+  const mapped = sample.methods.filter((method) => method.mapped);
+  let start = 0;
+  const next = (length) => values.subarray(start, (start += length));
+  for (const method of mapped) method.maps = next(tokens * sample.vision).map((step) => Math.round((step * 255) / gallery.steps));
+  for (const method of mapped) method.relevance = next(tokens * tokens);
+  const inSteps = (steps) => steps.map((step) => Math.round((step * 255) / gallery.steps));
+  sample.considered = sample.considered.map(([token, place]) => ({ token, place, map: inSteps(next(sample.vision)) }));
+  sample.pictures = pictures.map((picture) => `data:image/webp;base64,${picture}`);
   return sample;
 }
 

@@ -12,6 +12,14 @@ function startGallery() {
     if (event.target.id === "run") offerChoices();
     list();
   });
+  byId("clear").addEventListener("click", () => {
+    const run = chosenRun();
+    byId("filters").reset();
+    byId("run").value = run;
+    offerChoices();
+    list();
+    byId("search").focus();
+  });
   offerChoices();
   list();
 }
@@ -37,7 +45,7 @@ function offerChoices() {
   const lines = gallery.samples.filter((line) => line.run === chosenRun());
   const counts = new Map();
   for (const line of lines) counts.set(line.kind, (counts.get(line.kind) ?? 0) + 1);
-  const statuses = [...counts].map(([kind, count]) => [kind, `${kind} (${count})`]);
+  const statuses = [...counts].map(([kind, count]) => [kind, `${STATUS[kind]} (${count})`]);
   fill(byId("status"), [[EVERY, `all (${lines.length})`], ...statuses]);
   const { methods, main } = gallery.runs[chosenRun()];
   fill(byId("scored-method"), methods.map((title, number) => [number, title]));
@@ -69,6 +77,7 @@ function list() {
   const { of } = gallery.runs[chosenRun()];
   const more = of > all.length ? `, the first of ${of} in the dataset` : "";
   byId("count").textContent = `${listed.length} of ${all.length} samples${more}`;
+  byId("no-match").hidden = listed.length > 0 || !all.length;
 }
 
 /** Samples without a score come last in either direction. */
@@ -81,10 +90,14 @@ function card(line) {
   const score = scoreOf(line);
   const key = keyOf(line);
   const picture = line.picture
-    ? element("img", { src: pictureOf(key, 0), alt: "", loading: "lazy", decoding: "async" })
+    ? element("img", { src: `page/${key}.webp`, alt: "", loading: "lazy", decoding: "async" })
     : element("span", { className: "no-picture" }, "no picture");
   const facts = element("span", { className: "facts" }, element("span", { className: "id" }, line.id));
-  if (line.kind !== "ok") facts.append(badge(line.status, line.kind));
+  if (line.kind !== "ok") {
+    const status = element("span");
+    showStatus(status, line);
+    facts.append(status);
+  }
   if (score !== null) {
     const title = byId("metric").selectedOptions[0].text;
     facts.append(element("span", { className: "score" }, `${title} `, element("b", {}, decimals(score))));
@@ -92,8 +105,4 @@ function card(line) {
   const answer = element("span", { className: "answer", dir: "auto" }, line.answer || "no answer");
   const frame = element("span", { className: "frame" }, picture);
   return element("li", {}, element("a", { href: `#${key}` }, frame, answer, facts));
-}
-
-function badge(status, kind) {
-  return element("span", { className: `badge ${kind === "failed" ? "bad" : "warn"}`, title: status }, kind);
 }

@@ -35,14 +35,14 @@ function heat(panel, grids, map) {
   return [total, count];
 }
 
-/** Draw a map on the canvas over a picture; pixels without a vision token stay clear. */
-function paintHeat(canvas, panel, grids, map, colors) {
+/** Draw a map on the canvas over a picture, ``ceiling`` in the last colour; pixels without a vision token stay clear. */
+function paintHeat(canvas, panel, grids, map, ceiling, colors) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(panel.width, panel.height);
   const [values, count] = heat(panel, grids, map);
   for (let pixel = 0; pixel < values.length; pixel++) {
     if (!count[pixel]) continue;
-    const color = 3 * Math.round(values[pixel]);
+    const color = 3 * Math.round((values[pixel] * 255) / ceiling);
     image.data.set(colors.subarray(color, color + 3), 4 * pixel);
     image.data[4 * pixel + 3] = 255;
   }
@@ -57,13 +57,11 @@ function paintScale(canvas, colors) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** The largest value of each column among the rows [row, width] that are listed. */
-function largest(rows, array, width) {
-  const found = new Uint8Array(width);
+/** The mean of each column over the rows [row, width] that are listed. */
+function mean(rows, array, width) {
+  const found = new Float32Array(width);
   for (const row of rows) {
-    for (let column = 0; column < width; column++) {
-      found[column] = Math.max(found[column], array[row * width + column]);
-    }
+    for (let column = 0; column < width; column++) found[column] += array[row * width + column] / rows.length;
   }
   return found;
 }

@@ -1,15 +1,15 @@
 "use strict";
-// The address says what is shown: #RUN/ROW a sample, nothing the gallery, or the one sample that the page holds itself.
+// The address says what is shown: #RUN/ROW a sample (address.js), nothing the gallery.
 
 async function route() {
-  const key = [...embedded.keys()][0] ?? location.hash.slice(1);
+  const { key, view } = readAddress();
   const wanted = gallery.samples.find((line) => keyOf(line) === key);
   if (wanted) {
     chooseRun(wanted.run);
     try {
       const data = await loadSample(key);
-      if (!embedded.size && location.hash.slice(1) !== key) return; // gone on meanwhile
-      showSample(wanted, data);
+      if (readAddress().key !== key) return; // gone on meanwhile
+      showSample(wanted, data, view);
     } catch (error) {
       console.error(error);
       byId("problem").textContent = error.message;
@@ -20,12 +20,20 @@ async function route() {
   byId("gallery").hidden = Boolean(wanted);
   byId("sample").hidden = !wanted;
   document.title = wanted ? `${wanted.id} – Token activation maps` : "Token activation maps";
+  showFacts();
   window.scrollTo(0, 0);
+}
+
+/** How the run that is looked at came about. */
+function showFacts() {
+  byId("facts").replaceChildren(...gallery.runs[chosenRun()].facts.map(([name, value]) =>
+    element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }
 
 async function start() {
   startGallery();
   await startSample();
+  startSaving();
   await route();
   window.addEventListener("hashchange", async () => {
     await route();

@@ -2,6 +2,7 @@
 // What the model considered in place of a token, and how well its maps lie.
 
 const NOT_SCORED = "This word is not scored: neither a noun nor a function word of the answer.";
+const MOST_COLUMNS = 8;
 const NONE_SCORED = "No word of this answer is scored.";
 
 function showCandidates() {
@@ -40,24 +41,27 @@ function showScores() {
   );
 }
 
-/** Metrics as rows, methods as columns; what is the same for all methods is said once. */
+/** Metrics as rows, methods as columns, of many only those that are shown; what is the same for all is said once. */
 function scoreTable(rows) {
-  const titles = gallery.runs[line.run].methods;
   const names = new Map(gallery.metrics);
   const shown = shownMethods();
+  const all = [...gallery.runs[line.run].methods.keys()];
+  const listed = all.length > MOST_COLUMNS ? shown : all;
+  const titles = listed.map((method) => gallery.runs[line.run].methods[method]);
   const cell = (value) => (typeof value === "number" ? decimals(value) : value ?? "–");
-  const head = element("tr", {}, element("td"), ...titles.map((title, method) =>
-    element("th", { scope: "col", className: shown.includes(method) ? "shown" : "" }, title)));
+  const mark = (place) => (shown.length < listed.length && shown.includes(listed[place]) ? "shown" : "");
+  const head = element("tr", {}, element("td"), ...titles.map((title, place) =>
+    element("th", { scope: "col", className: mark(place) }, title)));
   const isSame = ({ values }) => values.every((value) => value === values[0]);
   const body = sameReasonOnce(rows).map(({ metrics, values }) => {
     const name = element("th", { scope: "row" }, metrics.map((metric) => names.get(metric) ?? metric).join(", "));
     const cells = isSame({ values })
       ? [element("td", { colSpan: titles.length, className: "all" }, cell(values[0]))]
-      : values.map((value, method) => element("td", { className: shown.includes(method) ? "shown" : "" }, cell(value)));
+      : listed.map((method, place) => element("td", { className: mark(place) }, cell(values[method])));
     return element("tr", {}, name, ...cells);
   });
   const heads = rows.every(isSame) ? [] : [element("thead", {}, head)];
-  return element("table", {}, ...heads, element("tbody", {}, ...body));
+  return element("div", { className: "wide" }, element("table", {}, ...heads, element("tbody", {}, ...body)));
 }
 
 /** Neighbouring metrics without a value for the same reasons become one row. */

@@ -67,6 +67,7 @@ def test_weights_are_counted_in_the_headers_and_missing_files_are_said(tmp_path)
 def test_memory_is_that_of_the_dtype_and_a_gpu_that_is_too_small_fails(tmp_path, monkeypatch):
     assert check._memory(Weights(10**9, 2 * 10**9), "auto") == pytest.approx(4.4e9)
     assert check._memory(Weights(10**9, 2 * 10**9), "float32") == pytest.approx(6.8e9)
+    assert check._memory(Weights(10**9, 2 * 10**9), "4bit") == pytest.approx(2.6e9)
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 8000\necho 16000\n")
     program.chmod(0o755)

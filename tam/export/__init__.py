@@ -1,0 +1,1 @@
+"""The stage `export`: maps for other programs, as NumPy arrays or as COCO's masks."""
