@@ -859,7 +859,6 @@ def check(
 
 
 def _of_config(configfile: Path) -> "Iterator[Finding]":
-
     from tam import config
     from tam.check.before import before
 

@@ -63,8 +63,6 @@ def test_every_stage_explains_itself(stage):
         (["render", *FILES[:4], *MANIFEST, "--method", "tam"], "d/manifest.jsonl: no such manifest"),
         (["explain", "a.mp4", "b.jpg"], "a video stands alone"),
         (["explain", "b.jpg", "--select", "/(/"], "not a regular expression"),
-        (["explain", "b.jpg", "--contrast", "cat"], "--contrast: not a word and a candidate; got 'cat'"),
-        (["explain", "b.jpg", "--contrast", "a=b", "--method", "centre"], "no maps of candidates by this method"),
         (["explain", "b.jpg", "--template", "add_generation_prompt=false"], "the prompt sets this itself"),
         (
             ["generate", "--manifest", "m", "--out", "x.h5", "--template", "tokenize=true"],
@@ -74,6 +72,8 @@ def test_every_stage_explains_itself(stage):
         (["run", "--configfile=none.yaml"], "none.yaml: no config"),
         (["explain", "."], "a folder is no picture"),
         (["explain", "https://example.org/a.jpg"], "an address is no file; cure: fetch it first (curl -O)"),
+        (["explain", "b.jpg", "--contrast", "cat"], "--contrast: not a word and a candidate; got 'cat'"),
+        (["explain", "b.jpg", "--contrast", "a=b", "--method", "centre"], "no maps of candidates by this method"),
         (["explain", "b.jpg", "--pooling", "sum"], "unknown pooling; got 'sum'"),
         (["explain", "b.jpg", "--method", "tam", "--method", "eco"], "did you mean 'eci'?"),
         (["explain", "b.jpg", "--method", "mine.py:f"], "mine.py: no such file of methods"),

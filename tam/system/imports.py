@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """What is imported in this block stays, so that nothing is collected meanwhile, nor looked at again afterwards."""
+    """What is imported in this block stays, so that nothing is collected meanwhile."""
     collected = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if collected:
             gc.enable()
