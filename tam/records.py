@@ -12,6 +12,8 @@ OK = "ok"
 TRUNCATED = "truncated"
 FAILED = "failed: "
 
+MAIN = "tam"  # the method that stands first where one is shown
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -19,14 +19,12 @@ from tam.errors import InputError, SchemaError
 from tam.manifest import Sample
 from tam.maps import CURE, read_maps, read_maps_header
 from tam.perturbed import read_perturbed
-from tam.records import Generation, SampleMaps
+from tam.records import MAIN, Generation, SampleMaps
 from tam.scores import read_scores
 from tam.system.damage import Reader
 
 if TYPE_CHECKING:
     from tam.rows import RowsHeader
-
-MAIN = "tam"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from tam.layout import Layout
 from tam.methods.registry import METHODS
-from tam.run import MAIN
+from tam.records import MAIN
 
 GROUPS = {
     "ours": "Ours", "own": "Your own", "component": "Ablation", "filter": "Ablation: filters", "rival": "Rivals",

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tam.metrics.grounding import CHAIR_S, OF_MAP, OF_WORD, PRESENT, TOKENS
+from tam.records import MAIN
 from tam.rows import OK, opened
-from tam.run import MAIN, RunFiles
+from tam.run import RunFiles
 from tam.tables.formats import Cell, Panel, Table, markdown
 from tam.tables.latex import latex
 from tam.tables.notes import counted
