@@ -83,8 +83,9 @@ onsuccess:
     shell("python -m tam status results || true")
 
 
+# What the jobs of this start that failed said themselves
 onerror:
     shell(
-        "grep -rs --include='*.log' -B2 'tam: error' logs || true"
-    )  # what the jobs that failed said themselves
+        "find logs -name '*.log' -newer results/config.json -exec grep -Hs -B2 'tam: error' {{}} + 2>/dev/null || true"
+    )
     shell("python -m tam status results || true")

@@ -264,6 +264,15 @@ def test_the_report_holds_tables_pictures_and_figures(finished):
     assert (finished / "report.zip").stat().st_size > 100_000
 
 
+def test_a_failed_job_s_own_error_is_shown_and_none_of_an_earlier_start(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/old.log").write_text("tam: error: of yesterday\n")
+    data = {"mine": {"kind": "folder", "root": str(tmp_path / "gone")}}
+    done = snakemake(tmp_path, "--quiet", "all", config={**CONFIG, "datasets": data}, check=False)
+    assert f"logs/mine/dataset.log:tam: error: {tmp_path / 'gone'}: no such folder" in done.stdout
+    assert "of yesterday" not in done.stdout
+
+
 def test_a_broken_picture_costs_only_its_sample(finished, tmp_path):
     scenes = tmp_path / "scenes"
     shutil.copytree(finished / "data/emoji", scenes)
