@@ -1,4 +1,4 @@
-"""Ovis2: the squashed picture, then tiles of it, row after row. A picture that fits into one tile is that tile alone."""
+"""Ovis2: the squashed picture, then tiles of it, row after row. One that fits into a tile is that tile alone."""
 
 from collections.abc import Iterator
 from math import isqrt

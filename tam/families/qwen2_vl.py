@@ -1,4 +1,4 @@
-"""Qwen2-VL to Qwen3-VL, GLM-4V, ERNIE 4.5 VL: a picture keeps its shape, and merge x merge patches make one vision token.
+"""Qwen2-VL to Qwen3-VL, GLM-4V, ERNIE: a picture keeps its shape, and merge x merge patches make one vision token.
 
 The whole picture is resized to a multiple of the token's size, so that its grid covers all of it. Qwen2.5-VL computes
 in windows, but undoes their order before the language model: tokens are row-major in all. Qwen3-VL and GLM-4V write
