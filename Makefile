@@ -69,7 +69,7 @@ tables:
 	.venv/bin/python -m tests.compiled results results/tables.pdf
 
 docs: setup
-	.venv/bin/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 	@echo "Open   results/docs/index.html; with a search: .venv/bin/python -m http.server --directory results/docs"
 
 docs-images: setup

@@ -358,7 +358,7 @@ def generate(
     strict: Strict = False,
 ) -> None:
     """Answer every sample of a shard and cache the logits that the maps need. Resumes where it was stopped."""
-    from tam.generation import generate
+    from tam.generation.stage import generate
     from tam.manifest import Shard
     from tam.shard.store import lease
     from tam.system.gpus import claim

@@ -83,7 +83,8 @@ def prepare(folder: Path, python: Path) -> None:
         path.write_text(path.read_text(encoding="utf-8").replace("scenes: 48", "scenes: 4"), encoding="utf-8")
     default = (folder / "config/config.yaml").read_text(encoding="utf-8")
     (folder / "config/config.yaml").write_text(re.sub(r"samples: .*", 'samples: ["000000000003"]', default))
-    (folder / "mine.yaml").write_text((folder / "config/config.yaml").read_text())
+    mine = (folder / "config/config.yaml").read_text(encoding="utf-8")
+    (folder / "mine.yaml").write_text(re.sub(r"methods: .*", "methods: [activation, tam]", mine))
     binaries = folder / ".venv/bin"
     binaries.mkdir(parents=True)
     rules = python.with_name("python")  # which forks what the rules call
@@ -102,12 +103,23 @@ def media(folder: Path) -> None:
 
     scenes.write(folder / "scenes", 10, 0)
     photo = folder / "scenes/image/000000000010.jpg"
-    for name in ("photo.jpg", "before.jpg", "after.jpg"):
-        shutil.copy(photo, folder / name)
+    for name, number in (("photo", 10), ("before", 1), ("after", 2)):
+        shutil.copy(folder / f"scenes/image/{number:012d}.jpg", folder / f"{name}.jpg")
     writer = cv2.VideoWriter(str(folder / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 2.0, (128, 128))
     for _ in range(4):
         writer.write(cv2.resize(cv2.imread(str(photo)), (128, 128)))
     writer.release()
+
+
+def unasked(command: str, asked: set[str]) -> str:
+    """A command's lines but questions that were asked already, of which no answer changes; those are noted."""
+    kept = []
+    for line in command.splitlines():
+        question = re.sub(r"\s+# .*", "", line.removeprefix(".venv/bin/"))
+        if not question.startswith("tam explain ") or question not in asked:
+            kept.append(line)
+        asked.add(question)
+    return "\n".join(kept)
 
 
 def run(command: str, folder: Path) -> str | None:

@@ -250,7 +250,7 @@ class Fresh:
     def _generated(
         self, config: Config, dataset: str, of: Config, model: Config, shard: str, manifest: Path, out: Path
     ) -> None:
-        from tam.generation import generate
+        from tam.generation.stage import generate
         from tam.manifest import Shard
 
         answers = (model.get("answers") or {}).get(dataset)

@@ -23,8 +23,8 @@ from tam.datasets import coco
 from tam.datasets.emoji import scenes
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError
-from tam.generation import generate
 from tam.generation.given_answers import read_given_answers
+from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.methods.cached import Cached
 from tam.records import GivenAnswer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tam.errors import DiskError
-from tam.system.atomic import atomic, atomic_folder
+from tam.system.atomic import at_work, atomic, atomic_folder
 from tam.system.mark import check_kind, free_name
 
 OURS = {"kind": "figures", "of": ["\ud800", 1.5, None]}
@@ -142,6 +142,15 @@ def test_the_working_folder_is_not_replaced_under_ones_feet(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DiskError, match="name a folder inside it"), atomic_folder(Path(), OURS):
         pass
+
+
+@pytest.mark.parametrize("writing", [at_work, atomic])
+def test_a_place_without_a_name_is_one_line(tmp_path, monkeypatch, writing):
+    monkeypatch.chdir(tmp_path)
+    for place in (Path(), Path("/")):
+        with pytest.raises(DiskError, match="no name to write to"), writing(place):
+            pass
+    assert not [*tmp_path.iterdir()]
 
 
 def test_results_of_one_kind_and_name_get_folders_of_their_own_and_the_same_result_its_own_again(tmp_path):

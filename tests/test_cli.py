@@ -193,6 +193,11 @@ def test_a_video_is_explained_with_a_given_answer(folder, tmp_path):
         ("tam.figures.stage", {"torch", "transformers", "nltk"}),
         ("tam.page.stage", {"torch", "transformers", "matplotlib", "pandas", "nltk"}),
         ("tam.page.single", {"torch", "transformers", "matplotlib", "pandas", "nltk", "pyarrow", "h5py"}),
+        ("tam.page.scripts; tam.page.scripts.color_maps(); tam.render.colors.signed()", {"torch", "matplotlib"}),
+        (
+            "tam.generation.answer, tam.explanation, tam.page.single",
+            {"matplotlib", "pandas", "pyarrow", "h5py", "gradio"},
+        ),
         ("tam.render.names, tam.selection", {"torch", "cv2", "fontTools"}),
     ],
 )

@@ -12,7 +12,7 @@ from tam.datasets import anno, coco
 from tam.datasets.emoji import scenes
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError
-from tam.generation import generate
+from tam.generation.stage import generate
 from tam.manifest import Sample, Shard
 from tam.methods.stage import write_maps
 from tam.metrics.stage import write_metrics

@@ -10,7 +10,22 @@ import pytest
 from markdown.extensions.toc import slugify
 from PIL import Image
 
-from tests.documents import FILES, IMAGES, LACKED, PYTHON, ROOT, SHELL, Block, blocks, drawn, media, prepare, run, shown
+from tests.documents import (
+    FILES,
+    IMAGES,
+    LACKED,
+    PYTHON,
+    ROOT,
+    SHELL,
+    Block,
+    blocks,
+    drawn,
+    media,
+    prepare,
+    run,
+    shown,
+    unasked,
+)
 from tests.forked import forked
 
 ALL = [block for file in FILES for block in blocks(file)]
@@ -25,24 +40,24 @@ CHECKED = [*FILES, ROOT / "CHANGELOG.md", ROOT / "config/README.md", *ROOT.glob(
 def ran(tmp_path_factory) -> Path:
     """The folder in which every block was run that can be run here, in the order of the files."""
     folder, jobs = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("jobs")
-    failed = []
+    failed, asked = [], set[str]()
     with forked(jobs) as python:
         prepare(folder, python)
         media(folder)
         for file in FILES:
             known: dict[str, object] = {"__name__": "__main__"}
             for block in blocks(file):
-                if why := _run(block, folder, known):
+                if why := _run(block, folder, known, asked):
                     failed.append(f"{block.where}: {why}")
     assert not failed, "\n\n".join(["", *failed])
     return folder
 
 
-def _run(block: Block, folder: Path, known: dict[str, object]) -> str | None:
+def _run(block: Block, folder: Path, known: dict[str, object], asked: set[str]) -> str | None:
     if block.written and not (folder / block.written).exists():  # but `mine.yaml`, which asks for nobody's data
         (folder / block.written).write_text(block.text, encoding="utf-8")
     for command in block.commands:
-        if why := _python(command, folder, known) if block.language == PYTHON else run(command, folder):
+        if why := _python(command, folder, known) if block.language == PYTHON else run(unasked(command, asked), folder):
             return f"{command}\n{why}"
     return None
 
@@ -124,8 +139,8 @@ def test_a_command_or_code_that_fails_is_named_with_its_place(tmp_path):
     page.write_text("1. Do:\n\n   ```bash\n   true\n   false   # no\n   ```\n\n```python\n1 / 0\n```\n")
     shell, python = blocks(page)
     assert shell.line == 4 and python.line == 9
-    assert _run(shell, tmp_path, {}) is not None
-    assert "ZeroDivisionError" in _run(python, tmp_path, {})
+    assert _run(shell, tmp_path, {}, set()) is not None
+    assert "ZeroDivisionError" in _run(python, tmp_path, {}, set())
 
 
 @pytest.mark.parametrize("file", CHECKED, ids=lambda path: str(path.relative_to(ROOT)))

@@ -73,6 +73,11 @@ def test_words_are_columns_or_rows_and_go_on_below(said, tmp_path):
     assert 1 <= len(said._strongest(4)) <= 4
 
 
+def test_of_itself_a_figure_shows_words_and_no_full_stop(said):
+    assert "." in [word.text for word in said.words if word.part == "answer"]
+    assert "." not in said._strongest(len(said.words)) and "dogs" in said._strongest(len(said.words))
+
+
 def test_what_cannot_be_drawn_is_said_before_anything_is_written(said, tmp_path):
     for options, problem in (
         ({"words": ["zebra"]}, "nothing matches"), ({"methods": ["eci"]}, "not a method"), ({"layout": "x"}, "layout"),

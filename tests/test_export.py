@@ -201,6 +201,13 @@ def test_only_an_export_of_the_same_kind_is_replaced(run, tmp_path):
         export(run, tmp_path / "out", "coco")
 
 
+def test_a_method_that_is_named_twice_is_written_once(run, tmp_path):
+    for place, methods in (("once", ["tam"]), ("twice", ["tam", "tam"])):
+        export(run, tmp_path / place, "coco", methods)
+    once, twice = (json.loads((tmp_path / place / "tam.json").read_text()) for place in ("once", "twice"))
+    assert once and twice == once
+
+
 def test_what_cannot_be_exported_is_one_line(run, tmp_path):
     with pytest.raises(InputError, match="unknown form; got 'csv'; expected npz or coco"):
         form_of("csv")

@@ -15,7 +15,7 @@ from PIL import Image
 import tam
 from tam.cache import read_generations
 from tam.errors import DiskError, InputError, ModelError, TamError
-from tam.generation import generate
+from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.model import question as answering
 from tam.model import samples as preparing

@@ -699,7 +699,7 @@ def test_an_empty_shard_is_an_empty_file(shard):
 PROGRAM = """
 import sys
 from pathlib import Path
-from tam.generation import generate
+from tam.generation.stage import generate
 from tam.manifest import Shard
 generate(Path(sys.argv[1]), Shard(0, 1), sys.argv[2], Path(sys.argv[3]), max_new_tokens=60, batch_size=2, device="cpu")
 """

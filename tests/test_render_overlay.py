@@ -1,5 +1,6 @@
 """Heat maps over pictures: each grid on its own part, in the picture's aspect."""
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +8,7 @@ from PIL import Image
 from tam.errors import RenderError
 from tam.layout import Grid, Layout
 from tam.media import Media
-from tam.render.colors import JET
+from tam.render.colors import JET, STORED, signed, table
 from tam.render.overlay import heat, mosaic, outlined, overlay, panels
 
 
@@ -102,3 +103,10 @@ def test_the_outline_follows_the_mask():
 
 def test_the_scale_runs_from_blue_to_red():
     assert JET[0].tolist() == [0, 0, 128] and JET[255].tolist() == [128, 0, 0]
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_stored_colours_are_those_of_matplotlib(name):
+    stored = signed() if name == "RdBu_r" else table(name)
+    assert stored.dtype == np.uint8
+    assert stored.tolist() == np.rint(255 * matplotlib.colormaps[name](np.arange(256))[:, :3]).tolist()

@@ -75,7 +75,7 @@ LIBRARIES: dict[str, set[str]] = {
     },
     "h5py": {"cache", "maps", "perturbed", "sanity", "scores", "system"},
     "nltk": {"datasets", "embedded", "metrics", "tagging"},
-    "matplotlib": {"figures", "render", "sanity"},
+    "matplotlib": {"figures", "sanity"},
     "pandas": {"figures"},
     "typer": {"cli", "datasets", "embedded"},
     "gradio": {"demo"},

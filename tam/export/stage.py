@@ -53,7 +53,7 @@ def export(run: RunFiles, out: Path, form: Form, methods: Sequence[str] | None =
     if len(run.generation) != len(run.maps) or not run.maps:
         got = f"{len(run.generation)} and {len(run.maps)}"
         raise InputError("answers and maps of each shard are needed", where=run.name, got=got)
-    known = list(methods or read_maps_header(run.maps[0]).methods)
+    known = [*dict.fromkeys(methods or read_maps_header(run.maps[0]).methods)]  # a file each
     counts: Counter[str] = Counter()
     mark = {"kind": KIND, "of": [run.dataset, run.model], "form": form}
     with (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.backends import cuda
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tam.model.loaded import Loaded
 
@@ -42,7 +42,7 @@ def joined_pictures(loaded: Loaded) -> Iterator[None]:
     the device for their lengths each time. Others take all pictures as one batch in any case.
     """
     known: list[tuple[torch.Tensor, Places]] = []
-    AttentionInterface.register(PACKED, partial(_packed, known))
+    ALL_ATTENTION_FUNCTIONS.register(PACKED, partial(_packed, known))
     configs = {id(layer.config): layer.config for layer in loaded.base.modules() if _one_by_one(layer)}
     for config in configs.values():
         config._attn_implementation = PACKED
@@ -51,6 +51,7 @@ def joined_pictures(loaded: Loaded) -> Iterator[None]:
     finally:
         for config in configs.values():
             config._attn_implementation = "sdpa"
+        ALL_ATTENTION_FUNCTIONS._global_mapping.pop(PACKED, None)
 
 
 def _one_by_one(layer: torch.nn.Module) -> bool:

@@ -1,9 +1,11 @@
 """Colours: the jet map of the paper, maps of even lightness steps, and the few greys around them."""
 
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from tam.errors import InputError
 
@@ -12,6 +14,7 @@ WHITE, BLACK, LATER, NOTE = (255, 255, 255), (0, 0, 0), (200, 200, 200), (110, 1
 JET = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(-1, 1), cv2.COLORMAP_JET)[:, 0, ::-1].copy()
 CONTRAST = 4.5  # of letters on what is behind them, at least (WCAG 2, level AA)
 COLORMAPS = ("jet", "viridis", "magma", "cividis")  # cividis: the same to those who do not tell red from green
+STORED = ("viridis", "magma", "cividis", "RdBu_r")  # rows of colormaps.png: matplotlib's, which is slow to load
 
 
 @cache
@@ -21,9 +24,7 @@ def table(name: str) -> np.ndarray:
         raise InputError("unknown colour map", got=repr(name), expected=" or ".join(COLORMAPS))
     if name == "jet":
         return JET
-    import matplotlib  # slow to load, and not needed for jet
-
-    return np.rint(255 * matplotlib.colormaps[name](np.arange(256))[:, :3]).astype(np.uint8)
+    return _stored(name)
 
 
 def luminance(colors: np.ndarray) -> np.ndarray:
@@ -36,9 +37,12 @@ def luminance(colors: np.ndarray) -> np.ndarray:
 @cache
 def signed() -> np.ndarray:
     """uint8 RGB [256, 3] from -1, blue, over 0, white, to 1, red."""
-    import matplotlib
+    return _stored("RdBu_r")
 
-    return np.rint(255 * matplotlib.colormaps["RdBu_r"](np.arange(256))[:, :3]).astype(np.uint8)
+
+def _stored(name: str) -> np.ndarray:
+    with Image.open(Path(__file__).with_name("colormaps.png")) as picture:
+        return np.array(picture)[STORED.index(name)]
 
 
 def for_text(colors: np.ndarray) -> np.ndarray:

@@ -84,6 +84,8 @@ def _full_is_said(path: Path) -> Iterator[None]:
 
 
 def _temporary(path: Path, ending: str = "tmp") -> Path:
+    if not path.name:  # of "." and "/" there is no beside
+        raise DiskError("no name to write to", where=path, cure="name a file or folder in it")
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{ending}")
 
 
