@@ -231,13 +231,16 @@ def test_a_step_starts_no_more_operations_than_these(count, most, monkeypatch):
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_eight_pictures_of_a_size_go_through_a_layer_of_the_tower_as_one_does(kind, monkeypatch):
-    """What each further one starts, 70 operations at most, is outside of the layers: where patches and tokens lie."""
+    """What each further one starts, 70 operations at most, is outside of the layers: where patches and tokens lie.
+
+    Qwen2.5-Omni looks for sounds in between as well.
+    """
     loaded, (one,) = asked(kind, 1)
     found = [dispatched(monkeypatch, lambda n=n: answer_batch(loaded, [one] * n, 1)) for n in (1, 8)]
     alone, eight = (made.operations for made in found)
     attending = [{name: count for name, count in made.items() if "attention" in name} for made in (alone, eight)]
     assert attending[0] == attending[1] and attending[0]
-    assert (eight - alone).total() <= 7 * 70
+    assert (eight - alone).total() <= 7 * (80 if kind == "qwen2_5_omni_thinker" else 70)
 
 
 def test_selection_asks_the_device_no_more_for_many_samples_than_for_one(monkeypatch):

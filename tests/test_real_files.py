@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import AutoConfig, AutoProcessor, MllamaConfig
+from transformers import AutoConfig, AutoProcessor, MllamaConfig, Qwen2_5OmniConfig
 
 from tam.errors import ModelError
 from tam.families import family_of
@@ -134,6 +134,8 @@ def test_a_model_that_sees_is_not_said_to_see_nothing():
             family_of(config)
     with pytest.raises(ModelError, match=r"pictures enter by cross-attention.*got 'mllama'"):
         family_of(MllamaConfig())
+    with pytest.raises(ModelError, match=r"its thinker; got 'qwen2_5_omni'"):
+        family_of(Qwen2_5OmniConfig())
     with pytest.raises(ModelError, match="has no vision tower"):
         family_of(SimpleNamespace(model_type="llama", hidden_size=1))
 

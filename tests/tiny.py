@@ -58,6 +58,7 @@ GEMMA4 = _chat(
 LLAVA = _chat("USER: ", "<image>\n", "", " ", "ASSISTANT:")
 TEMPLATES = {
     "qwen2_vl": CHAT_TEMPLATE, "qwen2_5_vl": CHAT_TEMPLATE,
+    "qwen2_5_omni_thinker": CHAT_TEMPLATE,
     "qwen3_vl": QWEN3,
     "qwen3_vl_moe": QWEN3, "qwen3_5": QWEN3, "qwen3_5_moe": QWEN3,
     "glm4v": GLM, "glm4v_moe": GLM, "glm46v": GLM,
@@ -75,6 +76,12 @@ TEMPLATES = {
     "gemma4": GEMMA4, "gemma4_unified": GEMMA4,
     "minicpmv4_6": _chatml("<|image_pad|>", "<|video_pad|>"), "minicpmv4_7": _chatml("<|image_pad|>", "<|video_pad|>"),
     "paligemma": None,
+    "lfm2_vl": _chatml("<image>", "", "<s>"),
+    "ovis2": _chatml("<image>\n", ""),
+    "ernie4_5_vl_moe": _chat(
+        "User: ", "Picture 1:<|image_start|><|image|><|image_end|>",
+        "Video 1:<|video_start|><|video|><|video_end|>", "\n", "Assistant: ", "<s>",
+    ),
     "mistral3": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
     "pixtral": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
 }  # fmt: skip
@@ -95,18 +102,30 @@ NAMED = {
     "paddleocr_vl": {"image_token": "<|image_pad|>"},
     "llama4": {"patch": "<|patch|>", "start": "<|image_start|>", "end": "<|image_end|>", "x": "<|tile_x_separator|>",
                "y": "<|tile_y_separator|>"},
+    "qwen2_5_omni_thinker": {
+        "image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "audio_token": "<|AUDIO|>",
+        "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>",
+        "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>",
+    },
+    "ernie4_5_vl_moe": {
+        "image_token": "<|image|>", "image_start_token": "<|image_start|>", "image_end_token": "<|image_end|>",
+        "video_token": "<|video|>", "video_start_token": "<|video_start|>", "video_end_token": "<|video_end|>",
+    },
+    "ovis2": {name: f"<IMG_{name.upper()}>" for name in ("atom", "start", "grid", "col", "row", "end")},
     "internvl": {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
                  "video_token": "<video>"},
 }  # fmt: skip
 LIKE = {
-    "qwen2_5_vl": "qwen2_vl", "qwen3_vl_moe": "qwen3_vl", "qwen3_5": "qwen3_vl", "qwen3_5_moe": "qwen3_vl",
+    "qwen2_5_vl": "qwen2_vl", "qwen2_5_omni_thinker": "qwen2_vl", "qwen3_vl_moe": "qwen3_vl", "qwen3_5": "qwen3_vl",
+    "qwen3_5_moe": "qwen3_vl",
     "glm4v_moe": "glm4v", "minicpmv4_7": "minicpmv4_6",
 }  # fmt: skip
 """Kind -> the one whose image and video processors it has."""
 IMAGE = {
     **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v", "gemma4", "gemma4_unified"), "<|image|>"),
     **dict.fromkeys(("minicpmv4_6", "minicpmv4_7"), "<|image_pad|>"), "gemma3": "<image_soft_token>",
-    "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>",
+    "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>", "ovis2": "<IMG_ATOM>",
+    "ernie4_5_vl_moe": "<|image|>",
     "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]", "pixtral": "[IMG]",
     **{kind: "<|image_pad|>" for kind in KINDS if kind.startswith("qwen")},
 }  # fmt: skip
@@ -117,6 +136,11 @@ CLASS = {
     "qwen3_vl_moe": "Qwen3VLMoe", "qwen3_5": "Qwen3_5", "qwen3_5_moe": "Qwen3_5Moe", "glm4v_moe": "Glm4vMoe",
     "glm46v": "Glm46V", "gemma4": "Gemma4", "gemma4_unified": "Gemma4Unified", "minicpmv4_6": "MiniCPMV4_6",
     "minicpmv4_7": "MiniCPMV4_7", "paddleocr_vl": "PaddleOCRVL", "llama4": "Llama4",
+    "qwen2_5_omni_thinker": "Qwen2_5OmniThinker", "lfm2_vl": "Lfm2Vl", "ovis2": "Ovis2",
+    "ernie4_5_vl_moe": "Ernie4_5_VLMoe",
+}  # fmt: skip
+SOUND = {
+    "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 64,
 }  # fmt: skip
 SHAPES = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (2, 3), (3, 2)]
 PINPOINTS = [[56 * down, 56 * across] for down, across in SHAPES]
@@ -167,7 +191,7 @@ def processor(kind: str = "qwen2_vl"):
 
         pytest.importorskip("num2words", reason="SmolVLM's processor needs it")
     words, alike = tokenizer(kind), LIKE.get(kind, kind)
-    make = getattr(transformers, CLASS[kind] + "Processor", None)
+    make = getattr(transformers, CLASS[kind].removesuffix("Thinker") + "Processor", None)
     if make is None and alike != kind:
         make = getattr(transformers, CLASS[alike] + "Processor")
     dynamic = {"size": {"shortest_edge": 2 * 28 * 28, "longest_edge": 48 * 28 * 28}}
@@ -187,6 +211,9 @@ def processor(kind: str = "qwen2_vl"):
         "internvl": ("GotOcr2", square, {"image_seq_length": 4}),
         "gemma3": ("Gemma3", {"size": {"height": 112, "width": 112}}, {"image_seq_length": 16}),
         "paddleocr_vl": ("PaddleOCRVL", dynamic, {}),
+        "lfm2_vl": ("Lfm2Vl", {"tile_size": 64, "min_image_tokens": 2, "max_image_tokens": 8}, {}),
+        "ernie4_5_vl_moe": ("Ernie4_5_VLMoe", dynamic, {}),
+        "ovis2": ("Ovis2", square | {"max_patches": 6}, {"image_seq_length": 4}),
         "llama4": ("Llama4", square, {"patch_size": 14}),
         "gemma4": ("Gemma4", {"max_soft_tokens": 70}, {}),
         "gemma4_unified": ("Gemma4Unified", {"max_soft_tokens": 70}, {}),
@@ -206,13 +233,17 @@ def processor(kind: str = "qwen2_vl"):
     parts = {"image_processor": image_processor, "tokenizer": words, "chat_template": TEMPLATES[kind], **more}
     if kind in ("mistral3", "pixtral"):
         make = transformers.PixtralProcessor
-    sized = {"smolvlm": {"num_frames": 8, "fps": 1, **videos}}.get(kind, videos)
+    sized = {
+        "smolvlm": {"num_frames": 8, "fps": 1, **videos},
+        "ernie4_5_vl_moe": videos | {"draw_on_frames": False},  # the time; with a font that is not ours to hand on
+    }.get(kind, videos)
     if "video_processor" in make.get_attributes():
         name = CLASS[alike] + "VideoProcessor"
         sized = {key: value for key, value in sized.items() if key != "image_grid_pinpoints"}
         parts["video_processor"] = getattr(transformers, name)(**sized)
     if "feature_extractor" in make.get_attributes():  # of sounds
-        parts["feature_extractor"] = getattr(transformers, CLASS[kind] + "AudioFeatureExtractor")()
+        of = "Whisper" if kind == "qwen2_5_omni_thinker" else CLASS[kind] + "Audio"
+        parts["feature_extractor"] = getattr(transformers, of + "FeatureExtractor")()
     return make(**parts)
 
 
@@ -231,6 +262,11 @@ def _vision(kind: str) -> dict:
     return {
         "qwen2_vl": dynamic | {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
         "qwen2_5_vl": dynamic | {"window_size": 56, "fullatt_block_indexes": [1]},
+        "qwen2_5_omni_thinker": dynamic | {"window_size": 56, "fullatt_block_indexes": [1]},
+        "lfm2_vl": plain
+        | {"model_type": "siglip2_vision_model", "vision_use_head": False, "patch_size": 16, "num_patches": 64},
+        "ernie4_5_vl_moe": {key: value for key, value in dynamic.items() if key != "out_hidden_size"},
+        "ovis2": plain | {"hidden_stride": 2, "vocab_size": 64},
         "qwen3_vl": deep,
         "qwen3_vl_moe": deep,
         "qwen3_5": dynamic | large,
@@ -280,6 +316,11 @@ def _text(kind: str, words, vocabulary: int) -> dict:
     }  # fmt: skip
     return text | {
         "qwen2_vl": {"rope_parameters": rope | sections}, "qwen2_5_vl": {"rope_parameters": rope | sections},
+        "qwen2_5_omni_thinker": {"rope_parameters": rope | sections},
+        "lfm2_vl": {"model_type": "lfm2", "layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+        "ernie4_5_vl_moe": {"rope_parameters": rope | {"mrope_section": [3, 3, 2]}, "moe_num_experts": 4, "moe_k": 2,
+                            "moe_num_shared_experts": 1, "moe_intermediate_size": [32, 16]},
+        "ovis2": {"model_type": "qwen2"},
         "qwen3_vl": {"rope_parameters": rope | sections, "head_dim": 16},
         "qwen3_vl_moe": {"rope_parameters": rope | sections, "head_dim": 16} | experts,
         "qwen3_5": hybrid, "qwen3_5_moe": hybrid | experts | {"shared_expert_intermediate_size": 32},
@@ -332,6 +373,15 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
         "llava_onevision": {"video_token_id": token("<video>"), "image_grid_pinpoints": UNEVEN,
                             "vision_feature_layer": -1, "vision_aspect_ratio": "anyres_max_4",
                             "vision_feature_select_strategy": "full"},
+        "qwen2_5_omni_thinker": {"video_token_id": token("<|video_pad|>"), "audio_token_id": token("<|AUDIO|>"),
+                                 "audio_config": SOUND},
+        "lfm2_vl": {"projector_hidden_size": 64},
+        "ernie4_5_vl_moe": {
+            f"{name}_token_id": token(f"<|{name}|>")
+            for name in ("image_start", "image_end", "video_start", "video_end", "video")
+        },
+        "ovis2": {"hidden_size": 64, "vocab_size": max(len(words), vocabulary), "visual_indicator_token_ids": [
+            token(f"<IMG_{name}>") for name in ("START", "END", "GRID", "COL", "ROW")]},
         "llava_next": {"image_grid_pinpoints": PINPOINTS},
         "gemma3": {"mm_tokens_per_image": 16, "boi_token_id": token("<start_of_image>"),
                    "eoi_token_id": token("<end_of_image>")},
@@ -351,8 +401,9 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
     torch.manual_seed(seed)
     made = getattr(transformers, CLASS[kind] + "ForConditionalGeneration")(config).eval()
     with torch.no_grad():
-        decoder = made.get_decoder()
-        getattr(decoder, "model", decoder).norm.weight.uniform_(0.5, 1.5)  # so that a second norm would show
+        decoder = getattr(made.get_decoder(), "model", made.get_decoder())
+        norm = decoder.embedding_norm if kind == "lfm2_vl" else decoder.norm
+        norm.weight.uniform_(0.5, 1.5)  # so that a second norm would show
         for name, weight in made.named_parameters():  # SigLIP's random attention would mix all patches
             if "vision" in name and name.endswith("out_proj.weight"):
                 weight.mul_(0.1)

@@ -152,7 +152,7 @@ def forced(
 def layers_of(loaded: Loaded) -> Any:
     """The decoder's layers; ModelError: it is no list of layers with a norm behind them."""
     decoder = loaded.decoder
-    if not (hasattr(decoder, "layers") and hasattr(decoder, "norm")):
+    if not hasattr(decoder, "layers") or loaded.norm is None:
         raise ModelError("no list of layers and final norm is known of this model", got=type(decoder).__name__)
     return decoder.layers
 

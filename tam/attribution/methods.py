@@ -111,7 +111,7 @@ def attribute(
         scores |= {name: NO_MEMORY.format(name) for name in rules}
         rules = {}
         made, course = _pass(loaded, question, methods, settings, None)
-    seen = Seen(made, settings, loaded.decoder.norm, made.states[0].detach().float(), made.weights.float())
+    seen = Seen(made, settings, loaded.norm, made.states[0].detach().float(), made.weights.float())
     with torch.no_grad():
         scores |= {name: FORWARD[name](seen) for name in methods if name in FORWARD}
     if course is not None:

@@ -9,10 +9,12 @@ from tam.families import (
     generic,
     idefics3,
     internvl,
+    lfm2_vl,
     llama4,
     llava,
     llava_next,
     minicpmv,
+    ovis2,
     paligemma,
     pixtral,
     qwen2_vl,
@@ -21,6 +23,7 @@ from tam.families.interface import Family
 
 # A checkpoint's config names its ``model_type``.
 FAMILIES: dict[str, Family] = {
+    "ernie4_5_vl_moe": qwen2_vl.ERNIE,
     "gemma3": gemma3.FAMILY,
     "gemma4": gemma4.FAMILY,
     "gemma4_unified": gemma4.FAMILY,
@@ -29,6 +32,7 @@ FAMILIES: dict[str, Family] = {
     "glm4v_moe": qwen2_vl.GLM4V,
     "idefics3": idefics3.IDEFICS3,
     "internvl": internvl.FAMILY,
+    "lfm2_vl": lfm2_vl.FAMILY,
     "llama4": llama4.FAMILY,
     "llava": llava.FAMILY,
     "llava_next": llava_next.NEXT,
@@ -36,9 +40,11 @@ FAMILIES: dict[str, Family] = {
     "minicpmv4_6": minicpmv.FAMILY,
     "minicpmv4_7": minicpmv.FAMILY,
     "mistral3": pixtral.MISTRAL3,
+    "ovis2": ovis2.FAMILY,
     "paddleocr_vl": qwen2_vl.PADDLE,
     "paligemma": paligemma.FAMILY,
     "qwen2_5_vl": qwen2_vl.QWEN2,
+    "qwen2_5_omni_thinker": qwen2_vl.QWEN2,
     "qwen2_vl": qwen2_vl.QWEN2,
     "qwen3_5": qwen2_vl.QWEN3,
     "qwen3_5_moe": qwen2_vl.QWEN3,
@@ -67,6 +73,8 @@ def family_of(config: Any, one_tile: bool = False) -> Family:
         return FAMILIES[config.model_type]
     if getattr(getattr(config, "text_config", None), "cross_attention_layers", None):
         raise unsupported(config.model_type, "pictures enter by cross-attention: no tokens to lay a map on")
+    if hasattr(config, "thinker_config"):
+        raise unsupported(config.model_type, "a model that speaks around one that sees: explain, or save, its thinker")
     if getattr(config, "image_token_id", None) is not None:
         return generic.FAMILY
     sees = any("vision" in name or "visual" in name or "image" in name for name in vars(config))

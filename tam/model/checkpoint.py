@@ -25,7 +25,7 @@ from tam.model.loaded import Loaded
 from tam.model.placement import Placement, check_widths, placed
 from tam.model.probe import believe
 
-WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.ttf"]  # ERNIE's processor draws text
 ADAPTER = "adapter_config.json"
 POINTER = b"version https://git-lfs"
 CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted

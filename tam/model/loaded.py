@@ -72,6 +72,11 @@ class Loaded:
         return getattr(found, "model", found)  # Llama 4's has a head
 
     @property
+    def norm(self) -> Any:
+        """The decoder's last norm, which the head reads; None if none is known."""
+        return getattr(self.decoder, "norm", getattr(self.decoder, "embedding_norm", None))  # LFM2's
+
+    @property
     def base(self) -> Any:
         """All but the head; where a model's own parts lie beside its head (Llama 4), the language model."""
         base = self.model.base_model

@@ -37,7 +37,7 @@ def check_layer(loaded: Loaded, layer: int | None) -> None:
     if layer is None:
         return
     decoder = loaded.decoder
-    if not (hasattr(decoder, "layers") and hasattr(decoder, "norm")):
+    if not hasattr(decoder, "layers") or loaded.norm is None:
         raise ModelError("no list of layers and final norm is known of this model", got=type(decoder).__name__)
     if not 1 <= layer <= len(decoder.layers):
         raise InputError("no such layer", got=layer, expected=f"1 to {len(decoder.layers)}, the last")
@@ -75,7 +75,7 @@ def recording(loaded: Loaded, layer: int | None = None) -> Iterator[Recording]:
     handles = [loaded.base.register_forward_hook(keep_states), loaded.head.register_forward_hook(keep_logits)]
     if layer is not None:
         decoder = loaded.decoder
-        reader = decoder.layers[layer] if layer < len(decoder.layers) else decoder.norm
+        reader = decoder.layers[layer] if layer < len(decoder.layers) else loaded.norm
         handles.append(reader.register_forward_pre_hook(keep_inner, with_kwargs=True))
     try:
         yield last
@@ -86,4 +86,4 @@ def recording(loaded: Loaded, layer: int | None = None) -> Iterator[Recording]:
 
 def read_of(loaded: Loaded, states: torch.Tensor, inner: torch.Tensor | None) -> torch.Tensor:
     """[batch, position, width], what maps are read from: what the head would read if the chosen layer were the last."""
-    return states if inner is None else loaded.decoder.norm(inner)
+    return states if inner is None else loaded.norm(inner)
