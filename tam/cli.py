@@ -922,6 +922,9 @@ def explain(
     ] = None,
     width: Annotated[int, typer.Option(min=100, max=20_000, help="Of pictures and of a figure in pixels.")] = 1800,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
+    outline: Annotated[
+        bool, typer.Option("--outline", help="Draw the edge of what is above Otsu's threshold, which scores count.")
+    ] = False,
     npz: Annotated[bool, typer.Option("--npz", help="Also write the maps as NumPy arrays, maps.npz.")] = False,
     tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="A picture a token instead of a word.")] = False,
     trust_remote_code: TrustRemoteCode = False,
@@ -986,15 +989,17 @@ def explain(
         max_pixels=max_pixels, template=for_template,
     )  # fmt: skip
     print(explained.answer + ("" if explained.status == "ok" else f" [{explained.status}]"))
-    folder = explained.save(out, tokens=tokens, colormap=colormap, width=width)
+    folder = explained.save(out, tokens=tokens, colormap=colormap, width=width, outline=outline)
     print(f"look at {folder / 'index.html'} and {folder / 'sheet.png'}")
     if figure is not None:
-        drawn = explained.figure(_said(explained, words), list(explained.by_method), colormap=colormap, width=width)
+        drawn = explained.figure(
+            _said(explained, words), list(explained.by_method), colormap=colormap, width=width, outline=outline
+        )
         print(f"figure: {drawn.save(figure)}")
     for number, (text, wanted) in enumerate(selected.items(), 1):
         path = folder / f"select{number}_{safe_word(text)}.png"
         with atomic(path) as temporary:
-            explained.overlay(wanted, known_pooling, colormap=colormap).save(temporary, "PNG")
+            explained.overlay(wanted, known_pooling, colormap=colormap, outline=outline).save(temporary, "PNG")
         print(f"{text}: {path}")
     if npz:
         explained.to_npz(folder / "maps.npz")

@@ -44,6 +44,14 @@ KIND = "explanation"
 PROMPT = "Write a one-sentence caption for this image:"
 
 
+class _Look(NamedTuple):
+    """How maps are drawn: colours uint8 [256, 3], their share, whether with an edge."""
+
+    colors: np.ndarray
+    share: float
+    outline: bool
+
+
 class Token(NamedTuple):
     """A token that is explained.
 
@@ -264,7 +272,7 @@ class Explanation:
 
     def overlay(
         self, what: Chosen = None, pooling: Pooling = "mean", *, colormap: str = "jet", alpha: float = 0.5,
-        width: int | None = None,
+        width: int | None = None, outline: bool = False,
     ) -> Image.Image:  # fmt: skip
         """The map of ``select`` over the media: one picture, with several pictures or frames beside each other.
 
@@ -272,17 +280,18 @@ class Explanation:
             what: as ``select`` takes it, or what ``candidate_map`` and ``contrast`` gave.
             colormap: "jet", "viridis", "magma" or "cividis". alpha: share of its colours, 0 to 1.
             width: mean width of a picture in pixels; None: its own.
+            outline: draw the edge of what is above Otsu's threshold, which Obj-IoU counts; a difference has none.
 
         Raises:
             InputError: as ``select``; an unknown colour map, a share or a width that cannot be.
         """
         chosen = what if isinstance(what, Selection) else self.select(what, pooling)
-        return Image.fromarray(self._drawn(chosen, self._look(colormap, alpha), width, _peak([chosen])))
+        return Image.fromarray(self._drawn(chosen, self._look(colormap, alpha, outline), width, _peak([chosen])))
 
     def figure(
         self, words: Sequence[Chosen] | Chosen = None, methods: Sequence[str] | str | None = None, *,
         layout: "Arrangement" = "across", colormap: str = "jet", width: int = 1800, alpha: float = 0.5,
-        prompt: bool = False,
+        prompt: bool = False, outline: bool = False,
     ) -> "Drawing":  # fmt: skip
         """A figure for a paper or a talk: what was shown, words under their maps, the answer in colours, a scale.
 
@@ -293,7 +302,7 @@ class Explanation:
             methods: of ``by_method``, a row each; None: the one that is shown.
             layout: words "across", a row a method; or "down", a row a word with a column a method.
             width: in pixels, of a PNG. PDF and SVG hold the photo at its own resolution.
-            prompt: whether the question stands above the answer.
+            prompt: whether the question stands above the answer. outline: as of ``overlay``.
 
         Returns:
             what has ``save(path)`` (.pdf, .svg, .png, .jpg, .webp) and shows itself in a notebook.
@@ -306,7 +315,7 @@ class Explanation:
 
         if layout not in ARRANGEMENTS:
             raise InputError("unknown layout", got=repr(layout), expected=" or ".join(ARRANGEMENTS))
-        look = self._look(colormap, alpha)
+        look = self._look(colormap, alpha, outline)
         shown = [self.of(name) for name in ([methods] if isinstance(methods, str) else methods or [self.method])]
         wanted: list[Any] = self._strongest(4) if words is None else [words]
         if isinstance(words, list | tuple) and not isinstance(words, Word):
@@ -332,9 +341,9 @@ class Explanation:
         said = [(word.text, self._rise(word)) for word in self.words if word.part == "answer"]
         question: list[tuple[str, float | None]] = [(text, None) for text in self.prompt.split()]
         picture = mosaic([panel.picture for panel in self._panels(0)])
-        return explained_figure(picture, rows, [question, said] if prompt else [said], look[0], width, peak)
+        return explained_figure(picture, rows, [question, said] if prompt else [said], look.colors, width, peak)
 
-    def _word_pictures(self, look: tuple[np.ndarray, float], width: int) -> list[tuple[str, np.ndarray]]:
+    def _word_pictures(self, look: _Look, width: int) -> list[tuple[str, np.ndarray]]:
         """(word, RGB) of each word of the answer that the method explains."""
         own = int(np.mean([size[0] for size in self.layout.sizes]))
         return [
@@ -357,12 +366,12 @@ class Explanation:
             return None
         return float(self.maps[list(word.tokens)].mean(0).max())
 
-    def _look(self, colormap: str, alpha: float) -> tuple[np.ndarray, float]:
+    def _look(self, colormap: str, alpha: float, outline: bool) -> _Look:
         from tam.render.colors import table
 
         if not 0 <= alpha <= 1:
             raise InputError("wrong share of colours", where="alpha", got=alpha, expected="0 to 1")
-        return table(colormap), alpha
+        return _Look(table(colormap), alpha, outline)
 
     def _panels(self, width: int | None) -> "list[Panel]":
         from tam.render.overlay import WIDEST, panels
@@ -372,18 +381,22 @@ class Explanation:
         return panels(self.layout, self.media, width or 0)
 
     def _drawn(
-        self, chosen: Selection, look: tuple[np.ndarray, float], width: int | None, peak: float
+        self, chosen: Selection, look: _Look, width: int | None, peak: float
     ) -> np.ndarray:  # fmt: skip
         from tam.render.overlay import difference, mosaic
 
         if not chosen.signed:
             return self._over(chosen.grids, look, width)
-        return mosaic([difference(panel, chosen.grids, peak, look[1]) for panel in self._panels(width)])
+        return mosaic([difference(panel, chosen.grids, peak, look.share) for panel in self._panels(width)])
 
-    def _over(self, grids: Sequence[np.ndarray], look: tuple[np.ndarray, float], width: int | None) -> np.ndarray:
-        from tam.render.overlay import mosaic, overlay
+    def _over(self, grids: Sequence[np.ndarray], look: _Look, width: int | None) -> np.ndarray:
+        from tam.render.overlay import above, mosaic, outlined, overlay
 
-        return mosaic([overlay(panel, grids, *look) for panel in self._panels(width)])
+        panels = self._panels(width)
+        over = [overlay(panel, grids, look.colors, look.share) for panel in panels]
+        if look.outline:
+            over = [outlined(*pair) for pair in zip(over, above(panels, grids), strict=True)]
+        return mosaic(over)
 
     def __repr__(self) -> str:
         sizes = " + ".join(f"{width} x {height}" for width, height in self.layout.sizes)
@@ -411,7 +424,8 @@ class Explanation:
         webbrowser.open(path.as_uri())
 
     def save(
-        self, folder: Path | str, *, tokens: bool = False, colormap: str = "jet", width: int = 1200
+        self, folder: Path | str, *, tokens: bool = False, colormap: str = "jet", width: int = 1200,
+        outline: bool = False,
     ) -> Path:  # fmt: skip
         """Write ``sheet.png``, a picture a word of the answer, and the page ``index.html``, which has the maps of all
         methods.
@@ -420,6 +434,7 @@ class Explanation:
             tokens: a picture a token instead, of the question's words, too, and with TeX ``tokens.pdf``.
             colormap: of the pictures: "jet", "viridis", "magma" or "cividis".
             width: in pixels, of a picture under a word's map; a smaller one keeps its own.
+            outline: of a word's map, as of ``overlay``.
 
         Returns:
             the folder of this explanation in ``folder``, named after the first file that was shown. An earlier one of
@@ -436,7 +451,7 @@ class Explanation:
         said = {"answer": self.generation.answer_ids.tolist(), "methods": [self.method, *self.by_method]}
         mark = {"kind": KIND, **self.asked, **said}
         drawn = free_name(Path(folder), safe_id(self.generation.id), mark)
-        words = None if tokens else self._word_pictures(self._look(colormap, 0.5), width)
+        words = None if tokens else self._word_pictures(self._look(colormap, 0.5, outline), width)
         draw(
             self.generation, self.by_method[self.method], self.media, drawn, mark, self.to_html(), Look(colormap), words
         )

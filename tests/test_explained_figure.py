@@ -135,6 +135,14 @@ def test_an_overlay_has_the_pictures_own_size_or_the_one_asked_for(said):
     assert np.array_equal(bare, np.asarray(PHOTO))
 
 
+def test_an_outline_is_white_on_black_around_what_is_above_the_threshold(said):
+    plain, edged = (np.asarray(said.overlay("dogs", alpha=0, outline=outline)).astype(int) for outline in (False, True))
+    changed = edged[(plain != edged).any(-1)]
+    assert 0 < len(changed) < plain.shape[0] * plain.shape[1] / 4 and changed.min() == 0 and changed.max() > 200
+    pictures = [said.figure("dogs", outline=outline).figure.axes[0].images[1].get_array() for outline in (False, True)]
+    assert not np.array_equal(*pictures)
+
+
 def test_it_shows_itself_in_a_line_a_page_and_a_picture(said):
     assert repr(said).startswith("<Explanation of 'Two dogs run past") and len(repr(said)) < 200
     page = said._repr_html_()

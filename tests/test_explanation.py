@@ -579,7 +579,7 @@ def test_an_empty_answer_without_an_end_token_is_refused(processor):
 
 
 def test_a_model_that_sees_nothing_is_refused(model, processor):
-    with pytest.raises(ModelError, match="the model has no vision tower; got 'llama'; expected .* or gemma3 or"):
+    with pytest.raises(ModelError, match=r"the model has no vision tower; got 'llama'; expected .* or gemma3 or"):
         tam.explain(text_only(), processor.tokenizer, picture(), ASKED)
     with pytest.raises(ModelError, match="not a processor of pictures and text"):
         tam.explain(model, processor.tokenizer, picture(), ASKED)

@@ -9,7 +9,7 @@ from tam.errors import RenderError
 from tam.layout import Grid, Layout
 from tam.media import Media
 from tam.render.colors import JET, STORED, signed, table
-from tam.render.overlay import heat, mosaic, outlined, overlay, panels
+from tam.render.overlay import above, heat, mosaic, outlined, overlay, panels
 
 
 def layout(*grids: Grid, sizes=((40, 20),)) -> Layout:
@@ -61,6 +61,14 @@ def test_rows_and_columns_are_not_swapped():
 def test_not_a_number_counts_as_zero():
     (panel,) = panels(layout(Grid(0, (0,), 1, 1, (0, 0, 40, 20))), media((40, 20)), 0)
     assert overlay(panel, [np.full((1, 1), np.nan)])[0, 0].tolist() == [50, 50, 114]
+
+
+def test_above_is_what_one_threshold_keeps_of_all_pictures():
+    """By itself the second picture would be cut in two as well; what no grid covers is never above."""
+    two = layout(Grid(0, (0,), 1, 1, (0, 0, 20, 20)), Grid(1, (0,), 1, 2, (0, 0, 40, 20)), sizes=((40, 20), (40, 20)))
+    shown = panels(two, media((40, 20), (40, 20)), 0)
+    first, second = above(shown, [np.full((1, 1), 0.9), np.array([[0.1, 0.2]])])
+    assert first[:, :20].all() and not first[:, 20:].any() and not second.any()
 
 
 def test_several_pictures_have_one_height():

@@ -112,6 +112,15 @@ def overlay(panel: Panel, grids: Sequence[np.ndarray], colors: np.ndarray = JET,
     return blended
 
 
+def above(panels: Sequence[Panel], grids: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Where a map is above Otsu's threshold of all its pixels, as Obj-IoU cuts it: bool [height, width] a panel."""
+    found = [heat(panel, grids) for panel in panels]
+    pixels = [np.rint(255 * values).astype(np.uint8) for values, _ in found]
+    counted = np.concatenate([values[covered] for values, (_, covered) in zip(pixels, found, strict=True)])
+    threshold, _ = cv2.threshold(counted, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return [(values > threshold) & covered for values, (_, covered) in zip(pixels, found, strict=True)]
+
+
 def difference(panel: Panel, grids: Sequence[np.ndarray], peak: float, share: float = BLEND) -> np.ndarray:
     """As ``overlay`` of what differs, from -``peak``, blue, to ``peak``, red. The picture stays where nothing does."""
     values, covered = heat(panel, grids)
