@@ -32,8 +32,9 @@ def parts_of(loaded: Loaded) -> list[Part]:
     """Tower, projector, decoder and head, tower and decoder in quarters of their layers.
 
     The tower's layers are the longest list of layers outside of the decoder; what is registered before them (patch
-    embedding) goes with its first quarter, what comes after them is the projector. Word embeddings are no part: they
-    are the prompt, not what is computed from it.
+    embedding) goes with its first quarter, what comes after them is the projector; what a decoder has outside of its
+    layers goes with their first quarter. Word embeddings are no part: they are the prompt, not what is computed from
+    it.
 
     Raises:
         ModelError: a model without such lists, or a head that is the word embedding (``untied`` first); weights that
@@ -58,16 +59,25 @@ def parts_of(loaded: Loaded) -> list[Part]:
     seeing = [weight for weight in model.parameters() if id(weight) not in inside | of_head]
     places = [place for place, weight in enumerate(seeing) if id(weight) in of_tower]
     tower[0] = [*seeing[: places[0]], *tower[0]]
+    layers = [[*layer.parameters()] for layer in decoder.layers]
+    layers[0] = [*_between(decoder), *layers[0]]
     groups: dict[str, Sequence[torch.Tensor]] = {
         **_quarters("tower", tower),
         "projector": seeing[places[-1] + 1 :],
-        **_quarters("decoder", [[*layer.parameters()] for layer in decoder.layers]),
+        **_quarters("decoder", layers),
         "head": [*head.parameters()],
     }
     return [
         Part(name, {names[id(weight)]: weight for weight in weights if _is_matrix(weight)})
         for name, weights in groups.items()
     ]
+
+
+def _between(decoder: Any) -> list[torch.Tensor]:
+    """What a decoder has between its word embeddings and its layers, as Gemma 4 has."""
+    words = [one.weight for one in decoder.modules() if isinstance(one, torch.nn.Embedding)]
+    known = {id(weight) for weight in (*decoder.layers.parameters(), *words)}
+    return [weight for weight in decoder.parameters() if id(weight) not in known]
 
 
 def sequence(parts: Sequence[Part], order: str) -> list[Part]:
