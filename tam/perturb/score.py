@@ -94,8 +94,9 @@ class Perturbations:
 
     def _fast(self) -> tuple[str, np.ndarray] | None:
         """Cells mixed behind the processor, if that is the same to the bit for every other cell; where it resizes or
-        smooths, it is not."""
-        names = [name for name in PIXELS if name in self.original.inputs]
+        smooths, it is not. Nor where pixels are in bfloat16 (Llama 4), which NumPy has not."""
+        given = self.original.inputs
+        names = [name for name in PIXELS if name in given and given[name].dtype != torch.bfloat16]
         cells = self.sets.shape[1]
         other = self.through_processor(np.ones(cells, bool)).inputs
         every_other = np.arange(cells) % 2 == 0
