@@ -159,3 +159,10 @@ def _made(page: Path) -> bool:
     from docs.pages import PAGES
 
     return page.is_relative_to(ROOT / "docs") and str(page.relative_to(ROOT / "docs")) in PAGES.values()
+
+
+def test_every_document_that_code_rules_and_config_name_is_there():
+    files = [path for part in ("tam", "workflow", "config", "profiles") for path in (ROOT / part).rglob("*")]
+    texts = [path.read_text("utf-8") for path in files if path.suffix in (".py", ".smk", ".yaml", ".md", ".js")]
+    named = {name for text in texts for name in re.findall(r"\bdocs/[\w/-]+\.md", text)}
+    assert len(named) > 10 and [name for name in sorted(named) if not (ROOT / name).is_file()] == []
