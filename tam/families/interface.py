@@ -60,6 +60,7 @@ class Family:
         proven: whether its tokens are known to lie there; where not, each model has to show it first.
         packed: inputs that hold all that a sample shows one behind the other in their last dimension; the first is 1.
         one_tile: how it shows a picture as one tile, where it can leave the others out.
+        extra: of this package, which brings what the library needs besides for this kind.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Family:
     proven: bool = True
     packed: tuple[str, ...] = ()
     one_tile: "Family | None" = None
+    extra: str | None = None
 
 
 def image_id(config: Any) -> set[int]:
