@@ -507,7 +507,7 @@ class Explanation:
             raise InputError("what was considered is known of tokens of the answer", got=repr(text))
         kept = {index: [one for one in self.candidates[index] if one.id in self.generation.classes] for index in tokens}
         for index, known in kept.items():
-            named = [one for one in known if one.text.strip().casefold() == name.strip().casefold()]
+            named = [one for one in known if one.text.strip().casefold() == str(name).strip().casefold()]
             if named:
                 return index, text, next((one for one in named if one.text == name), named[0])
         expected = " or ".join(dict.fromkeys(repr(one.text.strip()) for known in kept.values() for one in known))
