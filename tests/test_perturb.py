@@ -258,6 +258,19 @@ def test_another_picture_of_the_same_size_costs_its_sample(made, tmp_path):
     assert "does not say what it said" in dict(read_perturbed(tmp_path / "0.h5"))[0].status
 
 
+def test_a_picture_that_changes_between_two_requests_costs_its_sample(made, tmp_path, forwards):
+    """What was scored of the picture before says nothing of it."""
+    shutil.copytree(made, tmp_path / "copy")
+    run(tmp_path / "copy", tmp_path / "0.h5")
+    Image.new("RGB", (84, 112), (200, 10, 10)).save(tmp_path / "copy/a.png")
+    more = replace(ASKED, methods=("activation", "tam"))
+    for _ in range(2):
+        assert run(tmp_path / "copy", tmp_path / "0.h5", more) == {"ok": 2, "failed": 2}
+        found, done = dict(read_perturbed(tmp_path / "0.h5")), len(forwards)
+        assert "does not say what it said" in found[0].status
+    assert len(forwards) == done
+
+
 def test_answers_of_another_layer_are_refused(made, tmp_path, monkeypatch):
     header = stage.read_header(made / "generation.h5")
     monkeypatch.setattr(stage, "read_header", lambda path: header | {"run": header["run"] | {"layer": 1}})
