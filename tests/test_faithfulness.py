@@ -312,6 +312,7 @@ def test_every_pixel_has_one_cell_and_cells_differ_by_a_row_and_a_column_at_most
 def test_a_cell_is_where_its_box_lies_and_what_no_grid_covers_goes_with_the_nearest():
     where = layout(1, 2, (10, 4), (2.0, 0.0, 8.0, 4.0))
     assert owners(where, 0)[0].tolist() == [0] * 5 + [1] * 5
+    assert owners(layout(1, 3, (4, 1)), 0)[0].tolist() == [0, 1, 1, 2]  # where its centre lies
 
 
 def test_what_is_replaced_is_the_blur_of_the_given_picture_once():

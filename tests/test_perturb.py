@@ -15,7 +15,7 @@ from tam import cli
 from tam.cache import read_generations
 from tam.cell_sets import Cells
 from tam.errors import InputError, SchemaError
-from tam.generation.again import check_logits
+from tam.generation.again import Again, check_logits
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import Media
@@ -190,7 +190,7 @@ def test_every_set_is_scored_once_and_the_estimate_says_how_many(made, tmp_path,
     )
 
 
-def test_another_method_fraction_or_sample_scores_only_what_is_not_there(made, tmp_path, forwards):
+def test_another_method_fraction_or_sample_scores_only_what_is_not_there(made, tmp_path, forwards, monkeypatch):
     run(made, tmp_path / "0.h5", replace(ASKED, samples=2))
     first = content(tmp_path / "0.h5")
     assert [status for status, *_ in first.values()].count(NOT_DRAWN) == 2
@@ -206,6 +206,7 @@ def test_another_method_fraction_or_sample_scores_only_what_is_not_there(made, t
     assert logprob(tmp_path / "0.h5") == pytest.approx(logprob(tmp_path / "fresh/0.h5"), abs=1e-5)
     assert read_perturbed_header(tmp_path / "0.h5").asked == more
     done = sum(forwards)
+    monkeypatch.setattr(Again, "load", lambda self: pytest.fail("the model is loaded"))
     run(made, tmp_path / "0.h5", ASKED)  # fewer: nothing is lost, and the model is not loaded
     assert sum(forwards) == done and read_perturbed_header(tmp_path / "0.h5").asked == ASKED
     assert content(tmp_path / "0.h5") == content(tmp_path / "fresh/0.h5")
