@@ -28,6 +28,7 @@ from tam.cli.options import (
 from tam.cli.output import keep
 from tam.errors import InputError
 from tam.system import stop
+from tam.system.mark import MAKER
 
 if TYPE_CHECKING:
     from tam.explanation import Explanation, Word
@@ -85,7 +86,7 @@ def explain(
 ) -> None:
     """Ask a model about pictures or a video and show where each token of its answer comes from."""
     from tam.explanation import check_folder, check_layer_of, explain
-    from tam.figures.kinds import KINDS, check_name
+    from tam.figures.kinds import check_name
     from tam.media import is_video
     from tam.methods.candidates import check_method
     from tam.methods.core import check_cap
@@ -109,7 +110,7 @@ def explain(
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        keep(*picture, out=figure, kinds=KINDS)
+        keep(*picture, out=figure, sign=MAKER)
         check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")

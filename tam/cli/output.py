@@ -1,18 +1,30 @@
 """What becomes of ``--out``: whether it may be written, and how its samples fared."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tam.errors import InputError
+from tam.system.mark import check_file, check_writable
 
 
-def keep(*read: Path | None, out: Path, kinds: Sequence[str] = (".h5", ".parquet", ".jsonl")) -> None:
-    """Raises: InputError: what is to be written would replace what is read, or a file that is named as none of ours."""
+def keep(*read: Path | None, out: Path, sign: str) -> None:
+    """Whether ``out`` may be written.
+
+    Args:
+        sign: what stands in such a file of ours, a damaged one, too.
+
+    Raises:
+        InputError: it would replace what is read. DiskError: another file lies there, or nothing can be written there.
+    """
     for path in read:
         if path is not None and path.exists() and out.exists() and path.samefile(out):
             raise InputError("it would replace what it reads", where=out, cure="name another file")
-    if out.is_file() and out.suffix.lower() not in kinds:
-        raise InputError("only a file of ours is replaced", where=out, expected=" or ".join(kinds))
+    check_file(out, sign)
+
+
+def folder(out: Path) -> Path:
+    """A place for files, as an option says it; DiskError: nothing can be written there."""
+    check_writable(out)
+    return out
 
 
 def report(counts: dict[str, int], out: Path, strict: bool) -> None:
