@@ -10,6 +10,7 @@ import yaml
 
 from tam.errors import SchemaError
 from tam.run import runs_of
+from tam.system.mark import FILE
 from tam.tables.formats import Cell, Panel, Table
 from tam.tables.latex import latex
 from tam.tables.numbers import marks
@@ -86,7 +87,7 @@ def test_an_ablation_in_print_is_shown_without_ours(written):
 
 def test_every_table_of_the_paper_is_there(written):
     assert sorted(path.name for path in written.iterdir()) == sorted(
-        ["index.html", *(f"{name}.{kind}" for name in ("components", "methods", "filters", "models")
+        [FILE, "index.html", *(f"{name}.{kind}" for name in ("components", "methods", "filters", "models")
                          for kind in ("csv", "md", "tex"))]
     )  # fmt: skip
     methods = pd.read_csv(written / "methods.csv")

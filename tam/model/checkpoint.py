@@ -32,7 +32,7 @@ CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
 
 LOADED_AS = "AutoModelForImageTextToText"  # the class that a checkpoint's own code must offer
 
-# Kinds that only their checkpoints' own code knows -> where the same models are as transformers has them, or what came after.
+# Kinds that only their checkpoints' own code knows -> where the same models, or later ones, need none of it.
 CONVERTED = {
     "internvl_chat": "one whose name ends in -hf, such as OpenGVLab/InternVL3-1B-hf",
     "llava_llama": "one of llava-hf, such as llava-hf/llava-1.5-7b-hf",
