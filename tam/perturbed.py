@@ -134,7 +134,9 @@ def forwards_said(asked: Mapping[str, Any]) -> str:
     steps = {*asked["fractions"], *(1 - fraction for fraction in asked["fractions"])}
     of_map = 2 * len(steps) + len({DROP, FLIP} - steps) if asked["ordered"] else 0
     word = of_map * len(asked["methods"])
-    return f"about {shared} forward passes a sample, at most {word} more a word of it: {shared + 3 * word} with three"
+    more = " (more on some grids)" if asked["blocks"] else ""
+    total = shared + 3 * word
+    return f"about {shared} forward passes a sample{more}, at most {word} more a word of it: {total} with three"
 
 
 def maps_of_answer(maps: SampleMaps, cells: Cells, answer: int) -> np.ndarray:

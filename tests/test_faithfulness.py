@@ -283,9 +283,10 @@ def test_leave_one_out_is_a_rank_correlation_and_specific_is_what_is_the_words_o
     said = by_blocks(found, CAT, np.array([4.0, 1, 2, 3]), block_falls(found))
     assert said["loo"] == pytest.approx(1) and said["specific"] == pytest.approx(2)
     assert said["faith_corr"] == pytest.approx(1)
-    halves, squares = cell_sets.halves(np.arange(4), 6, "a"), np.array([16.0, 1, 4, 9])
-    linear = np.corrcoef(halves @ squares, halves @ falls[0])[0, 1]
-    assert by_blocks(found, CAT, squares, block_falls(found))["faith_corr"] == pytest.approx(linear)
+    halves, steep = cell_sets.halves(np.arange(4), 6, "a"), np.array([100.0, 1, 2, 3])
+    linear = np.corrcoef(halves @ steep, halves @ falls[0])[0, 1]
+    assert linear < 0.95  # by ranks it were 1
+    assert by_blocks(found, CAT, steep, block_falls(found))["faith_corr"] == pytest.approx(linear)
     same = replace(found, words=(CAT, DOG, Word("kitten", (1,), "NN", 1)))  # of one category: no other word
     assert by_blocks(same, CAT, falls[0], block_falls(same))["specific"] == pytest.approx(2)
     assert by_blocks(found, DOG, np.ones(4), block_falls(found))["loo"] == 0  # a constant map says nothing
