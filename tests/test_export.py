@@ -186,6 +186,23 @@ def test_with_a_manifest_masks_are_results_that_coco_loads(tmp_path, monkeypatch
     assert (loaded.annToMask(loaded.anns[1]) & target[17].pixels).sum() == 6
 
 
+@pytest.mark.parametrize(
+    ("id", "image_id"),
+    [("000000000139", 139), ("9" * 18, int("9" * 18)), ("9" * 5000, "9" * 5000), ("٣", "٣"), ("-1", "-1")],
+    ids=lambda value: str(value)[:12],
+)
+def test_an_image_s_id_is_a_number_where_coco_can_have_it(tmp_path, id, image_id):
+    places = [tmp_path / f"d/m/{stage}/0-of-1.h5" for stage in ("generate", "maps")]
+    for place in places:
+        place.parent.mkdir(parents=True)
+    made = _generation(id)
+    write_generations(places[0], {0: made}, {}, "f")
+    _write_maps(places[1], [made], {"tam": _left}, FIXED, "f")
+    (found,) = runs_of(generation=places[:1], maps=places[1:])
+    export(found, tmp_path / "out", "coco")
+    assert {one["image_id"] for one in masks(tmp_path / "out")} == {image_id}
+
+
 def test_only_an_export_of_the_same_kind_is_replaced(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")

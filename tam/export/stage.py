@@ -23,6 +23,7 @@ from tam.words import answer_words, named, spoken
 Form = Literal["npz", "coco"]
 KIND = "export"
 LISTED = "samples.jsonl"
+MOST_DIGITS = 18  # of an image_id that is a number: those of COCO have 64 bits
 
 
 def form_of(text: str) -> Form:
@@ -100,7 +101,6 @@ def _coco(folder: Path, run: RunFiles, methods: Sequence[str]) -> Iterator[Write
         files = {name: stack.enter_context(_json_list(folder / f"{safe_id(name)}.json")) for name in methods}
 
         def write(generation: Generation, maps: Mapping[str, SampleMaps]) -> dict[str, object]:
-            id = generation.id
             several = len(shown(generation.layout)) > 1
             said = list(words(generation))
             for name, one in maps.items():
@@ -108,7 +108,7 @@ def _coco(folder: Path, run: RunFiles, methods: Sequence[str]) -> Iterator[Write
                 for word, tokens, category in said:
                     for region in regions(generation.layout, one.uint8, tokens) if not silent & {*tokens} else ():
                         files[name](
-                            {"image_id": int(id) if id.isascii() and id.isdecimal() else id}
+                            {"image_id": _image_id(generation.id)}
                             | ({"picture": region.medium, "frame": region.frame} if several else {})
                             | {"word": word, "token": tokens[0] - len(generation.prompt_ids)}
                             | ({} if category is None else {"category_id": category})
@@ -117,6 +117,10 @@ def _coco(folder: Path, run: RunFiles, methods: Sequence[str]) -> Iterator[Write
             return {}
 
         yield write
+
+
+def _image_id(id: str) -> int | str:
+    return int(id) if id.isascii() and id.isdecimal() and len(id) <= MOST_DIGITS else id
 
 
 @contextmanager
