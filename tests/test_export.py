@@ -186,6 +186,23 @@ def test_with_a_manifest_masks_are_results_that_coco_loads(tmp_path, monkeypatch
     assert (loaded.annToMask(loaded.anns[1]) & target[17].pixels).sum() == 6
 
 
+def test_with_a_manifest_a_phrase_has_the_mask_that_its_metric_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(tagging, "choose", lambda **_: JUDGE)
+    places = [tmp_path / f"data/d/{name}" for name in ("manifest.jsonl", "m/generate/0-of-1.h5", "m/maps/0-of-1.h5")]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    phrases, made = {"a cat": 1, "two cats": 1}, _generation("a")
+    manifest.write([manifest.Sample("a", ["a.jpg"], "What?", phrases=phrases)], places[0])
+    write_generations(places[1], {0: made}, {}, "f")
+    _write_maps(places[2], [made], {"tam": _left}, FIXED, "f")
+    (found,) = runs_of(manifests=places[:1], generation=places[1:2], maps=places[2:])
+    export(found, tmp_path / "out", "coco")
+    (one,) = masks(tmp_path / "out")
+    assert (one["word"], one["token"], one["category_id"]) == ("a cat", 0, 1)
+    object_ = run_lengths.encode(np.asfortranarray((_mask() > 0).astype(np.uint8)))
+    assert run_lengths.iou([one["segmentation"]], [object_], [0])[0, 0] == pytest.approx(6 / 15)  # as in test_metrics
+
+
 @pytest.mark.parametrize(
     ("id", "image_id"),
     [("000000000139", 139), ("9" * 18, int("9" * 18)), ("9" * 5000, "9" * 5000), ("٣", "٣"), ("-1", "-1")],
