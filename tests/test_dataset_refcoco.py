@@ -265,4 +265,4 @@ def test_phrases_are_texts_to_explain(tmp_path):
     }  # fmt: skip
     manifest.write([Sample("a", [], "p"), Sample("b", [], "p", phrases={"x": 1, "y": 2})], tmp_path / "m.jsonl")
     assert phrases.write(tmp_path / "m.jsonl", out) == {"written": 1, "no phrase": 1}
-    assert json.loads(out.read_text()) == {"id": "b", "answer": "x, y"}
+    assert json.loads(out.read_text()) == {"id": "b", "answer": "x, y", "by": "token-activation-maps"}

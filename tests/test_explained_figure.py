@@ -55,7 +55,10 @@ def test_a_figure_replaces_one_of_ours_and_no_other_file(said, tmp_path, kind):
     theirs = PHOTO if kind in (".png", ".jpg", ".webp") else None
     theirs.save(path) if theirs else path.write_bytes(b"%PDF-1.7 a thesis")
     before = path.read_bytes()
-    with pytest.raises(DiskError, match="only a file of ours is replaced; cure: move it away, or name another file"):
+    with pytest.raises(
+        DiskError,
+        match=r"only a file of ours is replaced; got \d+ bytes; expected .*; cure: move it away, or",
+    ):
         drawn.save(path)
     assert path.read_bytes() == before
 

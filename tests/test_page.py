@@ -324,7 +324,10 @@ def test_a_folder_named_page_that_is_not_ours_is_not_touched(run, tmp_path):
 
 def test_an_index_that_is_not_ours_is_not_touched(run, tmp_path):
     (tmp_path / "index.html").write_text("<p>my page</p>")
-    with pytest.raises(DiskError, match=r"index\.html: only a page of ours is replaced; cure: move it away"):
+    with pytest.raises(
+        DiskError,
+        match=r"index\.html: only a file of ours is replaced; got .*; cure: move it away",
+    ):
         write_page([run], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "<p>my page</p>"

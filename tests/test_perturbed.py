@@ -81,6 +81,9 @@ def test_memos_of_one_sample_are_joined_and_say_what_is_missing():
     )
     assert not len(both.lacks(one.sets)) and not len(both.lacks(other.sets))
     assert Perturbed.without("a", "failed: why").joined(one) is one and one.joined(Perturbed.without("a", "ok")) is one
+    failed = one.joined(Perturbed.without("a", "failed: why"))
+    assert failed.status == "failed: why" and failed.sets is one.sets
+    assert one.joined(replace(other, media="another picture")).sets is other.sets
     with pytest.raises(KeyError):
         one.rows(np.ones((1, 10), bool))
 
