@@ -113,7 +113,7 @@ def export(
     ] = "npz",
     method: ShownMethods = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="'coco': only words that name a category of this manifest, with its id.")
+        Path | None, typer.Option(help="'coco': only this manifest's categories and phrases, with their ids.")
     ] = None,
 ) -> None:
     """Write the maps of a run for other programs: NumPy arrays, or thresholded maps as COCO's run lengths."""
