@@ -153,9 +153,10 @@ def test_a_file_without_the_column_is_one_sample_however_many_parts_there_are(tm
 
 
 def test_an_id_that_is_none_and_a_caption_that_is_none_are_named_by_their_columns(tmp_path):
-    rows = [{"image": {"bytes": png(), "path": None}, "id": 1.0}, {"image": {"bytes": png(), "path": None}, "id": None}]
-    wrong, good = read(tmp_path, stored(tmp_path / "a.parquet", rows))
-    assert wrong.problem.startswith("a.parquet, row 0, id: not a text; got 1.0") and good.id == "a-1"
+    rows = [{"image": {"bytes": png(), "path": None}, "id": id} for id in (1.5, None, 7.0)]  # 7.0: pandas beside a gap
+    wrong, *good = read(tmp_path, stored(tmp_path / "a.parquet", rows))
+    assert wrong.problem.startswith("a.parquet, row 0, id: not a text; got 1.5")
+    assert [sample.id for sample in good] == ["a-1", "7"]
 
 
 WRONG = [

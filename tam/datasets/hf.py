@@ -215,6 +215,8 @@ def _texts(what: str, row: Row, cells: Mapping[str, object]) -> list[str]:
 
 
 def _id(cell: object, row: Row) -> str:
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # as pandas writes numbers of which one is missing
     if type(cell) is int:
         return str(cell)
     return _text(cell, f"{row.where}, id") or row.id
