@@ -78,6 +78,13 @@ def test_of_itself_a_figure_shows_words_and_no_full_stop(said):
     assert "." not in said._strongest(len(said.words)) and "dogs" in said._strongest(len(said.words))
 
 
+def test_of_itself_a_figure_shows_the_words_that_the_picture_speaks_for_most(said):
+    spoken = [word for word in said.words if word.part == "answer" and any(map(str.isalnum, word.text))]
+    peaks = {word.text.lower(): word.evidence.peak for word in reversed(spoken)}  # where a word stands first
+    second = sorted(peaks.values())[-2]
+    assert {text.lower() for text in said._strongest(2)} == {text for text in peaks if peaks[text] >= second}
+
+
 def test_what_cannot_be_drawn_is_said_before_anything_is_written(said, tmp_path):
     for options, problem in (
         ({"words": ["zebra"]}, "nothing matches"), ({"methods": ["eci"]}, "not a method"), ({"layout": "x"}, "layout"),

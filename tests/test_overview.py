@@ -1,5 +1,6 @@
 """Tables over all runs: published numbers beside ours, and a page that a phone shows."""
 
+import os
 import re
 from pathlib import Path
 
@@ -187,6 +188,15 @@ def test_without_filters_and_published_numbers_there_is_less(tmp_path):
     write_overview([_run(tmp_path, "d", ["tam"])], None, tmp_path / "out")
     assert not list((tmp_path / "out").glob("filters*"))
     assert pd.read_csv(tmp_path / "out" / "models.csv").published.isna().all()
+
+
+def test_a_file_that_is_named_from_its_own_folder_is_one_of_its_run(tmp_path, monkeypatch):
+    (metrics,) = _run(tmp_path, "d", ["tam"]).metrics
+    monkeypatch.chdir(metrics.parent)
+    write_overview(runs_of(metrics=[Path(metrics.name)]), None, tmp_path / "out")
+    assert os.path.relpath(metrics.parents[1] / "tables/samples.csv", tmp_path / "out") in (
+        tmp_path / "out/index.html"
+    ).read_text("utf-8")
 
 
 def test_the_page_needs_nothing_else_and_fits_a_phone(written):

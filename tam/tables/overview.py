@@ -86,7 +86,7 @@ def write_overview(
     if elsewhere := [one for one in printed if not one.source.comparable]:
         tables.append(measured_otherwise(elsewhere))
     links = [("every answer, word by word", report)] if report else []
-    links += [(f"samples of {run.name}", run.metrics[0].parents[1] / "tables/samples.csv") for run in runs]
+    links += [(f"samples of {run.name}", run.metrics[0].absolute().parents[1] / "tables/samples.csv") for run in runs]
     beside = {name: os.path.relpath(path, out) for name, path in links}
     write(out / "index.html", page(tables, how, beside))
 
