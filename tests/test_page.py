@@ -104,7 +104,7 @@ GENERATIONS = {
     FILM: answered(FILM, [grid(frames=(0, 1)), grid(frames=(2, 3))], [(64, 64)]),
     PAIR: answered(
         PAIR,
-        [grid(), grid(1, 2, 3, box=(0.0, 0.0, 96.0, 48.0)), grid(1, 2, 2, box=(48.0, 0.0, 96.0, 48.0))],
+        [grid(), grid(1, 2, 3, box=(0.0, 0.0, 96.0, 48.0)), grid(1, 2, 2, box=(48.0, -8.0, 112.0, 56.0))],
         [(64, 64), (96, 48)],
     ),
     CUT: answered(CUT, [grid(0, 2, 4, box=(0.0, 0.0, 96.0, 48.0))], [(96, 48)], "truncated"),
@@ -841,6 +841,19 @@ def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):
         found = np.reshape(pixels, (*values.shape, 4))
         assert covered.all() and (found[..., 3] == 255).all()
         assert np.abs(found[..., :3].astype(int) - colored(values)).max() <= 8  # two steps of a steep colour map
+
+
+def test_a_cell_that_the_picture_ends_within_is_framed_where_it_lies_on_it(browser, page):
+    """The upper right one of a grid that reaches 8 pixels above the picture and 16 beyond its right side."""
+    browser.open(page, f"#0/{PAIR:08d}?place=23")
+    browser.until(READY)
+    cell, picture = browser.run(
+        "const cell = document.querySelector('.cell:not([hidden])'), canvas = cell.previousElementSibling;"
+        "return [cell, canvas].map(e => e.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    )
+    left, top, right, bottom = picture
+    width, height = right - left, bottom - top
+    assert cell == pytest.approx([left + width * 80 / 96, top, right, top + height * 24 / 48], abs=2)
 
 
 def test_arrow_keys_go_from_word_to_word(browser, page):

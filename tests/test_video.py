@@ -28,6 +28,7 @@ TOTAL, RATE = 27, 9.0  # three seconds
 RULES = {
     "qwen2_vl": {"do_sample_frames": True, "fps": 2}, "qwen2_5_vl": {"num_frames": 6}, "qwen3_vl": {}, "glm4v": {},
     "llava_onevision": {"num_frames": 3}, "internvl": {"num_frames": 5, "initial_shift": True}, "smolvlm": {},
+    "kimi_k25": {},
 }  # fmt: skip
 EXPECTED = {
     "qwen2_vl": (0, 4, 9, 13, 18, 22), "qwen3_vl": (0, 5, 10, 16, 21, 26), "glm4v": (0, 5, 9, 14, 18, 23),
