@@ -27,6 +27,15 @@ def test_the_container_has_the_packages_of_the_set_up():
     assert "FROM python:3.11-slim-bookworm" in container  # the Debian and the Python of README.md
 
 
+def test_the_container_gets_what_the_wheel_is_built_from_and_nothing_else():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = {name.split("/")[0] for name in [*wheel["packages"], *wheel["force-include"]]}
+    sources |= {"LICENSE", "README.md", "pyproject.toml", "requirements.lock"}
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*" and lines[-1] == "**/__pycache__"
+    assert sorted(line.removeprefix("!") for line in lines[1:-1]) == sorted(sources)
+
+
 def test_the_licences_of_all_that_is_installed_are_known_and_allowed():
     listed = dict(re.findall(r"^\| ([a-z0-9._-]+) \| ([^|]+?) \|", licences.TABLE.read_text(), re.MULTILINE))
     assert listed.pop("package") == "licence"
