@@ -25,6 +25,7 @@ def test_the_container_has_the_packages_of_the_set_up():
     assert installed == [name for name in wanted if name != "python3-venv"]
     assert "pip install --no-cache-dir --require-hashes -r /opt/tam/requirements.lock" in container
     assert "FROM python:3.11-slim-bookworm" in container  # the Debian and the Python of README.md
+    assert "ENV HOME=/data USER=tam\nWORKDIR /data\n" in container  # Snakemake asks for both
 
 
 def test_the_container_gets_what_the_wheel_is_built_from_and_nothing_else():
