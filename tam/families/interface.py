@@ -60,6 +60,7 @@ class Family:
         proven: whether its tokens are known to lie there; where not, each model has to show it first.
         packed: inputs that hold all that a sample shows one behind the other in their last dimension; the first is 1.
         one_tile: how it shows a picture as one tile, where it can leave the others out.
+        encoded: (model, inputs of a batch) -> inputs that the model takes, where it cannot take the processor's.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Family:
     proven: bool = True
     packed: tuple[str, ...] = ()
     one_tile: "Family | None" = None
+    encoded: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
 
 
 def image_id(config: Any) -> set[int]:
