@@ -67,11 +67,13 @@ def test_a_method_says_the_same_to_the_bit_whichever_others_are_asked_for(kind):
         assert alone.text is None or np.array_equal(alone.text, whole.scores[name].text), name
 
 
-def test_gradients_are_those_of_an_eager_model():
+# Biases, shared keys; keys of other layers; these and several streams.
+@pytest.mark.parametrize("kind", ["internvl", "gemma4", "gemma3n"])
+def test_gradients_are_those_of_an_eager_model(kind):
     """Independent: the library's own attention, its own output of it, and torch's own derivative."""
-    question = asked("internvl")[1]  # biases, shared keys
-    found = attributed("internvl")
-    model = tiny.model("internvl", attention="eager")
+    question = asked(kind)[1]
+    found = attributed(kind)
+    model = tiny.model(kind, attention="eager")
     whole = with_answer(question.prepared, question.text, 0).inputs
     kept = {}
 
@@ -79,13 +81,15 @@ def test_gradients_are_those_of_an_eager_model():
         kept["x"] = named["inputs_embeds"].detach().requires_grad_()
         return positional, named | {"inputs_embeds": kept["x"]}
 
-    decoder, depth = model.get_decoder(), inner_layer(2, ALL)
+    decoder = model.get_decoder()
+    depth = inner_layer(len(decoder.layers), ALL, asked(kind)[0].borrowing)
+    model.lm_head.register_forward_hook(lambda part, inputs, output: kept.update(logits=output))
     decoder.register_forward_pre_hook(enter, with_kwargs=True)
     decoder.layers[depth].mlp.register_forward_pre_hook(lambda part, inputs: kept.update(inner=inputs[0]))
     made = model(**whole, output_attentions=True)
     vision, token = question.prepared.layout.vision, 2
     place = question.prepared.layout.answer + token - 1
-    logit = made.logits[0, place, question.text[token]]
+    logit = kept["logits"][0, place, question.text[token]]  # before it is capped
     of_x, of_inner, *of_attention = torch.autograd.grad(logit, [kept["x"], kept["inner"], *made.attentions])
     rolled = plain = torch.eye(made.logits.shape[1])
     for attention, gradient in zip(made.attentions, of_attention, strict=True):
@@ -97,11 +101,19 @@ def test_gradients_are_those_of_an_eager_model():
         "inputxgradient": (kept["x"] * of_x)[0, vision].sum(-1), "gradrollout": rolled[place, vision],
         "gae": plain[place, vision], "llava-cam": (kept["inner"][0, vision] * weights).mean(-1),
     }  # fmt: skip
-    row = len(asked("internvl")[2].prompt_ids) + token
+    row = len(asked(kind)[2].prompt_ids) + token
     for name, values in wanted.items():
         values = values.detach().numpy()
         assert np.abs(found.scores[name].image[row] - values).max() < 1e-4 * np.abs(values).max(), name
     assert found.logits[token] == pytest.approx(logit.item(), abs=1e-4)
+
+
+def test_a_second_path_beside_several_streams_is_refused():
+    """All other methods without a rule of LRP say something."""
+    found = attributed("gemma3n", Settings(occlusion_cells=2, occlusion_step=2)).scores
+    assert found.pop("archi-surgery").startswith("states are several streams (AltUp)")
+    for name, scores in found.items():
+        assert np.isfinite(scores.image).all() and (np.ptp(scores.image[scores.explained], axis=1) > 0).all(), name
 
 
 def test_gradient_methods_explain_the_users_words_only_on_request():

@@ -17,8 +17,8 @@ from tests.test_loop import READING, asked, ending, same
 LIMIT = 20
 # Sliding windows, whose cache runs Python by where it stands, and states of another kind than keys and values.
 OTHERS = {
-    "llava_next", "gemma3", "gemma4", "gemma4_unified", "lfm2_vl", "llama4", "minicpmv4_6", "minicpmv4_7", "mistral3",
-    "pixtral", "qwen3_5", "qwen3_5_moe",
+    "llava_next", "gemma3", "gemma3n", "gemma4", "gemma4_unified", "lfm2_vl", "llama4", "minicpmv4_6", "minicpmv4_7",
+    "mistral3", "pixtral", "qwen3_5", "qwen3_5_moe",
 }  # fmt: skip
 
 

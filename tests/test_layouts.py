@@ -175,8 +175,9 @@ def test_a_videos_grids_name_their_frames(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["gemma3", "idefics3", "llava", "llava_next", "mistral3", "paligemma", "pixtral", "llama4", "paddleocr_vl"]
-)
+    "kind", ["gemma3", "gemma3n", "idefics3", "llava", "llava_next", "mistral3", "paligemma", "pixtral", "llama4",
+             "paddleocr_vl"],
+)  # fmt: skip
 def test_a_video_is_refused_by_those_that_take_none(kind):
     with pytest.raises(InputError, match=r"takes no video.*several pictures"):
         layout(kind, film((84, 56)))

@@ -1,6 +1,7 @@
 """How weights are held: on which device, spread over several, in fewer bits; and what a system without a card lacks."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,19 @@ def test_a_quantised_checkpoint_whose_package_is_missing_is_one_line_that_names_
     assert "\n" not in str(e.value)
     with pytest.raises(ModelError, match="load: the checkpoint is quantised already; got 4bit; cure: leave `load` out"):
         load(str(tmp_path / "quantised"), device="cpu", load="4bit")
+
+
+@pytest.mark.parametrize(("kind", "package"), [("gemma3n", "timm"), ("smolvlm", "num2words")])
+def test_a_missing_package_of_a_kind_is_named_with_the_extra_that_brings_it(tmp_path, monkeypatch, kind, package):
+    tiny.checkpoint(tmp_path, kind)
+
+    def absent(*args, **kwargs):
+        raise ImportError(f"it requires\n{package}")
+
+    monkeypatch.setattr("tam.model.checkpoint.AutoProcessor.from_pretrained", absent)
+    said = f'got it requires {package}; cure: pip install "token-activation-maps[{kind}]"'
+    with pytest.raises(ModelError, match=re.escape(said)):
+        load(str(tmp_path), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,8 @@ TEMPLATES = {
     "internvl": _chatml("<IMG_CONTEXT>\n", "<video>\n"),
     "gemma3": _chat("<start_of_turn>user\n", "<start_of_image>", "", "<end_of_turn>\n", "<start_of_turn>model\n",
                     "<s>", " | trim"),
+    "gemma3n": _chat("<start_of_turn>user\n", "<image_soft_token>", "", "<end_of_turn>\n", "<start_of_turn>model\n",
+                     "<s>", " | trim"),
     "idefics3": _chat("User:", "<image>", "", "<end_of_utterance>\n", "Assistant:", "<|im_start|>"),
     "smolvlm": _chat("User:", "<image>", "<video>", "<end_of_utterance>\n", "Assistant:", "<|im_start|>"),
     "gemma4": GEMMA4, "gemma4_unified": GEMMA4,
@@ -90,7 +92,7 @@ TEMPLATES = {
     "pixtral": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
 }  # fmt: skip
 KINDS = list(TEMPLATES)  # "pixtral" is Pixtral's vision tower in a checkpoint of LLaVA's type
-SENTENCEPIECE = {"llava", "llava_next", "gemma3", "gemma4", "gemma4_unified", "paligemma"}
+SENTENCEPIECE = {"llava", "llava_next", "gemma3", "gemma3n", "gemma4", "gemma4_unified", "paligemma"}
 OF_GEMMA4 = {
     "boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>", "boa_token": "<|audio>",
     "eoa_token": "<audio|>", "audio_token": "<|audio|>",
@@ -102,6 +104,8 @@ OF_MINICPM = {
 }  # fmt: skip
 NAMED = {
     "gemma3": {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
+    "gemma3n": {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>",
+                "boa_token": "<start_of_audio>", "audio_token": "<audio_soft_token>", "eoa_token": "<end_of_audio>"},
     "gemma4": OF_GEMMA4, "gemma4_unified": OF_GEMMA4, "minicpmv4_6": OF_MINICPM, "minicpmv4_7": OF_MINICPM,
     "paddleocr_vl": {"image_token": "<|image_pad|>"},
     "llama4": {"patch": "<|patch|>", "start": "<|image_start|>", "end": "<|image_end|>", "x": "<|tile_x_separator|>",
@@ -129,6 +133,7 @@ LIKE = {
 IMAGE = {
     **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v", "gemma4", "gemma4_unified"), "<|image|>"),
     **dict.fromkeys(("minicpmv4_6", "minicpmv4_7"), "<|image_pad|>"), "gemma3": "<image_soft_token>",
+    "gemma3n": "<image_soft_token>",
     "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>", "ovis2": "<IMG_ATOM>",
     "ernie4_5_vl_moe": "<|image|>", "kimi_k25": "<|media_pad|>",
     "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]", "pixtral": "[IMG]",
@@ -142,10 +147,10 @@ CLASS = {
     "glm46v": "Glm46V", "gemma4": "Gemma4", "gemma4_unified": "Gemma4Unified", "minicpmv4_6": "MiniCPMV4_6",
     "minicpmv4_7": "MiniCPMV4_7", "paddleocr_vl": "PaddleOCRVL", "llama4": "Llama4",
     "qwen2_5_omni_thinker": "Qwen2_5OmniThinker", "lfm2_vl": "Lfm2Vl", "ovis2": "Ovis2",
-    "ernie4_5_vl_moe": "Ernie4_5_VLMoe", "kimi_k25": "Kimi_K25",
+    "ernie4_5_vl_moe": "Ernie4_5_VLMoe", "kimi_k25": "Kimi_K25", "gemma3n": "Gemma3n",
 }  # fmt: skip
 SOUND = {
-    "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 64,
+    "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 64,
 }  # fmt: skip
 SHAPES = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (2, 3), (3, 2)]
 PINPOINTS = [[56 * down, 56 * across] for down, across in SHAPES]
@@ -215,6 +220,7 @@ def processor(kind: str = "qwen2_vl"):
             "num_image_tokens": 16, "vision_feature_select_strategy": "full", "vision_aspect_ratio": "anyres_max_4"}),
         "internvl": ("GotOcr2", square, {"image_seq_length": 4}),
         "gemma3": ("Gemma3", {"size": {"height": 112, "width": 112}}, {"image_seq_length": 16}),
+        "gemma3n": ("Siglip", {"size": {"height": 128, "width": 128}, "do_normalize": False}, {"image_seq_length": 16}),
         "paddleocr_vl": ("PaddleOCRVL", dynamic, {}),
         "lfm2_vl": ("Lfm2Vl", {"tile_size": 64, "min_image_tokens": 2, "max_image_tokens": 8}, {}),
         "ernie4_5_vl_moe": ("Ernie4_5_VLMoe", dynamic, {}),
@@ -287,6 +293,7 @@ def _vision(kind: str) -> dict:
         "llava_onevision": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 60},
         "internvl": plain | {"image_size": [56, 56], "patch_size": [14, 14]},
         "gemma3": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "image_size": 112},
+        "gemma3n": {"model_args": {"channel_multiplier": 0.01, "msfa_output_resolution": 4}},  # all 84 blocks, thin
         "paligemma": plain | {"model_type": "siglip_vision_model", "vision_use_head": False, "projection_dim": 64},
         "gemma4": plain | {"patch_size": 16, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 256},
         "paddleocr_vl": plain,
@@ -317,6 +324,11 @@ def _text(kind: str, words, vocabulary: int) -> dict:
         "layer_types": ["sliding_attention", "full_attention"],
         "rope_parameters": {"sliding_attention": rope, "full_attention": rope},
     }  # fmt: skip
+    gemma3n = gemma4 | {
+        "num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "num_kv_shared_layers": 2,
+        "hidden_size_per_layer_input": 8, "activation_sparsity_pattern": [0.95, 0.0, 0.0, 0.0], "laurel_rank": 8,
+        "vocab_size_per_layer_input": words.convert_tokens_to_ids("<image_soft_token>"),
+    }  # fmt: skip
     hybrid = {
         "head_dim": 32, "rope_parameters": rope | sections | {"partial_rotary_factor": 0.5}, "linear_key_head_dim": 16,
         "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
@@ -343,6 +355,7 @@ def _text(kind: str, words, vocabulary: int) -> dict:
         "llava_onevision": {"model_type": "qwen2"}, "internvl": {"model_type": "qwen2"},
         "gemma3": {"head_dim": 16, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"],
                    "rope_parameters": {"sliding_attention": rope, "full_attention": rope}},
+        "gemma3n": gemma3n,
         "gemma4": gemma4 | {
             "num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2,
             "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": rows,
@@ -381,6 +394,13 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
         "video_token_id": token("<|video|>"), "audio_token_id": token("<|audio|>"),
         "boi_token_id": token("<|image>"), "eoi_token_id": token("<image|>"),
     }  # fmt: skip
+    gemma3n = {
+        "boi_token_id": token("<start_of_image>"), "eoi_token_id": token("<end_of_image>"),
+        "boa_token_id": token("<start_of_audio>"), "eoa_token_id": token("<end_of_audio>"),
+        "audio_token_id": token("<audio_soft_token>"), "vision_soft_tokens_per_image": 16, "audio_config": {
+            "hidden_size": 16, "conf_num_hidden_layers": 1, "conf_num_attention_heads": 2,
+        },
+    }  # fmt: skip
     minicpm = {"video_token_id": token("<|video_pad|>"), "insert_layer_id": 0}
     special |= {
         "llava_onevision": {"video_token_id": token("<video>"), "image_grid_pinpoints": UNEVEN,
@@ -399,6 +419,7 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
         "llava_next": {"image_grid_pinpoints": PINPOINTS},
         "gemma3": {"mm_tokens_per_image": 16, "boi_token_id": token("<start_of_image>"),
                    "eoi_token_id": token("<end_of_image>")},
+        "gemma3n": gemma3n,
         "gemma4": gemma4, "gemma4_unified": gemma4, "minicpmv4_6": minicpm, "minicpmv4_7": minicpm | {
             "image_start_id": token("<image>"), "image_end_id": token("</image>"),
             "slice_start_id": token("<slice>"), "slice_end_id": token("</slice>"), "newline_id": token("Ċ"),
@@ -411,6 +432,10 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
     config = getattr(transformers, CLASS[kind] + "Config")(
         text_config=_text(kind, words, vocabulary), vision_config=_vision(kind), tie_word_embeddings=False, **special
     )
+    if kind == "gemma3n":  # ids of pictures, and behind them of sounds, are read from tables of their own
+        text, seen, heard = config.text_config, config.vision_config, config.audio_config
+        seen.vocab_offset, heard.vocab_offset = config.image_token_id, config.audio_token_id
+        seen.vocab_size, heard.vocab_size = heard.vocab_offset - seen.vocab_offset, text.vocab_size - heard.vocab_offset
     config._attn_implementation = attention
     torch.manual_seed(seed)
     made = getattr(transformers, CLASS[kind] + "ForConditionalGeneration")(config).eval()
@@ -421,6 +446,14 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
         for name, weight in made.named_parameters():  # SigLIP's random attention would mix all patches
             if "vision" in name and name.endswith("out_proj.weight"):
                 weight.mul_(0.1)
+        if kind == "gemma3n":  # random windows of 5 x 5 would mix all patches, and AltUp's scale would be zero
+            for part in made.model.vision_tower.modules():
+                if isinstance(part, torch.nn.Conv2d):
+                    centre = torch.zeros(part.kernel_size)
+                    centre[part.kernel_size[0] // 2, part.kernel_size[1] // 2] = 1
+                    part.weight.mul_(centre)
+            for layer in decoder.layers:
+                layer.altup.correct_output_scale.uniform_(0.5, 1.5)
         if kind == "gemma3":  # would be zero
             made.model.multi_modal_projector.mm_input_projection_weight.normal_(0, 0.1)
     made.generation_config = GenerationConfig(

@@ -63,7 +63,7 @@ class Leaves:
         embeddings: [1, sequence, width].
         features: [position, width] each, what is added later. positions: int64 [position] each, where.
         inner: [1, sequence, width], what the MLP of the layer that was asked for reads.
-        last: [1, sequence, width], what the last layer reads.
+        last: [1, sequence, width], what the last layer reads; of AltUp [stream, 1, sequence, width].
         biases: a bias of the decoder each, and zeros that are added like it, whose gradient is its own.
     """
 
@@ -81,7 +81,7 @@ class Forced:
 
     Attributes:
         states: [1, sequence, width], what the head reads. entering: [1, sequence, width], what the first layer of
-            the second path reads.
+            the second path reads; of AltUp [stream, 1, sequence, width].
         weights: [token, width], the head's row of each token's class. logits: float32 [token], at the predicting
             position, as the head computes them.
     """
@@ -240,7 +240,7 @@ def _inner(layer: torch.nn.Module, leaves: Leaves) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(layers: Iterable[torch.nn.Module]) -> Iterator[dict[torch.nn.Module, torch.Tensor]]:
-    """Layer -> [1, sequence, width], what it reads."""
+    """Layer -> [1, sequence, width], of AltUp [stream, 1, sequence, width], what it reads."""
     read: dict[torch.nn.Module, torch.Tensor] = {}
 
     def keep(module: torch.nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:

@@ -128,7 +128,7 @@ def check(loaded: Loaded, methods: Sequence[str], settings: Settings) -> None:
         raise InputError("no such method", got=", ".join(unknown), expected=", ".join(METHODS))
     layers = len(layers_of(loaded))
     first_of_second_path(layers, settings)
-    inner_layer(layers, settings)
+    inner_layer(layers, settings, loaded.borrowing)
     if "attention" in methods:
         attention_layers(settings.attention_layers, dict.fromkeys(range(layers)))
     if not 1 <= settings.occlusion_step <= settings.occlusion_cells:
@@ -150,7 +150,8 @@ def _pass(
     loaded: Loaded, question: Question, methods: Sequence[str], settings: Settings, course: Course | None
 ) -> tuple[Forced, Course | None]:
     layers = len(layers_of(loaded))
-    inner = inner_layer(layers, settings) if course is not None and "llava-cam" in methods else None
+    asked = course is not None and "llava-cam" in methods
+    inner = inner_layer(layers, settings, loaded.borrowing) if asked else None
     second = first_of_second_path(layers, settings) if "archi-surgery" in methods else None
     return forced(
         loaded, question, means="rollout" in methods, surgery=second, course=course, inner=inner
@@ -197,17 +198,23 @@ def _together(rules: Mapping[str, Rule]) -> list[list[str]]:
     return [[name for name in rules if rules[name] == rule] for rule in dict.fromkeys(rules.values())]
 
 
-def inner_layer(layers: int, settings: Settings) -> int:
-    """The layer, from 0, that "llava-cam" reads; behind the last one's attention no vision token has a gradient.
+def inner_layer(layers: int, settings: Settings, borrowing: int = 0) -> int:
+    """The layer, from 0, that "llava-cam" reads; behind the last keys and values no vision token has a gradient.
+
+    Args:
+        borrowing: how many of the last layers read keys and values of earlier ones.
 
     Raises:
         InputError: a depth that is none.
+
+    >>> inner_layer(35, Settings()), inner_layer(35, Settings(), borrowing=15)
+    (31, 18)
     """
     if not 0 < settings.answer_layer <= 1:
         raise InputError(
             "wrong depth", where="answer_layer", got=settings.answer_layer, expected="a share of the layers"
         )
-    return max(1, min(layers - 1, round(settings.answer_layer * layers))) - 1
+    return max(1, min(layers - borrowing - 1, round(settings.answer_layer * layers))) - 1
 
 
 def _occlusion(loaded: Loaded, question: Question, media: Shown | None, settings: Settings, words: int) -> Scores | str:
@@ -318,8 +325,10 @@ def _rollout(seen: Seen) -> Scores:
     return _along_the_sequence(seen, rollout.rollout(seen.forced.places.predicting, means))
 
 
-def _archi_surgery(seen: Seen) -> Scores:
+def _archi_surgery(seen: Seen) -> Scores | str:
     made = seen.forced
+    if made.entering.ndim != 3:
+        return "states are several streams (AltUp): what attention gives cannot be added to one"
     second = surgery(
         made.entering[0, made.places.vision], [made.tap.second[layer] for layer in sorted(made.tap.second)], seen.norm
     )

@@ -5,6 +5,7 @@ from typing import Any
 from tam.errors import InputError, ModelError
 from tam.families import (
     gemma3,
+    gemma3n,
     gemma4,
     generic,
     idefics3,
@@ -26,6 +27,7 @@ from tam.families.interface import Family
 FAMILIES: dict[str, Family] = {
     "ernie4_5_vl_moe": qwen2_vl.ERNIE,
     "gemma3": gemma3.FAMILY,
+    "gemma3n": gemma3n.FAMILY,
     "gemma4": gemma4.FAMILY,
     "gemma4_unified": gemma4.FAMILY,
     "glm46v": qwen2_vl.GLM4V,

@@ -25,4 +25,4 @@ def blocks(sample: Processed) -> Iterator[Block]:
 
 
 IDEFICS3 = Family("Idefics3", image_id, blocks)
-SMOLVLM = Family("SmolVLM", image_id, blocks, video=True)
+SMOLVLM = Family("SmolVLM", image_id, blocks, video=True, extra="smolvlm")

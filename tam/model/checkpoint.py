@@ -223,7 +223,7 @@ def load_from(checkpoint: Checkpoint, placement: Placement, trust_remote_code: b
     except ImportError as error:
         raise ModelError(
             "the checkpoint needs a package that is not installed", where=folder, got=" ".join(str(error).split()),
-            cure="install it",
+            cure=f'pip install "token-activation-maps[{family.extra}]"' if family.extra else "install it",
         ) from error  # fmt: skip
     except LOAD_ERRORS as error:
         raise ModelError("the checkpoint cannot be loaded", where=folder, got=error) from error

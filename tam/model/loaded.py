@@ -135,6 +135,11 @@ class Loaded:
         return max(said, (rope.get("original_max_position_embeddings") or said) * (rope.get("factor") or 1))
 
     @property
+    def borrowing(self) -> int:
+        """So many of the last layers read keys and values of earlier ones (Gemma 3n, Gemma 4)."""
+        return getattr(self.config.get_text_config(), "num_kv_shared_layers", None) or 0
+
+    @property
     def weights(self) -> str:
         """A short digest that tells checkpoints apart, also of one name: names and first numbers of all weights."""
         digest = hashlib.sha256()
@@ -154,7 +159,7 @@ class Loaded:
         for name, value in inputs.items():
             if value.dtype == torch.bfloat16:  # some processors (Llama 4) round for models that do not convert
                 inputs[name] = value.to(self.model.dtype)
-        if getattr(self.config.get_text_config(), "num_kv_shared_layers", 0):
+        if self.borrowing:
             inputs["logits_to_keep"] = torch.tensor([-1], device=inputs["input_ids"].device)
         return inputs if self.family.encoded is None else self.family.encoded(self.model, inputs)
 

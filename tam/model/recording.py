@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tam.errors import InputError, ModelError
+from tam.model.altup import joined
 from tam.model.loaded import Loaded
 
 
@@ -70,7 +71,8 @@ def recording(loaded: Loaded, layer: int | None = None) -> Iterator[Recording]:
     def keep_inner(
         module: torch.nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
     ) -> None:
-        last.inner = positional[0] if positional else named["hidden_states"]
+        states = positional[0] if positional else named["hidden_states"]
+        last.inner = states if states.ndim == 3 else joined(loaded.decoder, states)
 
     handles = [loaded.base.register_forward_hook(keep_states), loaded.head.register_forward_hook(keep_logits)]
     if layer is not None:

@@ -31,10 +31,9 @@ class Part:
 def parts_of(loaded: Loaded) -> list[Part]:
     """Tower, projector, decoder and head, tower and decoder in quarters of their layers.
 
-    The tower's layers are the longest list of layers outside of the decoder; what is registered before them (patch
-    embedding) goes with its first quarter, what comes after them is the projector; what a decoder has outside of its
-    layers goes with their first quarter. Word embeddings are no part: they are the prompt, not what is computed from
-    it.
+    The tower's layers are the longest list of layers of what sees; what is registered before them (patch embedding)
+    goes with its first quarter, what comes after them is the projector; what a decoder has outside of its layers goes
+    with their first quarter. Word embeddings are no part: they are the prompt, not what is computed from it.
 
     Raises:
         ModelError: a model without such lists, or a head that is the word embedding (``untied`` first); weights that
@@ -50,11 +49,10 @@ def parts_of(loaded: Loaded) -> list[Part]:
         raise ModelError("the head is the word embedding", got=type(model).__name__, cure="untie it first")
     names = {id(weight): name for name, weight in model.named_parameters()}
     inside, of_head = {id(weight) for weight in decoder.parameters()}, {id(weight) for weight in head.parameters()}
-    within = set(decoder.modules())
-    lists = [one for one in model.modules() if isinstance(one, torch.nn.ModuleList) and one not in within]
-    if not lists or not hasattr(decoder, "layers"):
+    found = _tower(model, decoder)
+    if not found or not hasattr(decoder, "layers"):
         raise ModelError("no layers of a tower and a decoder are known of this model", got=type(model).__name__)
-    tower = [[*layer.parameters()] for layer in max(lists, key=len)]
+    tower = [[*layer.parameters()] for layer in found]
     of_tower = {id(weight) for layer in tower for weight in layer}
     seeing = [weight for weight in model.parameters() if id(weight) not in inside | of_head]
     places = [place for place, weight in enumerate(seeing) if id(weight) in of_tower]
@@ -71,6 +69,16 @@ def parts_of(loaded: Loaded) -> list[Part]:
         Part(name, {names[id(weight)]: weight for weight in weights if _is_matrix(weight)})
         for name, weights in groups.items()
     ]
+
+
+def _tower(model: Any, decoder: Any) -> list[torch.nn.Module]:
+    """The layers of what sees, of timm's (Gemma 3n) the blocks of all stages; none where patches enter the decoder."""
+    seeing = model.get_encoder("image")
+    if (timm := getattr(seeing, "timm_model", None)) is not None:
+        return [block for stage in timm.blocks for block in stage]
+    within = set(decoder.modules())
+    lists = [[*one] for one in seeing.modules() if isinstance(one, torch.nn.ModuleList) and one not in within]
+    return max(lists, key=len, default=[])
 
 
 def _between(decoder: Any) -> list[torch.Tensor]:
