@@ -22,7 +22,7 @@ elif ! command -v xelatex >/dev/null; then
 fi
 
 if ! cmp -s requirements.lock "$venv/installed.lock"; then
-    echo "setup: installing the locked Python packages into $venv (a few minutes, about 5 GB)"
+    echo "setup: installing the locked Python packages into $venv (a few minutes, about 7 GB)"
     "${PYTHON:-python3}" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

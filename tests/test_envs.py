@@ -25,6 +25,16 @@ def test_the_container_has_the_packages_of_the_set_up():
     assert installed == [name for name in wanted if name != "python3-venv"]
     assert "pip install --no-cache-dir --require-hashes -r /opt/tam/requirements.lock" in container
     assert "FROM python:3.11-slim-bookworm" in container  # the Debian and the Python of README.md
+    assert "ENV HOME=/data USER=tam\nWORKDIR /data\n" in container  # Snakemake asks for both
+
+
+def test_the_container_gets_what_the_wheel_is_built_from_and_nothing_else():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = {name.split("/")[0] for name in [*wheel["packages"], *wheel["force-include"]]}
+    sources |= {"LICENSE", "README.md", "pyproject.toml", "requirements.lock"}
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*" and lines[-1] == "**/__pycache__"
+    assert sorted(line.removeprefix("!") for line in lines[1:-1]) == sorted(sources)
 
 
 def test_the_licences_of_all_that_is_installed_are_known_and_allowed():

@@ -62,9 +62,11 @@ def test_every_family_decodes_with_it_and_says_the_same(kind, monkeypatch):
     ]
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
     seen, update = [], GrowingLayer.update
-    monkeypatch.setattr(GrowingLayer, "update", lambda self, *states: seen.append(self) or update(self, *states))
+    monkeypatch.setattr(
+        GrowingLayer, "update", lambda self, *new, **how: seen.append(self) or update(self, *new, **how)
+    )
     grown = answer_batch(loaded, asked, 2 * BLOCK + 5)
-    monkeypatch.setattr(GrowingLayer, "update", lambda self, *states: DynamicLayer.update(self, *states))
+    monkeypatch.setattr(GrowingLayer, "update", lambda self, *new, **how: DynamicLayer.update(self, *new, **how))
     joined = answer_batch(loaded, asked, 2 * BLOCK + 5)
     for ours, theirs in zip(grown, joined, strict=True):
         assert ours.ids.tolist() == theirs.ids.tolist() and len(ours.ids) == 2 * BLOCK + 5

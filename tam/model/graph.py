@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, StaticCache, StaticLayer
 
+from tam.model.kv_cache import CACHE
+
 
 def roomy(model: Any, tokens: int) -> StaticCache | None:
     """A cache with room for so many, whose steps can be captured; None if the model's are not all of that kind."""
@@ -34,7 +36,7 @@ class Replayed:
     """
 
     def __init__(self, model: Any, inputs: dict[str, Any]):
-        cache: Cache = inputs["past_key_values"]
+        cache: Cache = inputs[CACHE]
         mask: torch.Tensor = inputs["attention_mask"]
         self.model, self.done = model, 0
         self.replay: Callable[[], None]

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.generation.utils import ALL_CACHE_NAMES
 
+CACHE = ALL_CACHE_NAMES[0]  # the library's name for it: `past_key_values`, `cache` from 5.24 on
 BLOCK = 32  # tokens: all is copied once in so many steps, and so many are held too much at most
 
 

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache
 from tam.errors import ModelError
 from tam.model.graph import Replayed, roomy
 from tam.model.head import CANDIDATES, best_of
-from tam.model.kv_cache import GrowingCache
+from tam.model.kv_cache import CACHE, GrowingCache
 from tam.model.recording import Recording
 
 LOOK = 8  # steps
@@ -61,12 +61,12 @@ def decode(
         ModelError: the model decodes in another way.
     """
     (batch, length), limit, device = input_ids.shape, int(most.max()), input_ids.device
-    cache, wide = inputs.get("past_key_values"), None
+    cache, wide = inputs.get(CACHE), None
     if type(cache) is DynamicCache:
         wide = roomy(model, length + limit) if graphed else None
-        cache = inputs["past_key_values"] = wide or GrowingCache(model.config)
+        cache = inputs[CACHE] = wide or GrowingCache(model.config)
     outputs = model(**model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **inputs))
-    if outputs.get("past_key_values") is None:
+    if outputs.get(CACHE) is None:
         raise decodes_otherwise(model)
     if isinstance(cache, GrowingCache):
         cache.padded = inputs.get("attention_mask") is not None
@@ -151,6 +151,6 @@ def _staying(going: np.ndarray) -> np.ndarray:
 
 def _only(inputs: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
     """The inputs of some samples of the batch."""
-    inputs["past_key_values"].reorder_cache(places)
+    inputs[CACHE].reorder_cache(places)
     its = {name: inputs[name] for name in GROWING if inputs.get(name) is not None}
     return inputs | {name: value.index_select(-2, places) for name, value in its.items()}
