@@ -168,10 +168,12 @@ def test_a_map_lies_where_its_grid_lies():
     mask[:3, :3] = 17
     assert _values(_localise([_word(0)], [LEFT], mask, box=(0, 0, 6, 6)).rows, "obj_iou") == [6 / 15]
     found = _localise([_word(0)], [LEFT.T], np.full((6, 12), 17, np.uint8), box=(0, -3, 12, 9))
-    # above the threshold: the upper 4 or so of 12 rows, 3 of which are off the picture; the peak is too
+    # above the threshold: the upper 4 or so of 12 rows, 3 of which are off the picture; the highest cell's last is on it
     assert _values(found.rows, "precision") == [1.0]
     assert 0 < _values(found.rows, "recall")[0] <= 2 / 6
-    assert _values(found.rows, "pointing") == [0.0]
+    assert _values(found.rows, "pointing") == [1.0]
+    above = _localise([_word(0)], [LEFT.T], np.full((6, 12), 17, np.uint8), box=(0, -4, 12, 8))
+    assert _values(above.rows, "pointing") == [0.0]  # all of it is off the picture
 
 
 def test_what_of_a_map_is_off_the_picture_does_not_count_and_where_there_is_none_it_is_0():
@@ -199,16 +201,27 @@ def test_pointing_takes_the_centre_of_the_first_highest_cell():
     target = _target(_mask() == 17)
     map_ = np.zeros((3, 3))
     map_[1, 1] = 1
-    assert peak([map_], [WHOLE]) == (0, (3, 3)) and pointing((3, 3), target) == 0  # just outside
+    assert peak([map_], [WHOLE], [(6, 6)]) == (0, (3, 3)) and pointing((3, 3), target) == 0  # just outside
     map_[0, 1] = 1  # earlier
-    assert peak([map_], [WHOLE]) == (0, (3, 1)) and pointing((3, 1), target) == 0
+    assert peak([map_], [WHOLE], [(6, 6)]) == (0, (3, 1)) and pointing((3, 1), target) == 0
     map_[0, 0] = 1
-    assert peak([map_], [WHOLE]) == (0, (1, 1)) and pointing((1, 1), target) == 1
+    assert peak([map_], [WHOLE], [(6, 6)]) == (0, (1, 1)) and pointing((1, 1), target) == 1
+
+
+@pytest.mark.parametrize(
+    ("highest", "point"),
+    [((0, 0), (-2, -3)), ((1, 1), (2, 1)), ((2, 2), (5, 3)), ((3, 2), (5, 5)), ((2, 3), (10, 3)), ((3, 0), (-2, 5))],
+)
+def test_the_centre_of_a_cell_that_the_picture_ends_within_is_that_of_its_part_on_it(highest, point):
+    """Cells of 4 x 3 pixels on a picture of 7 x 6: their sides lie at -4, 0, 4, 8, 12 and at -4, -1, 2, 5, 8."""
+    map_ = np.zeros((4, 4))
+    map_[highest] = 1
+    assert peak([map_], [(-4, -4, 12, 8)], [(7, 6)]) == (0, point)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_a_constant_map_points_nowhere(value):
-    (_, point), target = peak([np.full((3, 3), value)], [WHOLE]), _target(np.ones((6, 6)))
+    (_, point), target = peak([np.full((3, 3), value)], [WHOLE], [(6, 6)]), _target(np.ones((6, 6)))
     assert point is None and pointing(point, target) == pointing_box(point, target) == 0
 
 

@@ -84,7 +84,11 @@ def localise(
         if index in statuses:
             rows += [missing(word, metric, statuses[index]) for metric in OBJECT_METRICS]
         elif index in best:
-            number, point = peak([one[best[index].token] for one in maps], [picture.box for picture in pictures])
+            number, point = peak(
+                [one[best[index].token] for one in maps],
+                [picture.box for picture in pictures],
+                [picture.targets[word.label].pixels.shape[::-1] for picture in pictures],
+            )
             rows += _object_rows(word, best[index], pictures[number].targets[word.label], point, protocol)
         elif word.label == FUNCTION:
             rows.append(_function_row(word, below, shown))

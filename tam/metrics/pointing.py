@@ -12,12 +12,16 @@ import numpy as np
 from tam.metrics.picture import Box, Target
 
 
-def peak(maps: Sequence[np.ndarray], boxes: Sequence[Box]) -> tuple[int, tuple[int, int] | None]:
+def peak(
+    maps: Sequence[np.ndarray], boxes: Sequence[Box], sizes: Sequence[tuple[int, int]]
+) -> tuple[int, tuple[int, int] | None]:
     """On which picture the highest cell lies, and x and y of its centre; 0 and None for a constant map.
 
     Args:
         maps: float [rows, columns], of one token on each picture, not resized; NaN counts as 0.
         boxes: where each lies on its picture.
+        sizes: (width, height) of each picture. Of a cell that the picture ends within, the centre is that of what lies
+            on the picture.
     """
     filled = [np.where(np.isnan(map_), 0, map_) for map_ in maps]
     number = int(np.argmax([map_.max() for map_ in filled]))
@@ -27,9 +31,19 @@ def peak(maps: Sequence[np.ndarray], boxes: Sequence[Box]) -> tuple[int, tuple[i
         return 0, None
     left, top, right, bottom = boxes[number]
     row, column = divmod(highest, columns)
-    y = top + (2 * row + 1) * (bottom - top) // (2 * rows)
-    x = left + (2 * column + 1) * (right - left) // (2 * columns)
-    return number, (x, y)
+    width, height = sizes[number]
+    return number, (_centre(left, right, column, columns, width), _centre(top, bottom, row, rows, height))
+
+
+def _centre(start: int, end: int, cell: int, cells: int, length: int) -> int:
+    """The pixel along a side, which is ``length`` long, in the middle of one of the ``cells`` from start to end."""
+    first = start * cells + cell * (end - start)  # in parts of a pixel
+    last = first + end - start
+    if first < 0 < last:
+        first = 0
+    if first < length * cells < last:
+        last = length * cells
+    return (first + last) // (2 * cells)
 
 
 def pointing(point: tuple[int, int] | None, target: Target) -> float:
