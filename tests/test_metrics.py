@@ -168,7 +168,7 @@ def test_a_map_lies_where_its_grid_lies():
     mask[:3, :3] = 17
     assert _values(_localise([_word(0)], [LEFT], mask, box=(0, 0, 6, 6)).rows, "obj_iou") == [6 / 15]
     found = _localise([_word(0)], [LEFT.T], np.full((6, 12), 17, np.uint8), box=(0, -3, 12, 9))
-    # above the threshold: the upper 4 or so of 12 rows, 3 of which are off the picture; the highest cell's last is on it
+    # above the threshold: the upper 4 or so of 12 rows, 3 of which are off the picture; the highest cell ends on it
     assert _values(found.rows, "precision") == [1.0]
     assert 0 < _values(found.rows, "recall")[0] <= 2 / 6
     assert _values(found.rows, "pointing") == [1.0]
