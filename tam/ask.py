@@ -27,6 +27,7 @@ from tam.manifest import Sample, Shard, read
 from tam.media import open_media
 from tam.system import stop
 from tam.system.atomic import atomic
+from tam.system.mark import MAKER
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ RETRIES = 5  # of a question that a busy or starting server turned away; the cli
 NO_PROTOCOL = (AttributeError, LookupError, TypeError, ValueError)
 
 Line = dict[str, Any]
-"""id, answer, ids, ended, prompt_tokens, engine, version; or id and failed: why there is no answer."""
+"""id, answer, ids, ended, prompt_tokens, engine, version; or id and failed: why there is no answer. In a finished file
+each says by whom it is, too."""
 
 
 def ask(
@@ -80,7 +82,7 @@ def ask(
                 made[line["id"]] = line
                 stop.check()
     with atomic(out) as temporary:
-        temporary.write_text("".join(json.dumps(made[id]) + "\n" for id in samples), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(made[id] | {"by": MAKER}) + "\n" for id in samples), encoding="utf-8")
     under_way.unlink(missing_ok=True)
     return Counter("failed" if "failed" in made[id] else "ok" for id in samples)
 

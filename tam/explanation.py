@@ -297,8 +297,8 @@ class Explanation:
 
         Args:
             words: one or several, as ``select`` takes them, or what ``candidate_map`` and ``contrast`` gave, beside
-                words of the one method that is shown; None: those of the answer whose maps rise highest, at most four,
-                and no mark alone.
+                words of the one method that is shown; None: those of the answer with the highest peaks (``Evidence``),
+                at most four, and no mark alone.
             methods: of ``by_method``, a row each; None: the one that is shown.
             layout: words "across", a row a method; or "down", a row a word with a column a method.
             width: in pixels, of a PNG. PDF and SVG hold the photo at its own resolution.
@@ -353,11 +353,15 @@ class Explanation:
         ]
 
     def _strongest(self, count: int) -> list[Chosen]:
-        """The words of the answer whose maps rise highest, in its order, each once; marks where it has nothing else."""
+        """The words of the answer with the highest peaks, in its order, each once; marks where it has nothing else."""
         first = {word.text.lower(): word for word in reversed(self.words) if word.part == "answer"}
         spoken = [word for word in first.values() if any(map(str.isalnum, word.text))]
-        rises = {word.text: self._rise(word) or 0 for word in spoken or first.values()}
-        chosen = sorted(rises, key=lambda text: -rises[text])[:count]
+        # Maps do not compare words: each is stretched on its own.
+        peaks = {
+            word.text: word.evidence.peak if word.evidence and self._rise(word) is not None else 0
+            for word in spoken or first.values()
+        }
+        chosen = sorted(peaks, key=lambda text: -peaks[text])[:count]
         return [text for text in dict.fromkeys(word.text for word in self.words) if text in chosen]
 
     def _rise(self, word: Word) -> float | None:
@@ -503,7 +507,7 @@ class Explanation:
             raise InputError("what was considered is known of tokens of the answer", got=repr(text))
         kept = {index: [one for one in self.candidates[index] if one.id in self.generation.classes] for index in tokens}
         for index, known in kept.items():
-            named = [one for one in known if one.text.strip().casefold() == name.strip().casefold()]
+            named = [one for one in known if one.text.strip().casefold() == str(name).strip().casefold()]
             if named:
                 return index, text, next((one for one in named if one.text == name), named[0])
         expected = " or ".join(dict.fromkeys(repr(one.text.strip()) for known in kept.values() for one in known))

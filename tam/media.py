@@ -62,6 +62,7 @@ CONTAINERS = (
     *((0, kind, "gif") for kind in (b"GIF87a", b"GIF89a")),
     (0, b"\x89PNG\r\n\x1a\n", "apng"),
 )
+AV1 = {cv2.VideoWriter.fourcc(*name) for name in ("av01", "AV01")}
 DECODER_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
@@ -262,6 +263,9 @@ def read_video(path: Path, sampling: Sampling = two_a_second) -> Media:
         said, total = video.get(cv2.CAP_PROP_FPS), 0
         while video.grab():  # counted, because what a file says of its own length can be wrong
             total += 1
+        if not total and video.get(cv2.CAP_PROP_FOURCC) in AV1:
+            cure = f"ffmpeg -i {path.name} -c:v libx264 other.mp4"
+            raise InputError("AV1, which OpenCV's packages do not decode", where=path, cure=cure)
     if not total:
         raise InputError("not a video that can be read", where=path)
     film = Film(total, said if 0 < said < math.inf else 0.0)

@@ -7,7 +7,7 @@ it. The file's seal is checked before HDF5 reads a byte of it, and each sample h
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -134,7 +134,9 @@ def forwards_said(asked: Mapping[str, Any]) -> str:
     steps = {*asked["fractions"], *(1 - fraction for fraction in asked["fractions"])}
     of_map = 2 * len(steps) + len({DROP, FLIP} - steps) if asked["ordered"] else 0
     word = of_map * len(asked["methods"])
-    return f"about {shared} forward passes a sample, at most {word} more a word of it: {shared + 3 * word} with three"
+    more = " (more on some grids)" if asked["blocks"] else ""
+    total = shared + 3 * word
+    return f"about {shared} forward passes a sample{more}, at most {word} more a word of it: {total} with three"
 
 
 def maps_of_answer(maps: SampleMaps, cells: Cells, answer: int) -> np.ndarray:
@@ -197,9 +199,11 @@ class Perturbed:
         return wanted[np.array(new, bool)]
 
     def joined(self, other: "Perturbed") -> "Perturbed":
-        """With the sets of a later memo of the same sample."""
-        if not len(self.sets) or not len(other.sets):
-            return self if len(self.sets) else other
+        """With what a later memo says of the same sample: its sets, and why it failed. Sets of other pictures go."""
+        if not len(other.sets):
+            return replace(self, status=other.status) if other.failed else self
+        if self.media != other.media:
+            return other
         sets, first = np.unique(np.concatenate([self.sets, other.sets]), axis=0, return_index=True)
         logprob, best = (
             np.concatenate(pair)[first] for pair in ((self.logprob, other.logprob), (self.best, other.best))

@@ -162,7 +162,7 @@ def asked_of(server, folder: Path, manifest: Path, **options) -> list[dict]:
 
 def test_ids_ends_and_engine_are_kept_and_one_bad_question_costs_itself(server, tmp_path):
     lines = asked_of(server, tmp_path, manifest_of(tmp_path, "cat", "bad", "long", "busy"))
-    about = {"engine": "x", "version": "1.2.3"}
+    about = {"engine": "x", "version": "1.2.3", "by": "token-activation-maps"}
     answer = {"answer": "said cat", "ended": True, "ids": [1, 2, 3], "prompt_tokens": 7}
     assert lines[0] == {"id": "s0"} | answer | about
     assert lines[1]["id"] == "s1" and lines[1]["failed"].startswith("the server answered 400:")

@@ -18,7 +18,7 @@ from tam.datasets import coco, coco_original
 from tam.datasets.coco import Image
 from tam.datasets.coco_original import label_map
 from tam.datasets.emoji import scenes
-from tam.errors import InputError
+from tam.errors import DiskError, InputError
 from tam.media import open_media
 from tests.shared import shared
 
@@ -159,7 +159,7 @@ def test_a_label_map_is_made_for_a_picture_whose_size_is_known(tmp_path, picture
     samples = write(tmp_path, images=images, objects=[])
     assert re.search(problem, samples["000000000001"].problem)
     assert samples["000000000002"].problem is None
-    assert [path.name for path in (tmp_path / "out/seg_label").iterdir()] == ["000000000002.png"]
+    assert [path.name for path in (tmp_path / "out/seg_label").glob("*.png")] == ["000000000002.png"]
 
 
 def paint(path, size=(6, 4)) -> None:
@@ -193,7 +193,17 @@ def test_a_wrong_object_costs_its_image(tmp_path):
     assert samples["000000000002"].problem.startswith("instances.json, annotations[1]: not a shape")
     assert samples["000000000003"].problem is None
     assert samples["000000000003"].media == ["../val2014/COCO_val2014_000000000003.jpg"]
-    assert {path.name for path in (tmp_path / "out/seg_label").iterdir()} == {"000000000001.png", "000000000003.png"}
+    drawn = {path.name for path in (tmp_path / "out/seg_label").glob("*.png")}
+    assert drawn == {"000000000001.png", "000000000003.png"}
+
+
+def test_label_maps_of_somebody_else_are_neither_replaced_nor_taken_for_ours(tmp_path):
+    theirs = tmp_path / "out/seg_label/000000000001.png"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"drawn by hand")
+    with pytest.raises(DiskError, match="seg_label: only a result of ours is replaced; got '000000000001"):
+        write(tmp_path)
+    assert theirs.read_bytes() == b"drawn by hand"
 
 
 @pytest.mark.parametrize("ids", ["[3, 1]", '{"images": [{"id": 1}, {"id": 3}]}', "3\n1\n"])
@@ -246,4 +256,4 @@ def test_label_maps_are_made_once_and_again_when_the_annotations_are_newer(tmp_p
 
 def test_only_the_label_maps_of_the_limit_are_made(tmp_path):
     write(tmp_path, limit=1)
-    assert [path.name for path in (tmp_path / "out/seg_label").iterdir()] == ["000000000001.png"]
+    assert [path.name for path in (tmp_path / "out/seg_label").glob("*.png")] == ["000000000001.png"]

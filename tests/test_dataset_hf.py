@@ -93,7 +93,10 @@ def test_a_row_is_a_sample_and_its_picture_is_written_byte_for_byte(tmp_path):
     [
         (IMAGE, {"bytes": None, "path": "pictures/a.png"}), (pa.string(), "pictures/a.png"), (pa.binary(), png()),
         (pa.large_binary(), png()), (pa.list_(IMAGE), [{"bytes": png(), "path": None}]),
-        (pa.struct([("bytes", pa.binary())]), {"bytes": png()}),
+        (pa.struct([("bytes", pa.binary())]), {"bytes": png()}), (pa.binary_view(), png()),
+        (pa.binary(len(png())), png()), (pa.dictionary(pa.int32(), pa.string()), "pictures/a.png"),
+        (pa.string_view(), "pictures/a.png"), (pa.list_(pa.binary(), 1), [png()]),
+        (pa.large_list(IMAGE), [{"bytes": png(), "path": None}]),
     ],
     ids=str,
 )  # fmt: skip
@@ -119,8 +122,41 @@ def test_columns_may_have_other_names_and_a_picture_of_two_questions_is_written_
     samples = read(tmp_path, stored(tmp_path / "a.parquet", rows), columns=columns)
     assert [(sample.id, sample.prompt) for sample in samples] == [("11", "Who?"), ("12", "Why?!")]
     assert len(list((tmp_path / "out/image").glob("*/*"))) == 1
-    with pytest.raises(InputError, match=r"a\.parquet: no such column; got pixels; expected picture, ask, key"):
-        read(tmp_path, tmp_path / "a.parquet", columns={"image": "pixels"})
+    for columns, got in (({"image": "pixels"}, "pixels"), ({}, "image")):
+        said = rf"got a\.parquet: no such column; got {got}; expected picture, ask, key$"
+        with pytest.raises(InputError, match=said):
+            read(tmp_path, tmp_path / "a.parquet", columns=columns)
+
+
+def test_a_picture_that_is_its_own_mask_is_written_as_both(tmp_path):
+    row = {"image": {"bytes": png(), "path": None}, "mask": {"bytes": png(), "path": None}}
+    (sample,) = read(tmp_path, stored(tmp_path / "a.parquet", [row]))
+    assert sample.mask != sample.media[0]
+    assert (tmp_path / "out" / sample.mask).read_bytes() == (tmp_path / "out" / sample.media[0]).read_bytes() == png()
+
+
+def test_two_columns_of_one_name_are_named(tmp_path):
+    twice = pa.Table.from_arrays([pa.array([png()], pa.binary())] * 2, names=["image", "image"])
+    with pytest.raises(InputError, match="two columns of one name; got image"):
+        read(tmp_path, stored(tmp_path / "a.parquet", twice))
+
+
+def test_a_file_without_the_column_is_one_sample_however_many_parts_there_are(tmp_path):
+    root = tmp_path / "data"
+    stored(root / "0.parquet", [{"image": {"bytes": png(), "path": None}}])
+    stored(root / "1.parquet", pa.table({"caption": ["A cat."] * 4}))
+    stored(root / "2.parquet", [{"image": {"bytes": png(), "path": None}}] * 3)
+    whole = [sample.id for sample in read(tmp_path, root)]
+    assert whole == ["0-0", "1.parquet", "2-0", "2-1", "2-2"]
+    parts = [[sample.id for sample in read(tmp_path, root, part=Shard(index, 2))] for index in range(2)]
+    assert [id for part in parts for id in part] == whole
+
+
+def test_an_id_that_is_none_and_a_caption_that_is_none_are_named_by_their_columns(tmp_path):
+    rows = [{"image": {"bytes": png(), "path": None}, "id": id} for id in (1.5, None, 7.0)]  # 7.0: pandas beside a gap
+    wrong, *good = read(tmp_path, stored(tmp_path / "a.parquet", rows))
+    assert wrong.problem.startswith("a.parquet, row 0, id: not a text; got 1.5")
+    assert [sample.id for sample in good] == ["a-1", "7"]
 
 
 WRONG = [
@@ -254,7 +290,8 @@ def test_files_that_stand_under_one_key_are_a_row(tmp_path):
     for path, content in ((first.media[0], jpeg()), (second.media[0], png()), (first.mask, png(1))):
         assert (tmp_path / "out" / path).read_bytes() == content
     deep = read(tmp_path, tmp_path / "x-000.tar", columns={"image": "depth.png", "caption": "cls"})
-    assert deep[0].problem.endswith("no picture") and deep[1].references == ["4"]
+    assert deep[0].problem.endswith("no picture; got jpg, txt, mask.png; expected depth.png")
+    assert deep[1].references == ["4"]
     assert (tmp_path / "out" / deep[1].media[0]).read_bytes() == png(2)
 
 
@@ -290,6 +327,22 @@ def test_names_in_an_archive_are_no_names_of_files(tmp_path):
     assert samples[2].id == "x-row-2" and samples[0].id == "x-../../up"
     assert {Path(path).parts[0] for sample in samples for path in sample.media} == {"image"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x.tar"]
+
+
+def test_a_column_that_no_row_of_an_archive_has_is_an_error_and_one_that_some_have_is_none(tmp_path):
+    path = packed(tmp_path / "x.tar", [("a.jpg", jpeg()), ("b.jpg", jpeg(1)), ("b.seg.png", png())])
+    bare, masked = read(tmp_path, path, columns={"mask": "seg.png"})
+    assert bare.mask is None and masked.mask
+    with pytest.raises(InputError, match=r"no row has this column; got seg; expected files KEY\.seg, or a key of KEY"):
+        read(tmp_path, path, columns={"mask": "seg"})
+    assert len(read(tmp_path, path, columns={"mask": "seg"}, part=Shard(0, 2))) == 1  # another part may have it
+
+
+def test_an_archive_behind_another_is_not_lost_silently(tmp_path):
+    path = packed(tmp_path / "x.tar", [("a.jpg", jpeg()), ("b.jpg", jpeg(1))])
+    path.write_bytes(path.read_bytes() * 2)
+    good, last = read(tmp_path, path)
+    assert good.problem is None and "more behind its end: b'a.jpg" in last.problem
 
 
 @pytest.mark.parametrize("cut", [700, 1024, 1536, 2060, 2600])

@@ -103,7 +103,8 @@ def test_a_mask_lies_on_the_upright_picture(tmp_path, turn):
         ({"ann_id": [1]}, "no such object"),
         ({"image_id": 8}, r"annotations\[0\]: no such image of the object; got 8"),
         ({"ann_id": 82, "image_id": 9}, "no such image of the object; got 9"),
-        ({"ann_id": 81, "image_id": 8}, "not a shape"),
+        ({"ann_id": 81, "image_id": 8}, r"refs\.json, entry 0; instances\.json, annotations\[2\]: not a shape"),
+        ({"sentences": []}, "a reference without a phrase"),
         ({"ref_id": None}, "not a reference"),
         ({"sentences": None}, "entries are missing"),
         ({"sentences": [{"sent": " "}]}, "a phrase without words"),
@@ -137,6 +138,8 @@ def test_rows_of_ones_own_have_their_shapes(tmp_path):
     assert [sample.id for sample in samples] == ["7", "7-2", "5"]
     assert all((mask(sample, tmp_path) == MASK).all() for sample in samples)
     assert [sample.id for sample in write(tmp_path, rows, instances=None, split="val")] == ["7", "5"]
+    unnamed = [row | {"id": id} for row, id in zip(rows, (None, "", None), strict=True)]
+    assert [sample.id for sample in write(tmp_path, unnamed, instances=None)] == ["7", "7-2", "8"]
     lines = b"\n".join(
         [json.dumps(rows[0]).encode(), b"{", b'{"phrase": "caf\xe9"}', b"", json.dumps(rows[1]).encode()]
     )
@@ -155,6 +158,8 @@ def test_rows_of_ones_own_have_their_shapes(tmp_path):
         ({"segmentation": {"size": [6, 4], "counts": [24]}}, "not a shape; got runs of 24 pixels"),
         ({"segmentation": [[0, 0, 1, 1, 2, float("nan")]]}, "not a shape"),
         ({"id": "a\0b"}, "wrong value"),
+        ({"id": 1.5}, "row 0, id: not a text; got 1.5"),
+        ({"id": True}, "not a text; got True"),
     ],
 )
 def test_a_wrong_row_costs_itself(tmp_path, row, problem):
@@ -260,4 +265,4 @@ def test_phrases_are_texts_to_explain(tmp_path):
     }  # fmt: skip
     manifest.write([Sample("a", [], "p"), Sample("b", [], "p", phrases={"x": 1, "y": 2})], tmp_path / "m.jsonl")
     assert phrases.write(tmp_path / "m.jsonl", out) == {"written": 1, "no phrase": 1}
-    assert json.loads(out.read_text()) == {"id": "b", "answer": "x, y"}
+    assert json.loads(out.read_text()) == {"id": "b", "answer": "x, y", "by": "token-activation-maps"}

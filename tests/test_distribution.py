@@ -1,6 +1,7 @@
 """What people install: wheel and sdist, used in an environment of their own, without a checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -60,7 +61,10 @@ def test_wheel_and_sdist_hold_all_files_of_the_package_and_the_workflow(built):
     assert {f"tam/pipeline/{name}" for name in workflow | {"Snakefile", "envs/tam.yaml"}} <= names
     with tarfile.open(sdist) as archive:
         within = {name.partition("/")[2] for name in archive.getnames()}
-    parts = ("tam/", "tests/", "workflow/", "config/", "docs/", "mkdocs.yml", "Snakefile", "LICENSE", "README.md")
+    parts = (
+        "tam/", "tests/", "workflow/", "config/", "docs/", "envs/", "mkdocs.yml", "Snakefile", "LICENSE", "README.md",
+        "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "Makefile", "pyproject.toml", "requirements.lock",
+    )  # fmt: skip
     assert {name for name in tracked if name.startswith(parts)} <= within
     assert not any(name.startswith(("results", ".venv", "data/")) for name in within)
 
@@ -109,3 +113,10 @@ def test_every_package_outside_of_the_core_is_known_with_its_extra():
 def test_the_version_stands_in_one_place(built):
     assert [path.name.split("-")[1] for path in built.glob("*.whl")] == [tam.__version__]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == tam.__version__
+
+
+def test_what_each_extra_brings_is_told():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    table = (ROOT / "docs/start.md").read_text(encoding="utf-8").partition("| extra |")[2].partition("\n\n")[0]
+    assert {*re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE)))} == {*extras}
+    assert {*EXTRAS.values()} <= {*extras}

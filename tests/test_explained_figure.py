@@ -55,7 +55,10 @@ def test_a_figure_replaces_one_of_ours_and_no_other_file(said, tmp_path, kind):
     theirs = PHOTO if kind in (".png", ".jpg", ".webp") else None
     theirs.save(path) if theirs else path.write_bytes(b"%PDF-1.7 a thesis")
     before = path.read_bytes()
-    with pytest.raises(DiskError, match="only a file of ours is replaced; cure: move it away, or name another file"):
+    with pytest.raises(
+        DiskError,
+        match=r"only a file of ours is replaced; got \d+ bytes; expected .*; cure: move it away, or",
+    ):
         drawn.save(path)
     assert path.read_bytes() == before
 
@@ -76,6 +79,13 @@ def test_words_are_columns_or_rows_and_go_on_below(said, tmp_path):
 def test_of_itself_a_figure_shows_words_and_no_full_stop(said):
     assert "." in [word.text for word in said.words if word.part == "answer"]
     assert "." not in said._strongest(len(said.words)) and "dogs" in said._strongest(len(said.words))
+
+
+def test_of_itself_a_figure_shows_the_words_that_the_picture_speaks_for_most(said):
+    spoken = [word for word in said.words if word.part == "answer" and any(map(str.isalnum, word.text))]
+    peaks = {word.text.lower(): word.evidence.peak for word in reversed(spoken)}  # where a word stands first
+    second = sorted(peaks.values())[-2]
+    assert {text.lower() for text in said._strongest(2)} == {text for text in peaks if peaks[text] >= second}
 
 
 def test_what_cannot_be_drawn_is_said_before_anything_is_written(said, tmp_path):

@@ -186,6 +186,40 @@ def test_with_a_manifest_masks_are_results_that_coco_loads(tmp_path, monkeypatch
     assert (loaded.annToMask(loaded.anns[1]) & target[17].pixels).sum() == 6
 
 
+def test_with_a_manifest_a_phrase_has_the_mask_that_its_metric_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(tagging, "choose", lambda **_: JUDGE)
+    places = [tmp_path / f"data/d/{name}" for name in ("manifest.jsonl", "m/generate/0-of-1.h5", "m/maps/0-of-1.h5")]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    phrases, made = {"a cat": 1, "two cats": 1}, _generation("a")
+    manifest.write([manifest.Sample("a", ["a.jpg"], "What?", phrases=phrases)], places[0])
+    write_generations(places[1], {0: made}, {}, "f")
+    _write_maps(places[2], [made], {"tam": _left}, FIXED, "f")
+    (found,) = runs_of(manifests=places[:1], generation=places[1:2], maps=places[2:])
+    export(found, tmp_path / "out", "coco")
+    (one,) = masks(tmp_path / "out")
+    assert (one["word"], one["token"], one["category_id"]) == ("a cat", 0, 1)
+    object_ = run_lengths.encode(np.asfortranarray((_mask() > 0).astype(np.uint8)))
+    assert run_lengths.iou([one["segmentation"]], [object_], [0])[0, 0] == pytest.approx(6 / 15)  # as in test_metrics
+
+
+@pytest.mark.parametrize(
+    ("id", "image_id"),
+    [("000000000139", 139), ("9" * 18, int("9" * 18)), ("9" * 5000, "9" * 5000), ("٣", "٣"), ("-1", "-1")],
+    ids=lambda value: str(value)[:12],
+)
+def test_an_image_s_id_is_a_number_where_coco_can_have_it(tmp_path, id, image_id):
+    places = [tmp_path / f"d/m/{stage}/0-of-1.h5" for stage in ("generate", "maps")]
+    for place in places:
+        place.parent.mkdir(parents=True)
+    made = _generation(id)
+    write_generations(places[0], {0: made}, {}, "f")
+    _write_maps(places[1], [made], {"tam": _left}, FIXED, "f")
+    (found,) = runs_of(generation=places[:1], maps=places[1:])
+    export(found, tmp_path / "out", "coco")
+    assert {one["image_id"] for one in masks(tmp_path / "out")} == {image_id}
+
+
 def test_only_an_export_of_the_same_kind_is_replaced(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")

@@ -73,6 +73,7 @@ def test_the_only_cell_that_matters_gains_most_first_and_loses_most_last():
     last = of_order(one_cell(7), [*range(7), 8, 9, 7], fractions=TENTHS)
     assert first["gain"] == pytest.approx(0.72) and last["gain"] == pytest.approx(-0.72)
     assert first["deletion"] == pytest.approx(0.1 + 0.8 * 0.1 / 2)
+    assert first["gain_log"] == pytest.approx(0.9) and last["gain_log"] == pytest.approx(-0.9)
     sixteenths = (1 / 16, 1 / 4, 1 / 2)
     first, last = (
         of_order(one_cell(3), order, fractions=sixteenths)
@@ -81,6 +82,8 @@ def test_the_only_cell_that_matters_gains_most_first_and_loses_most_last():
     assert first["gain"] == pytest.approx(0.75) and last["gain"] == pytest.approx(-0.75)
     assert first["drop16"] == pytest.approx(0.8) and last["drop16"] == pytest.approx(0)
     assert (first["flip"], last["flip"]) == (1.0, 0.0)
+    second = of_order(one_cell(3), [0, 3, 1, 2, *range(4, 16)])
+    assert second["drop16"] == pytest.approx(0) and second["flip"] == 1.0  # of 16 cells one, and two
 
 
 def test_of_an_additive_model_an_order_gains_what_its_reverse_loses_and_the_best_order_is_by_weight():
@@ -280,6 +283,12 @@ def test_leave_one_out_is_a_rank_correlation_and_specific_is_what_is_the_words_o
     said = by_blocks(found, CAT, np.array([4.0, 1, 2, 3]), block_falls(found))
     assert said["loo"] == pytest.approx(1) and said["specific"] == pytest.approx(2)
     assert said["faith_corr"] == pytest.approx(1)
+    halves, steep = cell_sets.halves(np.arange(4), 6, "a"), np.array([100.0, 1, 2, 3])
+    linear = np.corrcoef(halves @ steep, halves @ falls[0])[0, 1]
+    assert linear < 0.95  # by ranks it were 1
+    assert by_blocks(found, CAT, steep, block_falls(found))["faith_corr"] == pytest.approx(linear)
+    same = replace(found, words=(CAT, DOG, Word("kitten", (1,), "NN", 1)))  # of one category: no other word
+    assert by_blocks(same, CAT, falls[0], block_falls(same))["specific"] == pytest.approx(2)
     assert by_blocks(found, DOG, np.ones(4), block_falls(found))["loo"] == 0  # a constant map says nothing
     alone = replace(found, words=(CAT,))
     assert by_blocks(alone, CAT, np.array([4.0, 1, 2, 3]), block_falls(alone))["specific"] == "no other word"
@@ -312,6 +321,7 @@ def test_every_pixel_has_one_cell_and_cells_differ_by_a_row_and_a_column_at_most
 def test_a_cell_is_where_its_box_lies_and_what_no_grid_covers_goes_with_the_nearest():
     where = layout(1, 2, (10, 4), (2.0, 0.0, 8.0, 4.0))
     assert owners(where, 0)[0].tolist() == [0] * 5 + [1] * 5
+    assert owners(layout(1, 3, (4, 1)), 0)[0].tolist() == [0, 1, 1, 2]  # where its centre lies
 
 
 def test_what_is_replaced_is_the_blur_of_the_given_picture_once():
@@ -323,6 +333,7 @@ def test_what_is_replaced_is_the_blur_of_the_given_picture_once():
     both = few[owners(where, 0)]
     assert (one[both] == two[both]).all() and (two[both] == other[both]).all()
     assert other[0, 0, 0] < other[0, 47, 0] < other[0, 95, 0] and abs(int(other[20, 48, 0]) - 120) < 12  # sigma 8
+    assert abs(int(other[20, 55, 0]) - 198) <= 2  # 240 times the normal distribution at 7.5 / 8
     assert (baseline(picture, "mean") == 120).all()
 
 

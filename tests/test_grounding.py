@@ -231,6 +231,7 @@ def test_what_the_map_adds_is_a_difference_of_pairs_with_an_interval(tmp_path):
         added = joined[ADDED, way]
         assert added.value == joined["log P and the map", way].value - joined["log P", way].value
         assert 0 < added.limits[0] < added.value < added.limits[1]
+    assert joined[ADDED, "by image"].value != joined[ADDED, BY_WORD].value  # other words are learned from
     out = tmp_path / "out"
     write_tables(run, out)
     table = (out / "grounding.md").read_text()

@@ -14,7 +14,7 @@ from transformers import (
     VipLlavaForConditionalGeneration,
 )
 
-from tam.check.asked import film, pictures
+from tam.check.asked import film, picture, pictures
 from tam.errors import InputError, LayoutError, ModelError
 from tam.families import gemma3, generic, internvl, llava_next
 from tam.families.crop import seen_box
@@ -23,6 +23,7 @@ from tam.layout import Grid
 from tam.media import Media
 from tam.model.checkpoint import load
 from tam.model.decoding import answer_batch
+from tam.model.forced import forced_batch
 from tam.model.probe import believe, probe
 from tam.model.prompt import prepare, showing
 from tam.render.overlay import Panel, heat
@@ -172,12 +173,20 @@ def test_patches_that_are_missing_on_both_sides_are_beyond_both():
     assert {grid.box for grid in layout("molmo2", film((84, 56))).grids} == {(-12, -8, 96, 64)}
 
 
+def test_kimis_pictures_are_padded_on_the_right_and_below():
+    """To tokens of 28 pixels; one of more than 80 patches is made smaller first: 1000 x 701 to 150 x 105."""
+    assert boxes("kimi_k25", (60, 90), (56, 28)) == [(0, 0, 84, 112), (0, 0, 56, 28)]
+    (found,) = layout("kimi_k25", pictures((1000, 701))).grids
+    assert (found.rows, found.columns) == (4, 6)
+    assert found.box == pytest.approx((0, 0, 1000 * 168 / 150, 701 * 112 / 105))
+
+
 # ---- videos
 
 
-@pytest.mark.parametrize("kind", ["qwen3_vl", "glm4v", "llava_onevision", "internvl", "smolvlm", "molmo2"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", "glm4v", "kimi_k25", "llava_onevision", "internvl", "smolvlm", "molmo2"])
 def test_a_videos_grids_name_their_frames(kind):
-    merged = kind in ("qwen3_vl", "glm4v")
+    merged = kind in ("qwen3_vl", "glm4v", "kimi_k25")
     found = layout(kind, film((84, 56))).grids
     assert [grid.frames for grid in found] == ([(0, 5), (10,)] if merged else [(0,), (5,), (10,)])
 
@@ -188,6 +197,30 @@ def test_a_videos_grids_name_their_frames(kind):
 def test_a_video_is_refused_by_those_that_take_none(kind):
     with pytest.raises(InputError, match=r"takes no video.*several pictures"):
         layout(kind, film((84, 56)))
+
+
+def frames(count: int) -> Media:
+    return Media(True, tuple(picture(84, 56, seed) for seed in range(count)), tuple(range(count)))
+
+
+def test_frames_that_share_a_grid_are_what_the_library_makes_of_them_where_it_can():
+    """It takes two frames each in one pass, but not one more."""
+    loaded = tiny.loaded("kimi_k25")
+    one = prepare(loaded.prompter, frames(4), "a cat")
+    found = loaded.batch([one])["mm_encoder_outputs"]["video"].pooler_output
+    parts = loaded.model.model
+    pooled = parts.vision_tower(one.inputs["pixel_values_videos"], grid_thw=one.inputs["video_grid_thw"]).pooler_output
+    assert len(found) == 2
+    torch.testing.assert_close(torch.cat(found), parts.mm_projector(pooled)[:, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_pictures_and_a_video_of_kimi_are_read_together_as_alone():
+    loaded, ids = tiny.loaded("kimi_k25"), np.array([5, 6], np.int32)
+    asked = [prepare(loaded.prompter, media, "a cat") for media in (pictures((90, 60), (56, 84)), frames(3))]
+    together = forced_batch(loaded, asked, [ids, ids])
+    for one, found in zip(asked, together, strict=True):
+        (alone,) = forced_batch(loaded, [one], [ids])
+        torch.testing.assert_close(found.states, alone.states, atol=1e-4, rtol=1e-4)
 
 
 # ---- sizes
@@ -224,7 +257,8 @@ def _all_of_it(grid: Grid, size: tuple[int, int]) -> Grid:
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [("qwen2_vl", _swapped), ("mistral3", _swapped), ("molmo2", _swapped), ("molmo2", _mirrored),
-     ("internvl", _mirrored), ("idefics3", _mirrored), ("llava", _all_of_it), ("internvl", _all_of_it)],
+     ("internvl", _mirrored), ("idefics3", _mirrored), ("llava", _all_of_it), ("internvl", _all_of_it),
+     ("kimi_k25", _all_of_it)],
 )  # fmt: skip
 def test_a_wrong_layout_does_not_pass_the_probe(kind, wrong):
     loaded, media = tiny.loaded(kind), pictures((301, 112))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tam
+from tam.check.asked import INPUTS
 from tam.errors import InputError, ModelError
 from tam.media import Media
 from tam.model.decoding import answer_batch
@@ -91,8 +92,12 @@ def test_the_end_tokens_are_those_of_the_generation_config(ids, expected):
 
 @pytest.mark.parametrize(
     ("rope", "expected"),
-    [({"rope_type": "default"}, 200), ({"rope_type": "yarn", "factor": 4.0}, 800), ({"rope_type": "llama3"}, 200)],
-)
+    [
+        ({"rope_type": "default"}, 200), ({"rope_type": "yarn", "factor": 4.0}, 800), ({"rope_type": "llama3"}, 200),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 200}, 800),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 50}, 200),  # stretched already
+    ],
+)  # fmt: skip
 def test_the_positions_of_the_language_model_limit_prompt_and_answer(rope, expected):
     text = SimpleNamespace(max_position_embeddings=200, rope_parameters=rope)
     config = SimpleNamespace(get_text_config=lambda: text)
@@ -100,6 +105,15 @@ def test_the_positions_of_the_language_model_limit_prompt_and_answer(rope, expec
     assert loaded.most_tokens == expected
     with pytest.raises(InputError, match=rf"the context overflows the model; got {expected + 1} tokens"):
         loaded.check(np.zeros(expected, np.int32), more=1)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_every_family_answers_in_the_type_that_checkpoints_are_stored_in(kind):
+    loaded = tiny.loaded(kind, tiny.model(kind).bfloat16())
+    shown = [media[0] for name, media in INPUTS.items() if loaded.family.video or name != "video"]
+    for media in shown:
+        (answer,) = answer_batch(loaded, [prepare(loaded.prompter, media, "What?")], 2)
+        assert answer.states.dtype == torch.bfloat16 and answer.states.isfinite().all()
 
 
 def test_inputs_go_where_the_embedding_is_or_where_accelerate_moves_it():

@@ -1,5 +1,6 @@
 """Tables over all runs: published numbers beside ours, and a page that a phone shows."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from tam.errors import SchemaError
 from tam.run import runs_of
+from tam.system.mark import FILE
 from tam.tables.formats import Cell, Panel, Table
 from tam.tables.latex import latex
 from tam.tables.numbers import marks
@@ -85,7 +87,7 @@ def test_an_ablation_in_print_is_shown_without_ours(written):
 
 def test_every_table_of_the_paper_is_there(written):
     assert sorted(path.name for path in written.iterdir()) == sorted(
-        ["index.html", *(f"{name}.{kind}" for name in ("components", "methods", "filters", "models")
+        [FILE, "index.html", *(f"{name}.{kind}" for name in ("components", "methods", "filters", "models")
                          for kind in ("csv", "md", "tex"))]
     )  # fmt: skip
     methods = pd.read_csv(written / "methods.csv")
@@ -187,6 +189,15 @@ def test_without_filters_and_published_numbers_there_is_less(tmp_path):
     write_overview([_run(tmp_path, "d", ["tam"])], None, tmp_path / "out")
     assert not list((tmp_path / "out").glob("filters*"))
     assert pd.read_csv(tmp_path / "out" / "models.csv").published.isna().all()
+
+
+def test_a_file_that_is_named_from_its_own_folder_is_one_of_its_run(tmp_path, monkeypatch):
+    (metrics,) = _run(tmp_path, "d", ["tam"]).metrics
+    monkeypatch.chdir(metrics.parent)
+    write_overview(runs_of(metrics=[Path(metrics.name)]), None, tmp_path / "out")
+    assert os.path.relpath(metrics.parents[1] / "tables/samples.csv", tmp_path / "out") in (
+        tmp_path / "out/index.html"
+    ).read_text("utf-8")
 
 
 def test_the_page_needs_nothing_else_and_fits_a_phone(written):

@@ -104,7 +104,7 @@ GENERATIONS = {
     FILM: answered(FILM, [grid(frames=(0, 1)), grid(frames=(2, 3))], [(64, 64)]),
     PAIR: answered(
         PAIR,
-        [grid(), grid(1, 2, 3, box=(0.0, 0.0, 96.0, 48.0)), grid(1, 2, 2, box=(48.0, 0.0, 96.0, 48.0))],
+        [grid(), grid(1, 2, 3, box=(0.0, 0.0, 96.0, 48.0)), grid(1, 2, 2, box=(48.0, -8.0, 112.0, 56.0))],
         [(64, 64), (96, 48)],
     ),
     CUT: answered(CUT, [grid(0, 2, 4, box=(0.0, 0.0, 96.0, 48.0))], [(96, 48)], "truncated"),
@@ -324,7 +324,10 @@ def test_a_folder_named_page_that_is_not_ours_is_not_touched(run, tmp_path):
 
 def test_an_index_that_is_not_ours_is_not_touched(run, tmp_path):
     (tmp_path / "index.html").write_text("<p>my page</p>")
-    with pytest.raises(DiskError, match=r"index\.html: only a page of ours is replaced; cure: move it away"):
+    with pytest.raises(
+        DiskError,
+        match=r"index\.html: only a file of ours is replaced; got .*; cure: move it away",
+    ):
         write_page([run], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "<p>my page</p>"
@@ -560,12 +563,12 @@ def test_a_status_says_what_it_is_of(browser, page):
     assert offered == ["all (6)", "answered (4)", "answer cut off (1)", "not answered (1)"]
 
 
-def test_a_sample_opens_on_the_word_with_the_strongest_map(browser, page, run):
+def test_a_sample_opens_on_the_word_with_the_highest_peak(browser, page):
     open_sample(browser, page, FILM)
-    *_, maps, _ = (one["tam"].uint8 for one in read_maps(run.maps[0]))
-    words = {"A": [4], "zebra": [5, 6], "on": [7], "a": [8], "field": [9], "猫": [10, 11]}
-    words[HOSTILE] = [12]
-    heights = {text: np.rint(maps[tokens] * (STEPS / 255)).mean(0).max() for text, tokens in words.items()}
+    peaks = token_evidence(GENERATIONS[FILM])[:, 1]
+    first = len(GENERATIONS[FILM].prompt_ids)
+    words = {"A": [4], "zebra": [5, 6], "on": [7], "a": [8], "field": [9], "猫": [10, 11], HOSTILE: [12]}
+    heights = {text: np.mean([peaks[token - first] for token in tokens]) for text, tokens in words.items()}
     assert browser.run(SELECTED) == max(heights, key=heights.__getitem__)
 
 
@@ -838,6 +841,19 @@ def test_a_map_is_drawn_as_the_overlay_draws_it(browser, page, run):
         found = np.reshape(pixels, (*values.shape, 4))
         assert covered.all() and (found[..., 3] == 255).all()
         assert np.abs(found[..., :3].astype(int) - colored(values)).max() <= 8  # two steps of a steep colour map
+
+
+def test_a_cell_that_the_picture_ends_within_is_framed_where_it_lies_on_it(browser, page):
+    """The upper right one of a grid that reaches 8 pixels above the picture and 16 beyond its right side."""
+    browser.open(page, f"#0/{PAIR:08d}?place=23")
+    browser.until(READY)
+    cell, picture = browser.run(
+        "const cell = document.querySelector('.cell:not([hidden])'), canvas = cell.previousElementSibling;"
+        "return [cell, canvas].map(e => e.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    )
+    left, top, right, bottom = picture
+    width, height = right - left, bottom - top
+    assert cell == pytest.approx([left + width * 80 / 96, top, right, top + height * 24 / 48], abs=2)
 
 
 def test_arrow_keys_go_from_word_to_word(browser, page):

@@ -15,7 +15,7 @@ from tam import cli
 from tam.cache import read_generations
 from tam.cell_sets import Cells
 from tam.errors import InputError, SchemaError
-from tam.generation.again import check_logits
+from tam.generation.again import Again, check_logits
 from tam.generation.stage import generate
 from tam.manifest import Sample, Shard, write
 from tam.media import Media
@@ -190,7 +190,7 @@ def test_every_set_is_scored_once_and_the_estimate_says_how_many(made, tmp_path,
     )
 
 
-def test_another_method_fraction_or_sample_scores_only_what_is_not_there(made, tmp_path, forwards):
+def test_another_method_fraction_or_sample_scores_only_what_is_not_there(made, tmp_path, forwards, monkeypatch):
     run(made, tmp_path / "0.h5", replace(ASKED, samples=2))
     first = content(tmp_path / "0.h5")
     assert [status for status, *_ in first.values()].count(NOT_DRAWN) == 2
@@ -206,6 +206,7 @@ def test_another_method_fraction_or_sample_scores_only_what_is_not_there(made, t
     assert logprob(tmp_path / "0.h5") == pytest.approx(logprob(tmp_path / "fresh/0.h5"), abs=1e-5)
     assert read_perturbed_header(tmp_path / "0.h5").asked == more
     done = sum(forwards)
+    monkeypatch.setattr(Again, "load", lambda self: pytest.fail("the model is loaded"))
     run(made, tmp_path / "0.h5", ASKED)  # fewer: nothing is lost, and the model is not loaded
     assert sum(forwards) == done and read_perturbed_header(tmp_path / "0.h5").asked == ASKED
     assert content(tmp_path / "0.h5") == content(tmp_path / "fresh/0.h5")
@@ -256,6 +257,19 @@ def test_another_picture_of_the_same_size_costs_its_sample(made, tmp_path):
     Image.new("RGB", (84, 112), (200, 10, 10)).save(tmp_path / "copy/a.png")
     assert run(tmp_path / "copy", tmp_path / "0.h5") == {"ok": 2, "failed": 2}
     assert "does not say what it said" in dict(read_perturbed(tmp_path / "0.h5"))[0].status
+
+
+def test_a_picture_that_changes_between_two_requests_costs_its_sample(made, tmp_path, forwards):
+    """What was scored of the picture before says nothing of it."""
+    shutil.copytree(made, tmp_path / "copy")
+    run(tmp_path / "copy", tmp_path / "0.h5")
+    Image.new("RGB", (84, 112), (200, 10, 10)).save(tmp_path / "copy/a.png")
+    more = replace(ASKED, methods=("activation", "tam"))
+    for _ in range(2):
+        assert run(tmp_path / "copy", tmp_path / "0.h5", more) == {"ok": 2, "failed": 2}
+        found, done = dict(read_perturbed(tmp_path / "0.h5")), len(forwards)
+        assert "does not say what it said" in found[0].status
+    assert len(forwards) == done
 
 
 def test_answers_of_another_layer_are_refused(made, tmp_path, monkeypatch):

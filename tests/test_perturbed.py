@@ -81,6 +81,9 @@ def test_memos_of_one_sample_are_joined_and_say_what_is_missing():
     )
     assert not len(both.lacks(one.sets)) and not len(both.lacks(other.sets))
     assert Perturbed.without("a", "failed: why").joined(one) is one and one.joined(Perturbed.without("a", "ok")) is one
+    failed = one.joined(Perturbed.without("a", "failed: why"))
+    assert failed.status == "failed: why" and failed.sets is one.sets
+    assert one.joined(replace(other, media="another picture")).sets is other.sets
     with pytest.raises(KeyError):
         one.rows(np.ones((1, 10), bool))
 
@@ -108,7 +111,8 @@ def test_what_it_costs_is_said_before_there_is_a_map_and_is_what_unlike_maps_the
     cells = Cells.of(Layout(np.arange(196, dtype=np.int32), np.zeros(0, np.int32), 196, (grid,), ((224, 224),)))
     words = [Word("cat", (0,)), Word("dog", (1,)), Word("cup", (2,))]
     wanted = asked.wanted(cells, "a", words, np.random.default_rng(0).random((2, 3, 196)))
-    said = f"about {shared} forward passes a sample, at most {word} more a word of it: {len(wanted)} with three"
+    more = " (more on some grids)" if asked.blocks else ""
+    said = f"about {shared} forward passes a sample{more}, at most {word} more a word of it: {len(wanted)} with three"
     assert forwards_said(asdict(asked)) == said
 
 

@@ -236,7 +236,7 @@ def test_where_faithfulness_is_asked_for_its_shards_and_its_cost_are_said_before
     asked = {"methods": ["tam", "random"], "fractions": [0.25, 0.5], "ordered": True, "blocks": 49, "sets": 32}
     ask(results, faithfulness=asked | {"baselines": ["mean"]})
     said = describe(survey(results))
-    cost = "about 83 forward passes a sample, at most 16 more a word of it: 131 with three"
+    cost = "about 83 forward passes a sample (more on some grids), at most 16 more a word of it: 131 with three"
     assert f"\n  perturb   mean 0 of 4 shards, {cost}\n" in said and "blur" not in said
     for baseline in ("blur", "mean"):
         (results / f"emoji/tiny/perturb/{baseline}").mkdir(parents=True)

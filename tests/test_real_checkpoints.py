@@ -116,6 +116,17 @@ def test_two_pictures_are_explained_with_all_their_words_and_tokens(real):
     assert np.isfinite(made.maps).all() and made.maps.max() > 0
 
 
+def test_a_film_is_explained_with_all_its_words_and_frames(real):
+    expected, loaded, _ = real
+    if expected.film is None:
+        pytest.skip("it takes no video")
+    frames = list(film(FRAME).pictures)
+    made = tam.explain(loaded.model, loaded.processor, prompt=WORDS, video=frames, max_new_tokens=2)
+    assert [(grid.rows, grid.columns) for grid in made.generation.layout.grids] == expected.film
+    assert loaded.tokenizer.decode(made.generation.prompt_ids).strip() == WORDS
+    assert np.isfinite(made.maps).all() and made.maps.max() > 0
+
+
 def test_an_answer_ends_as_the_generation_config_says(real):
     expected, loaded, _ = real
     assert loaded.ends.tolist() == expected.ends

@@ -113,10 +113,12 @@ def test_a_processor_whose_patches_are_not_the_models_is_named(checkpoint):
 @pytest.mark.parametrize(
     ("kind", "code", "said"),
     [
-        ("internvl_chat", {"AutoConfig": "a.A", "AutoModel": "a.B"}, "take a converted checkpoint.*InternVL3-1B-hf"),
-        ("videollama3_qwen2", {"AutoModelForCausalLM": "a.B"}, "take a converted checkpoint.*VideoLLaMA3-2B-Image-HF"),
-        ("minicpmv", {"AutoModel": "a.B"}, "could not be used if it were trusted.*converted for transformers"),
-        ("molmo", {"AutoModelForCausalLM": "a.B"}, "could not be used if it were trusted.*AutoModelForImageTextToText"),
+        ("internvl_chat", {"AutoConfig": "a.A", "AutoModel": "a.B"}, "needs no code of its own: one .*InternVL3-1B-hf"),
+        ("videollama3_qwen2", {"AutoModelForCausalLM": "a.B"}, "no code of its own: one .*VideoLLaMA3-2B-Image-HF"),
+        ("minicpmv", {"AutoModel": "a.B"}, "needs no code of its own: a later one, such as openbmb/MiniCPM-V-4.6"),
+        ("molmo", {"AutoModelForCausalLM": "a.B"}, "needs no code of its own: a later one, such as allenai/Molmo2-8B"),
+        ("andesvl", {"AutoModel": "a.B"}, "could not be used if it were trusted.*converted for transformers"),
+        ("emu3", {"AutoModelForCausalLM": "a.B"}, "could not be used if it were trusted.*AutoModelForImageTextToText"),
         ("own", {"AutoModelForImageTextToText": "a.B"}, "wants to run its own code.*trust_remote_code: true"),
     ],
 )

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tam.errors import InputError, SchemaError
+from tam.errors import DiskError, InputError, SchemaError
 from tam.metrics.catalogue import ANSWER, shown
 from tam.rows import RowsHeader, missing, whole, written
 from tam.run import RunFiles
 from tam.tables import statistics, totals
 from tam.tables.ablation import write_tables
 from tam.tables.numbers import to_csv
+from tam.tables.overview import write_overview
 from tam.tables.summary import difference, summarise
 from tam.words import Word
 
@@ -207,6 +208,16 @@ def test_a_file_that_lacks_an_answer_is_damaged(tmp_path):
         writer.add("b", "tam", [whole("obj_iou", 0.5)])
     with pytest.raises(SchemaError, match="1 answers of 2 samples"):
         summarise(run(tmp_path / "x.parquet"))
+
+
+def test_tables_are_written_into_no_folder_of_somebody_else(tmp_path):
+    files = run(metrics_file(tmp_path / "x.parquet", {"tam": {"c": C}}))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/summary.csv").write_text("mine")
+    for made in (lambda out: write_tables(files, out), lambda out: write_overview([files], None, out)):
+        with pytest.raises(DiskError, match=r"out: only a result of ours is replaced; got 'summary\.csv' without"):
+            made(tmp_path / "out")
+    assert (tmp_path / "out/summary.csv").read_text() == "mine"
 
 
 def test_a_run_of_failures_only_gives_a_table_without_numbers(tmp_path):

@@ -180,12 +180,12 @@ def test_what_was_only_thought_of_is_not_asked_for_its_truth(tmp_path):
 
 
 def test_what_the_command_line_says_is_json_or_text():
-    from tam.cli import _template
+    from tam.cli.options import chat_template
 
-    assert _template(["enable_thinking=false", "level=high", 'a={"b": 1}', "n=2"]) == {
+    assert chat_template(["enable_thinking=false", "level=high", 'a={"b": 1}', "n=2"]) == {
         "enable_thinking": False, "level": "high", "a": {"b": 1}, "n": 2,
     }  # fmt: skip
-    assert _template([]) is None and _template(None) is None
+    assert chat_template([]) is None and chat_template(None) is None
     for wrong in ("enable_thinking", "=1"):
         with pytest.raises(InputError, match="no option of a chat template"):
-            _template([wrong])
+            chat_template([wrong])

@@ -1,5 +1,7 @@
 """Video files: the frames that the processor's own rule picks are what the model is shown, and what maps lie on."""
 
+import base64
+import zlib
 from pathlib import Path
 
 import cv2
@@ -26,12 +28,22 @@ TOTAL, RATE = 27, 9.0  # three seconds
 RULES = {
     "qwen2_vl": {"do_sample_frames": True, "fps": 2}, "qwen2_5_vl": {"num_frames": 6}, "qwen3_vl": {}, "glm4v": {},
     "llava_onevision": {"num_frames": 3}, "internvl": {"num_frames": 5, "initial_shift": True}, "smolvlm": {},
-    "molmo2": {},
+    "kimi_k25": {}, "molmo2": {},
 }  # fmt: skip
 EXPECTED = {
     "qwen2_vl": (0, 4, 9, 13, 18, 22), "qwen3_vl": (0, 5, 10, 16, 21, 26), "glm4v": (0, 5, 9, 14, 18, 23),
     "llava_onevision": (0, 9, 18), "smolvlm": (0, 13, 26), "molmo2": (0, 4, 9, 13, 18, 22),
 }  # fmt: skip
+
+# A black frame of 64 x 64 pixels in AV1 (SVT-AV1, Matroska), compressed.
+OF_AV1 = (
+    "eNqTcr2/eLFTWyOj03cg/tTI4vS5kcOpqSM3saQovzg70akdKNTayCQR3JDOyAACTIKCvrNLDuxvsZ+WpOS7uzt4dYuo58q04DWNCyE8sZB12UDe"
+    "R9/dPUCeUMjh9OA1TYwJEK5M8O5sEPfrG4hpDMEM1Acg95ze33LX+ZG71vWNzfxODr4NvT6JZWlmRnqGQGRgFO6Iyi9eMmHNHj9p5kbfNh2hp+FV"
+    "p7JEXTo7HPIdwOaBfPRqf8vrd1NfroM6O/p6I2Px0Q7/U2/f+dXk/57TyKC0dU5zaV5KRyNDW2tYvGOYYXMjo/Lj5ha+Z5saHnRtaHTY1egQsqmR"
+    "JfRdIwPM80wMDMmLJjQy8DBwcYG46/83xDNwgILs3v6WD4yzPhQXL0g+0JB+Ypbr4nZXP2d/F9cgl3Y0pxdvSj7QnYxwS/qJha6LO1xCgxxDPP39"
+    "XNonGxhYgZGekakBBDDIO28rXbu/JezqhhXPGxkWL2pkYGiAOaE33oDDSECAYRcTh4Ij0KEcDFMvMDaAIm76/hbpVxkxu/s3NzJs7wImmI9NjIc/"
+    "NHICAMjgv6E="
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +168,12 @@ def test_a_video_that_the_processor_cannot_sample_is_refused(tmp_path):
             read_video(tmp_path / "short.avi", sampling_of(ruled(kind, **changes)))
     with pytest.raises(InputError, match=r"no such frames in the video; got \(5,\); expected some of 0 to 1"):
         read_video(tmp_path / "short.avi", lambda film: [5])
+
+
+def test_a_codec_that_opencv_lacks_is_named_with_a_cure(tmp_path):
+    (tmp_path / "a.mkv").write_bytes(zlib.decompress(base64.b64decode(OF_AV1)))
+    with pytest.raises(InputError, match=r"AV1, which OpenCV's packages do not decode; cure: ffmpeg -i a\.mkv"):
+        read_video(tmp_path / "a.mkv")
 
 
 def test_frames_of_a_real_scene(tmp_path):

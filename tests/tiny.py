@@ -83,6 +83,10 @@ TEMPLATES = {
         "User: ", "Picture 1:<|image_start|><|image|><|image_end|>",
         "Video 1:<|video_start|><|video|><|video_end|>", "\n", "Assistant: ", "<s>",
     ),
+    "kimi_k25": _chat(
+        "<|im_user|>user<|im_middle|>", "<|media_begin|>image<|media_content|><|media_pad|><|media_end|>\n",
+        "<|kimi_k25_video_placeholder|>\n", "<|im_end|>", "<|im_assistant|>assistant<|im_middle|><think></think>",
+    ),
     "mistral3": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
     "pixtral": _chat("[INST]", "[IMG]", "", "[/INST]", "", "<s>"),
 }  # fmt: skip
@@ -112,6 +116,7 @@ NAMED = {
         "image_token": "<|image|>", "image_start_token": "<|image_start|>", "image_end_token": "<|image_end|>",
         "video_token": "<|video|>", "video_start_token": "<|video_start|>", "video_end_token": "<|video_end|>",
     },
+    "kimi_k25": {"image_token": "<|media_pad|>", "video_token": "<|kimi_k25_video_placeholder|>"},
     "ovis2": {name: f"<IMG_{name.upper()}>" for name in ("atom", "start", "grid", "col", "row", "end")},
     "molmo2": {name: f"<{name}>" for name in (
         "im_patch", "im_col", "im_start", "low_res_im_start", "frame_start", "im_end", "frame_end", "im_low")},
@@ -128,7 +133,7 @@ IMAGE = {
     **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v", "gemma4", "gemma4_unified"), "<|image|>"),
     **dict.fromkeys(("minicpmv4_6", "minicpmv4_7"), "<|image_pad|>"), "gemma3": "<image_soft_token>",
     "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>", "ovis2": "<IMG_ATOM>", "molmo2": "<im_patch>",
-    "ernie4_5_vl_moe": "<|image|>",
+    "ernie4_5_vl_moe": "<|image|>", "kimi_k25": "<|media_pad|>",
     "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]", "pixtral": "[IMG]",
     **{kind: "<|image_pad|>" for kind in KINDS if kind.startswith("qwen")},
 }  # fmt: skip
@@ -140,7 +145,7 @@ CLASS = {
     "glm46v": "Glm46V", "gemma4": "Gemma4", "gemma4_unified": "Gemma4Unified", "minicpmv4_6": "MiniCPMV4_6",
     "minicpmv4_7": "MiniCPMV4_7", "paddleocr_vl": "PaddleOCRVL", "llama4": "Llama4",
     "qwen2_5_omni_thinker": "Qwen2_5OmniThinker", "lfm2_vl": "Lfm2Vl", "ovis2": "Ovis2", "molmo2": "Molmo2",
-    "ernie4_5_vl_moe": "Ernie4_5_VLMoe",
+    "ernie4_5_vl_moe": "Ernie4_5_VLMoe", "kimi_k25": "Kimi_K25",
 }  # fmt: skip
 SOUND = {
     "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 64,
@@ -216,6 +221,7 @@ def processor(kind: str = "qwen2_vl"):
         "paddleocr_vl": ("PaddleOCRVL", dynamic, {}),
         "lfm2_vl": ("Lfm2Vl", {"tile_size": 64, "min_image_tokens": 2, "max_image_tokens": 8}, {}),
         "ernie4_5_vl_moe": ("Ernie4_5_VLMoe", dynamic, {}),
+        "kimi_k25": ("Kimi_K25", {"max_patches": 80}, {}),
         "ovis2": ("Ovis2", square | {"max_patches": 6}, {"image_seq_length": 4}),
         # Seven patches a side end within a token, of two, or in a frame three; a crop shares two with each neighbour.
         "molmo2": ("Molmo2", {"size": {"height": 98, "width": 98}, "max_crops": 6, "overlap_margins": [2, 2]}, {}),
@@ -242,6 +248,7 @@ def processor(kind: str = "qwen2_vl"):
         "smolvlm": {"num_frames": 8, "fps": 1, **videos},
         "molmo2": {name: value for name, value in videos.items() if name == "size"},
         "ernie4_5_vl_moe": videos | {"draw_on_frames": False},  # the time; with a font that is not ours to hand on
+        "kimi_k25": videos | {"temporal_patch_size": 2},  # the last of three frames is seen alone
     }.get(kind, videos)
     if "video_processor" in make.get_attributes():
         name = CLASS[alike] + "VideoProcessor"
@@ -273,6 +280,7 @@ def _vision(kind: str) -> dict:
         | {"model_type": "siglip2_vision_model", "vision_use_head": False, "patch_size": 16, "num_patches": 64},
         "ernie4_5_vl_moe": {key: value for key, value in dynamic.items() if key != "out_hidden_size"},
         "molmo2": plain | {"image_size": [98, 98], "num_key_value_heads": 2, "head_dim": 16},
+        "kimi_k25": plain | {"pos_emb_height": 8, "pos_emb_width": 8},
         "ovis2": plain | {"hidden_stride": 2, "vocab_size": 64},
         "qwen3_vl": deep,
         "qwen3_vl_moe": deep,
@@ -327,6 +335,11 @@ def _text(kind: str, words, vocabulary: int) -> dict:
         "lfm2_vl": {"model_type": "lfm2", "layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
         "ernie4_5_vl_moe": {"rope_parameters": rope | {"mrope_section": [3, 3, 2]}, "moe_num_experts": 4, "moe_k": 2,
                             "moe_num_shared_experts": 1, "moe_intermediate_size": [32, 16]},
+        "kimi_k25": {
+            "model_type": "deepseek_v3", "num_key_value_heads": 4, "moe_intermediate_size": 32, "n_routed_experts": 4,
+            "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "q_lora_rank": 32,
+            "kv_lora_rank": 24, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 16,
+        },
         "ovis2": {"model_type": "qwen2"},
         "molmo2": {
             "vocab_size": rows - len(NAMED["molmo2"]), "additional_vocab_size": len(NAMED["molmo2"]), "head_dim": 16,
@@ -390,6 +403,7 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
             f"{name}_token_id": token(f"<|{name}|>")
             for name in ("image_start", "image_end", "video_start", "video_end", "video")
         },
+        "kimi_k25": {"video_token_id": token("<|kimi_k25_video_placeholder|>"), "projection_hidden_size": 32},
         "ovis2": {"hidden_size": 64, "vocab_size": max(len(words), vocabulary), "visual_indicator_token_ids": [
             token(f"<IMG_{name}>") for name in ("START", "END", "GRID", "COL", "ROW")]},
         "molmo2": {

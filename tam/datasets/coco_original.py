@@ -22,6 +22,7 @@ from tam.errors import InputError
 from tam.manifest import Sample
 from tam.media import MOST_PIXELS, stored_size, turned
 from tam.system.atomic import atomic
+from tam.system.mark import add_to
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,11 @@ def samples(
     Args:
         made_of: files that a label map is made of, besides the picture; one that is newer than all is kept.
         draw: the label map on the pixels as they are stored.
+
+    Raises:
+        DiskError: ``seg_label`` is a folder of somebody else.
     """
+    add_to(out.parent / "seg_label", {"kind": "label maps"})
     for image in annotations.images:
         id = f"{image.id:012d}"
         picture, mask = images / image.name, out.parent / "seg_label" / f"{id}.png"

@@ -74,7 +74,7 @@ def write(
         the number of samples; a wrong row, and a damaged file or group of rows, is one that is refused.
 
     Raises:
-        InputError: no row that can be used, categories that are none.
+        InputError: no row that can be used, categories that are none, a column that was named and is in no row.
     """
     known = {} if categories is None else entries.categories(entries.read_json(categories), str(categories))
     store = _Store(out, archives.most_bytes(files))
@@ -82,11 +82,17 @@ def write(
     wanted = {name: columns.get(name, name) for name in COLUMNS}
 
     def samples() -> Iterator[Sample]:
+        seen: set[str] = set()
         for row, file in _rows(folder, files, wanted, named, part):
             try:
                 yield _sample(row, file.parent, out, prompt, known, store)
             except InputError as error:
                 yield entries.refused(row.id, prompt, error)
+            if not isinstance(row.cells, InputError):
+                seen |= row.cells.keys()
+        if part is None and seen and (unseen := [columns[what] for what in sorted(named - seen)]):
+            expected = f"files KEY.{unseen[0]}, or a key of KEY.json"
+            raise InputError("no row has this column", where=folder, got=unseen[0], expected=expected)
 
     return entries.write(samples(), out, folder, limit)
 
@@ -94,7 +100,7 @@ def write(
 def _rows(
     folder: Path, files: Sequence[Path], columns: Mapping[str, str], named: frozenset[str], part: Shard | None
 ) -> Iterator[tuple[Row, Path]]:
-    """The rows of the slice, each with its file. A file that cannot be read counts as one row, which says so."""
+    """The rows of the slice, each with its file. One that cannot be read is one row, which says so, where it begins."""
     counts = [1] * len(files)
     if part is not None:
         counts = [_count(path) for path in files]
@@ -109,7 +115,8 @@ def _rows(
             for row in _reader(path).rows(path, name, columns, named, span):
                 yield row, path
         except InputError as error:
-            yield Row(name, name, error), path
+            if 0 in span:
+                yield Row(name, name, error), path
 
 
 def _count(path: Path) -> int:
@@ -133,12 +140,12 @@ class _Store:
 
     out: Path
     left: int
-    _written: set[str] = field(default_factory=set)
+    _written: set[Path] = field(default_factory=set)
 
     def put(self, kind: str, content: bytes, ending: str) -> Path:
         digest = hashlib.sha256(content).hexdigest()
         path = self.out.parent / kind / digest[:2] / f"{digest}{ending}"
-        if path.name not in self._written:
+        if path not in self._written:
             if len(content) > self.left:
                 expected = f"up to {archives.MOST_GROWTH} times as many as the files have"
                 raise InputError("pictures of too many bytes", where=self.out.parent, expected=expected)
@@ -146,7 +153,7 @@ class _Store:
             if not path.is_file() or path.stat().st_size != len(content):
                 with atomic(path) as temporary:
                     temporary.write_bytes(content)
-            self._written.add(path.name)
+            self._written.add(path)
         return path
 
 
@@ -163,12 +170,12 @@ def _sample(
     if len(masks) > len(pictures):
         raise InputError("more label maps than pictures", where=row.where, got=len(masks), expected=len(pictures))
     places = {str(place): manifest.relative(path, out) for place, path in enumerate(masks) if path is not None}
-    question = [said for one in _listed(cells.get("question")) if (said := _text(one, row.where))]
+    question = _texts("question", row, cells)
     return Sample(
         id=_id(cells.get("id"), row),
         media=[manifest.relative(path, out) for path in pictures if path is not None],
         prompt="\n".join(question) or prompt,
-        references=[said for one in _listed(cells.get("caption")) if (said := _text(one, row.where))],
+        references=_texts("caption", row, cells),
         mask=places.get("0") if len(pictures) == 1 else None,
         masks=places if len(pictures) > 1 else {},
         categories=categories,
@@ -202,7 +209,14 @@ def _text(cell: object, where: str) -> str:
     return "" if cell is None else entries.text(cell, where).strip()
 
 
+def _texts(what: str, row: Row, cells: Mapping[str, object]) -> list[str]:
+    """The texts of a column that are not blank."""
+    return [said for one in _listed(cells.get(what)) if (said := _text(one, f"{row.where}, {what}"))]
+
+
 def _id(cell: object, row: Row) -> str:
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # as pandas writes numbers of which one is missing
     if type(cell) is int:
         return str(cell)
-    return _text(cell, row.where) or row.id
+    return _text(cell, f"{row.where}, id") or row.id

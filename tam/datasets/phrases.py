@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tam import manifest
 from tam.system.atomic import atomic
+from tam.system.mark import MAKER
 
 
 def write(manifest_path: Path, out: Path) -> dict[str, int]:
@@ -24,7 +25,7 @@ def write(manifest_path: Path, out: Path) -> dict[str, int]:
     with atomic(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for sample in manifest.read(manifest_path):
             if sample.phrases:
-                line = {"id": sample.id, "answer": ", ".join(sample.phrases)}
+                line = {"id": sample.id, "answer": ", ".join(sample.phrases), "by": MAKER}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
             counts["written" if sample.phrases else "no phrase"] += 1
     return {kind: count for kind, count in counts.items() if count}

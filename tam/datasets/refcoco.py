@@ -41,13 +41,14 @@ class Reference:
 
     Attributes:
         image: of the shape; its height and width are 0 where nobody says them.
-        shape: polygons or runs.
+        shape: polygons or runs. where: the shape stands, for people.
     """
 
     id: str
     phrase: str
     image: Image
     shape: object
+    where: str
 
 
 Found = Reference | tuple[str, InputError]
@@ -101,7 +102,7 @@ def _mask(one: Reference, picture: Path, out: Path) -> Path:
     path = out.parent / "seg_label" / digest[:2] / f"{digest}.png"
     if not path.is_file():
         sized = Image(image.id, image.name, height, width, image.where)
-        pixels = coco_original.region(one.shape, sized, image.where)
+        pixels = coco_original.region(one.shape, sized, one.where)
         coco_original.write_png(turned(pixels.astype(np.uint8) * OBJECT, turn), path)
     return path
 
@@ -126,10 +127,15 @@ def _rows(path: Path, split: str | None) -> Iterator[Found]:
                 continue
             name = str(entries.inside(Path("images"), row["image"], where).relative_to("images"))
             phrase = _phrase(row["phrase"], where)
-            id = entries.text(str(row["id"]), where) if "id" in row else names.free(Path(name).stem)
-            yield Reference(id, phrase, Image(0, name, 0, 0, where), row["segmentation"])
+            id = _id(row.get("id"), where) or names.free(Path(name).stem)
+            yield Reference(id, phrase, Image(0, name, 0, 0, where), row["segmentation"], where)
         except InputError as error:
             yield id, error
+
+
+def _id(value: object, where: str) -> str:
+    """ "" where there is none."""
+    return "" if value is None else str(value) if type(value) is int else entries.text(value, f"{where}, id").strip()
 
 
 def _listed(path: Path) -> Iterator[tuple[str, object]]:
@@ -169,8 +175,9 @@ def _references(path: Path, instances: Path, split: str | None) -> Iterator[Foun
                 raise InputError("not a reference", where=where, got=repr(ref)[:80], expected="ref_id, ann_id, ...")
             if split is not None and ref.get("split") != split:
                 continue
-            image, shape = _object(ref, images, shapes, where)
-            sentences = entries.entry_list(ref.get("sentences"), where)
+            image, shape, place = _object(ref, images, shapes, where)
+            if not (sentences := entries.entry_list(ref.get("sentences"), where)):
+                raise InputError("a reference without a phrase", where=where)
         except InputError as error:
             yield f"entry-{index}", error
             continue
@@ -178,19 +185,19 @@ def _references(path: Path, instances: Path, split: str | None) -> Iterator[Foun
             id = f"{ref['ref_id']}-{number}"
             try:
                 text = sentence.get("sent") if isinstance(sentence, dict) else sentence
-                yield Reference(id, _phrase(text, where), image, shape)
+                yield Reference(id, _phrase(text, where), image, shape, place)
             except InputError as error:
                 yield id, error
 
 
 def _object(
     ref: Mapping[str, Any], images: Mapping[int, Image], shapes: Mapping[int, tuple[str, Any]], where: str
-) -> tuple[Image, object]:
-    """The image and the shape that a reference is about."""
+) -> tuple[Image, object, str]:
+    """The image and the shape that a reference is about, and where the shape stands."""
     id, owner = ref.get("ann_id"), ref.get("image_id")
     if type(id) is not int or id not in shapes:
         raise InputError("no such object", where=where, got=repr(id)[:80], expected="the id of an annotation")
     place, entry = shapes[id]
     if type(owner) is not int or entry.get("image_id") != owner or owner not in images:
         raise InputError("no such image of the object", where=f"{where}; {place}", got=repr(owner)[:80])
-    return images[owner], entry.get("segmentation")
+    return images[owner], entry.get("segmentation"), f"{where}; {place}"

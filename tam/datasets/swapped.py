@@ -19,6 +19,7 @@ from tam.label_map import read_label_map
 from tam.manifest import Sample
 from tam.records import Piece
 from tam.system.atomic import atomic
+from tam.system.mark import MAKER
 from tam.tagging import IRREGULAR, Language
 from tam.words import Word, named, read_words
 
@@ -47,7 +48,7 @@ def write(manifest_path: Path, out: Path, seed: int = 0) -> dict[str, int]:
                 text, problem = swapped(sample, set(np.unique(label_map).tolist()), judge, seed)
             counts[problem.partition(":")[0]] += 1
             if text is not None:
-                file.write(json.dumps({"id": sample.id, "answer": text}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"id": sample.id, "answer": text, "by": MAKER}, ensure_ascii=False) + "\n")
     return dict(counts)
 
 

@@ -95,8 +95,9 @@ def _cells(
     wanted = {columns[what] for what in named} | {*USUAL.values(), "json"}
     found: dict[str, bytes] = {}
     problem: InputError | None = None
+    seen: list[str] = []
     for file in files:
-        column = file.column
+        seen.append(column := file.column)
         ending = f".{column}"
         try:
             if column in found or (ending in PICTURES and "image" in found and "image" not in named):
@@ -117,6 +118,9 @@ def _cells(
         return InputError("no values by name", got=repr(said)[:80], expected="an object of JSON")
     usual = {what: found[column] for what, column in USUAL.items() if column in found}
     by_name: dict[str, object] = {**said, **usual, **found}
+    if columns["image"] not in by_name:
+        expected = columns["image"] if "image" in named else ", ".join(sorted(ending[1:] for ending in PICTURES))
+        return InputError("no picture", got=", ".join(seen)[:80], expected=expected)
     return {what: by_name[column] for what, column in columns.items() if column in by_name}
 
 
@@ -128,9 +132,9 @@ def _members(path: Path) -> Iterator[Iterator[_Member]]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _damaged(path, error) from error
+        raise _damaged(error) from error
     except DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(error) from error
 
 
 def _each(archive: tarfile.TarFile) -> Iterator[_Member]:
@@ -142,8 +146,11 @@ def _each(archive: tarfile.TarFile) -> Iterator[_Member]:
     archive.fileobj.seek(archive.offset)  # of a damaged header in its middle the library says nothing
     if (end := archive.fileobj.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError(f"no end, but {end[:20]!r}")
+    while rest := archive.fileobj.read(CHUNK):  # nor of one archive behind another
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError(f"more behind its end: {rest.strip(bytes(1))[:20]!r}")
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def _damaged(error: Exception) -> InputError:
     got = " ".join(str(error).split())[:200] or type(error).__name__
-    return InputError("not a tar archive that can be read", where=path, got=got, cure="download or make it again")
+    return InputError("not a tar archive that can be read", got=got, cure="download or make it again")

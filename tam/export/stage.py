@@ -13,6 +13,7 @@ from tam import manifest, tagging
 from tam.errors import InputError
 from tam.export.arrays import write_npz
 from tam.maps import read_maps_header
+from tam.metrics.phrases import said
 from tam.protocol import FIXED
 from tam.records import Generation, SampleMaps, unexplained
 from tam.render.names import safe_id
@@ -23,6 +24,7 @@ from tam.words import answer_words, named, spoken
 Form = Literal["npz", "coco"]
 KIND = "export"
 LISTED = "samples.jsonl"
+MOST_DIGITS = 18  # of an image_id that is a number: those of COCO have 64 bits
 
 
 def form_of(text: str) -> Form:
@@ -37,8 +39,8 @@ def export(run: RunFiles, out: Path, form: Form, methods: Sequence[str] | None =
     """Write the maps of a run into the folder ``out``, which is replaced as a whole if it is such a folder.
 
     npz: a file an answer (``arrays.py``). coco: METHOD.json, a list of {image_id, word, segmentation, score}; with a
-    manifest only words that name a category, with its category_id. Both: ``samples.jsonl``, a line an answer with its
-    id, its status, and the file of its maps where there is one.
+    manifest only words that name a category, and its phrases, with their category_id. Both: ``samples.jsonl``, a line
+    an answer with its id, its status, and the file of its maps where there is one.
 
     Args:
         methods: only these, in this order; None: all.
@@ -100,15 +102,14 @@ def _coco(folder: Path, run: RunFiles, methods: Sequence[str]) -> Iterator[Write
         files = {name: stack.enter_context(_json_list(folder / f"{safe_id(name)}.json")) for name in methods}
 
         def write(generation: Generation, maps: Mapping[str, SampleMaps]) -> dict[str, object]:
-            id = generation.id
             several = len(shown(generation.layout)) > 1
-            said = list(words(generation))
+            chosen = list(words(generation))
             for name, one in maps.items():
                 silent = {*unexplained(one)}
-                for word, tokens, category in said:
+                for word, tokens, category in chosen:
                     for region in regions(generation.layout, one.uint8, tokens) if not silent & {*tokens} else ():
                         files[name](
-                            {"image_id": int(id) if id.isascii() and id.isdecimal() else id}
+                            {"image_id": _image_id(generation.id)}
                             | ({"picture": region.medium, "frame": region.frame} if several else {})
                             | {"word": word, "token": tokens[0] - len(generation.prompt_ids)}
                             | ({} if category is None else {"category_id": category})
@@ -117,6 +118,10 @@ def _coco(folder: Path, run: RunFiles, methods: Sequence[str]) -> Iterator[Write
             return {}
 
         yield write
+
+
+def _image_id(id: str) -> int | str:
+    return int(id) if id.isascii() and id.isdecimal() and len(id) <= MOST_DIGITS else id
 
 
 @contextmanager
@@ -135,19 +140,21 @@ def _json_list(path: Path) -> Iterator[Callable[[object], None]]:
 
 
 Spoken = tuple[str, tuple[int, ...], int | None]
-"""A word of the answer, its tokens among all that are explained, and its category."""
+"""A word or phrase of the answer, its tokens among all that are explained, and its category."""
 
 
 def _words_of(run: RunFiles) -> Callable[[Generation], Iterator[Spoken]]:
-    """All words of answers; with a manifest those that name a category."""
+    """All words of answers; with a manifest those that name a category, then its phrases that are said."""
     if run.manifest is None:
         return _all_words
     path, listed, judge = run.manifest, manifest.read(run.manifest), tagging.choose()
 
     def words(generation: Generation) -> Iterator[Spoken]:
-        categories, prompt = sample_of(generation, listed, path).categories, len(generation.prompt_ids)
-        for word in named(answer_words(generation, generation.answer_ids, categories, judge, FIXED)):
-            yield word.text, tuple(prompt + token for token in word.tokens), word.label
+        sample, prompt = sample_of(generation, listed, path), len(generation.prompt_ids)
+        nouns = named(answer_words(generation, generation.answer_ids, sample.categories, judge, FIXED))
+        for word in (*nouns, *said(generation, sample.phrases)):
+            if word.tokens:
+                yield word.text, tuple(prompt + token for token in word.tokens), word.label
 
     return words
 

@@ -61,6 +61,7 @@ class Family:
         packed: inputs that hold all that a sample shows one behind the other in their last dimension; the first is 1.
         counting: inputs that number the patches of another input, [picture, patch, ...], from 0; the other one's name.
         one_tile: how it shows a picture as one tile, where it can leave the others out.
+        encoded: (model, inputs of a batch) -> inputs that the model takes, where it cannot take the processor's.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Family:
     packed: tuple[str, ...] = ()
     counting: dict[str, str] = field(default_factory=dict)
     one_tile: "Family | None" = None
+    encoded: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
 
 
 def image_id(config: Any) -> set[int]:

@@ -12,7 +12,7 @@ def check_name(path: Path) -> None:
     """Whether a figure can be saved there.
 
     Raises:
-        InputError: a name of another kind. DiskError: a file lies there that is no figure of ours.
+        InputError: a name of another kind. DiskError: as ``check_file``: what lies there is no figure of ours.
     """
     if path.suffix.lower() not in KINDS:
         raise InputError("unknown kind of figure", got=repr(path.name), expected=" or ".join(KINDS))

@@ -32,12 +32,14 @@ CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
 
 LOADED_AS = "AutoModelForImageTextToText"  # the class that a checkpoint's own code must offer
 
-# Kinds that only their checkpoints' own code knows -> where the same models are, as transformers has them.
+# Kinds that only their checkpoints' own code knows -> where the same models, or later ones, need none of it.
 CONVERTED = {
     "internvl_chat": "one whose name ends in -hf, such as OpenGVLab/InternVL3-1B-hf",
     "llava_llama": "one of llava-hf, such as llava-hf/llava-1.5-7b-hf",
     "llava_mistral": "one of llava-hf, such as llava-hf/llava-v1.6-mistral-7b-hf",
     "llava_qwen": "one of llava-hf, such as llava-hf/llava-onevision-qwen2-7b-ov-hf",
+    "minicpmv": "a later one, such as openbmb/MiniCPM-V-4.6",
+    "molmo": "a later one, such as allenai/Molmo2-8B",
     "videollama3_qwen2": "one whose name ends in -HF, such as lkhl/VideoLLaMA3-2B-Image-HF",
 }
 
@@ -291,7 +293,7 @@ def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
 def _own_code(folder: Path, kind: object, code: object) -> ModelError:
     """Of a kind that only the checkpoint's own code knows: whether trusting it would help, or what to take instead."""
     if kind in CONVERTED:
-        cure = f"take a converted checkpoint, which needs no code of its own: {CONVERTED[str(kind)]}"
+        cure = f"take a checkpoint that needs no code of its own: {CONVERTED[str(kind)]}"
         return ModelError("only the checkpoint's own code knows this kind of model", where=folder, got=kind, cure=cure)
     if not (isinstance(code, dict) and LOADED_AS in code):
         return ModelError(

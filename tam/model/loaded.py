@@ -124,11 +124,15 @@ class Loaded:
 
     @property
     def most_tokens(self) -> float:
-        """So many positions the language model has, for prompt and answer together."""
+        """So many positions the language model has, for prompt and answer together.
+
+        What is stretched is the number before it (DeepSeek-V3, Kimi), where the config says that, too.
+        """
         text = self.config.get_text_config()
-        rope = getattr(text, "rope_parameters", None) or {}
-        stretched = rope.get("factor") if rope.get("rope_type") in ("linear", "dynamic", "yarn") else None
-        return (getattr(text, "max_position_embeddings", None) or math.inf) * (stretched or 1)
+        rope, said = getattr(text, "rope_parameters", None) or {}, getattr(text, "max_position_embeddings", None)
+        if not said or rope.get("rope_type") not in ("linear", "dynamic", "yarn"):
+            return said or math.inf
+        return max(said, (rope.get("original_max_position_embeddings") or said) * (rope.get("factor") or 1))
 
     @property
     def weights(self) -> str:
@@ -152,7 +156,7 @@ class Loaded:
                 inputs[name] = value.to(self.model.dtype)
         if getattr(self.config.get_text_config(), "num_kv_shared_layers", 0):
             inputs["logits_to_keep"] = torch.tensor([-1], device=inputs["input_ids"].device)
-        return inputs
+        return inputs if self.family.encoded is None else self.family.encoded(self.model, inputs)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from tam import manifest
 from tam.cache import read_header
-from tam.errors import DiskError, InputError
+from tam.errors import InputError
 from tam.manifest import Sample
 from tam.maps import MapsHeader, read_maps_header
 from tam.media import open_shown
@@ -35,7 +35,7 @@ from tam.protocol import protocol
 from tam.records import Generation, SampleMaps
 from tam.run import RunFiles, main_method, read_pairs, sample_of, titles
 from tam.system.atomic import atomic, atomic_folder
-from tam.system.mark import CURE
+from tam.system.mark import check_file
 
 FOLDER = "page"
 
@@ -59,7 +59,7 @@ def write_page(
     """
     if not runs:
         raise InputError("no runs to show")
-    _check_index(out / "index.html")
+    check_file(out / "index.html", f"{FOLDER}/gallery.js")
     with atomic_folder(out / FOLDER, {"kind": "page"}) as part:
         described, samples = [], []
         for number, run in enumerate(runs):
@@ -73,12 +73,6 @@ def write_page(
     with atomic(out / "index.html") as temporary:
         temporary.write_text(index, encoding="utf-8")
     return dict(Counter(line["kind"] for line in samples))
-
-
-def _check_index(path: Path) -> None:
-    """Whether ``path`` may be replaced: it is absent, or links to a page of ours."""
-    if path.exists() and f"{FOLDER}/gallery.js" not in path.read_text(encoding="utf-8", errors="replace"):
-        raise DiskError("only a page of ours is replaced", where=path, cure=CURE)
 
 
 def _write_run(

@@ -21,6 +21,7 @@ from tam.figures.files import save
 from tam.records import FAILED
 from tam.sanity.record import ALIKE, MEASURES, ORIGINAL, Compared
 from tam.system.atomic import atomic
+from tam.system.mark import check_file
 from tam.tables.formats import Cell, Panel, Table, markdown
 from tam.tables.latex import latex
 from tam.tables.notes import counted
@@ -53,6 +54,13 @@ class Mean(NamedTuple):
 
 Means = dict[Line, dict[str, dict[str, Mean]]]
 """Line -> method -> measure."""
+
+
+def check_beside(out: Path) -> None:
+    """Raises: DiskError: what ``write_report`` would write is there, without the file that ours is made from."""
+    if not out.is_file():
+        for kind in ("csv", "md", "tex", "png", "pdf", "svg"):
+            check_file(out.with_suffix(f".{kind}"), sign=None)
 
 
 def write_report(methods: Mapping[str, str], answers: Mapping[int, Compared], out: Path) -> None:

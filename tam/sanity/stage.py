@@ -13,7 +13,7 @@ from tam.generation.again import again
 from tam.methods.registry import find_all
 from tam.sanity.parts import ORDERS
 from tam.sanity.record import VERSION, read_sanity, sanity_files
-from tam.sanity.report import write_report
+from tam.sanity.report import check_beside, write_report
 from tam.sanity.task import SanityTask
 from tam.shard.runner import run_shard
 from tam.shard.store import Store
@@ -35,6 +35,7 @@ def sanity(
     Raises:
         InputError: an unknown method or order, no seeds, or logits of another layer than the last.
         InputError, ModelError, SchemaError: as ``again``.
+        DiskError: a table or figure of somebody else has the name of ours.
     """
     chosen = find_all(methods)
     if unknown := [order for order in orders if order not in ORDERS]:
@@ -43,6 +44,7 @@ def sanity(
         raise InputError("a method that needs scores of `tam attribute`", got=scored[0], cure="leave it out")
     if not orders or not seeds or not chosen:
         raise InputError("nothing to compare", expected="a method, an order and a seed at least")
+    check_beside(out)
     found = again(generation, manifest, model, revision, device, trust_remote_code)
     if found.run.get("layer") is not None:
         raise InputError("random weights are looked through from the last layer", got=f"layer {found.run['layer']}")

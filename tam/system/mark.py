@@ -1,4 +1,5 @@
-"""Whose a folder is: one that we wrote holds a small file that says so, and no other is ever replaced."""
+"""Whose a folder or a file is: a folder that we wrote holds a small file that says so, a file has a sign in it, and no
+other is ever replaced."""
 
 import hashlib
 import json
@@ -11,6 +12,7 @@ from tam.errors import DiskError
 FILE = ".tam.json"
 CURE = "move it away, or name another place with --out"
 LARGEST = 1 << 20  # bytes of a mark that is read
+ENDS = 1 << 16  # bytes of either end of a file, where its sign stands
 MAKER = "token-activation-maps"
 """Stands in every file of a kind that others make, too."""
 
@@ -35,17 +37,27 @@ def read_mark(folder: Path) -> Mark | None:
     return said if isinstance(said, dict) else None
 
 
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Whether files can be written into ``folder``, which need not be there yet.
+
+    Raises:
+        DiskError: a file lies there, or nothing can be written there.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    cure = f"name another place with {option}"
+    if not there.is_dir():
+        raise DiskError("something else lies there", where=there, got="a file", expected="a folder", cure=cure)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DiskError("nothing can be written there", where=there, cure=cure)
+
+
 def check_kind(folder: Path, kind: object) -> Mark | None:
     """What ``folder`` is of; None if it is absent or empty.
 
     Raises:
         DiskError: something else than a result of this kind lies there, or nothing can be written there.
     """
-    above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise DiskError("something else lies there", where=above, got="a file", expected="a folder", cure=CURE)
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise DiskError("nothing can be written there", where=above, cure="name another place with --out")
+    check_writable(folder.absolute().parent)
     if not folder.exists() and not folder.is_symlink():
         return None
     if not folder.is_dir():
@@ -74,18 +86,37 @@ def check_replaceable(folder: Path, mark: Mark) -> None:
         raise DiskError("another result lies there", where=folder, got=f"another {mark['kind']}", cure=CURE)
 
 
-def check_file(path: Path, *signs: str) -> None:
-    """Whether a file may be written at ``path``: nothing lies there, an empty file, or one that has one of the signs.
+def add_to(folder: Path, mark: Mark) -> None:
+    """Have a folder for files that are written one by one: it is new, or empty, or bears the same mark.
 
     Raises:
         DiskError: something else lies there.
     """
+    check_replaceable(folder, mark)
+    folder.mkdir(parents=True, exist_ok=True)
+    sign(folder, mark)
+
+
+def check_file(path: Path, sign: str | None) -> None:
+    """Whether a file may be written at ``path``: nothing lies there, an empty file, or one that has the sign.
+
+    Raises:
+        DiskError: something else lies there, or nothing can be written there.
+    """
+    check_writable(path.absolute().parent)
     if path.is_dir():
         raise DiskError("something else lies there", where=path, got="a folder", expected="a file", cure=CURE)
-    if path.is_file() and path.stat().st_size:
-        content = path.read_bytes()
-        if not any(sign.encode() in content for sign in signs):
-            raise DiskError("only a file of ours is replaced", where=path, cure="move it away, or name another file")
+    if path.is_file() and (size := path.stat().st_size):
+        with path.open("rb") as file:
+            ends = file.read(ENDS)
+            file.seek(max(0, size - ENDS))
+            ends += file.read()
+        if sign is None or sign.encode() not in ends:
+            expected = None if sign is None else f"{sign!r} in it"
+            cure = "move it away, or name another file"
+            raise DiskError(
+                "only a file of ours is replaced", where=path, got=f"{size} bytes", expected=expected, cure=cure
+            )
 
 
 def free_name(parent: Path, name: str, mark: Mark) -> Path:

@@ -15,11 +15,15 @@ NO_VALUE = "–"
 
 
 def percent(value: float, times: float = 100) -> str:
-    return NO_VALUE if math.isnan(value) else f"{times * value:.2f}".replace("-", "−")
+    """
+    >>> percent(-1e-6), percent(-0.5)
+    ('0.00', '−50.00')
+    """
+    return NO_VALUE if math.isnan(value) else f"{times * value:z.2f}".replace("-", "−")
 
 
 def signed(value: float) -> str:
-    return NO_VALUE if math.isnan(value) else f"{100 * value:+.2f}".replace("-", "−")
+    return NO_VALUE if math.isnan(value) else f"{100 * value:+z.2f}".replace("-", "−")
 
 
 def interval(limits: Limits, times: float = 100) -> str:

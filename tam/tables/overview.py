@@ -22,7 +22,8 @@ from urllib.parse import quote
 from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
-from tam.tables.ablation import run_table, write
+from tam.system.mark import add_to
+from tam.tables.ablation import MARK, run_table, write
 from tam.tables.compared import NOT_RUN, Compared, Numbers, Run, is_filter, title
 from tam.tables.formats import Cell, Panel, Table, contents, html, markdown
 from tam.tables.latex import latex
@@ -64,12 +65,14 @@ def write_overview(
 
     Raises:
         InputError, SchemaError: as ``summary.summarise`` and ``published.read_published``.
+        DiskError: ``out`` is not a folder of tables.
     """
     printed = read_published(published) if published else []
     summaries = [summarise(run, methods) for run in runs]
     numbers = Numbers(summaries, printed)
     how = " ".join([HOW_TO_READ, *([PUBLISHED_NOTE] if printed else [])])
     tables = []
+    add_to(out, MARK)
     for name, heading, grids in (
         ("components", "Component ablation", _components(numbers)),
         ("methods", "Methods and datasets", _methods(numbers)),
@@ -86,7 +89,7 @@ def write_overview(
     if elsewhere := [one for one in printed if not one.source.comparable]:
         tables.append(measured_otherwise(elsewhere))
     links = [("every answer, word by word", report)] if report else []
-    links += [(f"samples of {run.name}", run.metrics[0].parents[1] / "tables/samples.csv") for run in runs]
+    links += [(f"samples of {run.name}", run.metrics[0].absolute().parents[1] / "tables/samples.csv") for run in runs]
     beside = {name: os.path.relpath(path, out) for name, path in links}
     write(out / "index.html", page(tables, how, beside))
 

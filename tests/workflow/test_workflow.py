@@ -310,7 +310,7 @@ def test_a_dry_run_says_how_many_forward_passes_a_sample_costs_without_its_pictu
     config = CONFIG | {"methods": methods, "faithfulness": {"methods": methods, "baselines": ["mean"]}}
     planned = snakemake(tmp_path, "-n", config=config).stdout
     for shard in ("0-of-2", "1-of-2"):
-        cost = "about 83 forward passes a sample, at most 54 more a word of it: 245 with three"
+        cost = "about 83 forward passes a sample (more on some grids), at most 54 more a word of it: 245 with three"
         assert f"perturb mean of emoji/tiny {shard}: {cost}" in planned
 
 

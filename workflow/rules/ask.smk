@@ -12,7 +12,7 @@ rule ask:
     benchmark:
         "benchmarks/{dataset}/{model}/ask/{shard}.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

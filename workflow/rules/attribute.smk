@@ -13,7 +13,7 @@ rule attribute:
     benchmark:
         "benchmarks/{dataset}/{model}/attribute/{shard}.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,

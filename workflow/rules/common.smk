@@ -7,8 +7,8 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-import tam
 from tam.config import scored_methods
+from tam.snakefile import PACKAGE, alone
 
 # Where the metrics find NLTK's tagger and WordNet; None leaves that to the environment.
 NLTK_DATA = "downloads/nltk_data" if config["nltk_data"] == "download" else config["nltk_data"]
@@ -27,13 +27,17 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
 
 
-# `python -m tam` works in any directory, with the packages of the environment that runs Snakemake unless a rule brings
-# its own (--sdm conda). A workflow that imports this one keeps its own shell, and runs where `tam` is installed.
-if workflow.modifier.is_main_snakefile():
-    own_environment = DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method
+# `python -m tam` works in any directory, with the packages of the environment that runs Snakemake, or with those of the
+# one that a rule brings (--sdm conda), to which `tam` alone is added. A workflow that imports this one keeps its own
+# shell; so nothing is added there, and our rules run where `tam` is installed.
+MAIN = workflow.modifier.is_main_snakefile()
+ENVIRONMENT = "../../envs/tam.yaml" if MAIN else None
+if MAIN and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    shell.prefix(f"export PYTHONPATH={shlex.quote(str(alone(Path('.snakemake/tam').absolute())))}; ")
+elif MAIN:
     shell.prefix(
-        f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:' if own_environment else '')}$PATH"
-        f" PYTHONPATH={shlex.quote(str(Path(tam.__file__).parents[1]))}; "
+        f"export PATH={shlex.quote(f'{Path(sys.executable).parent}:')}$PATH"
+        f" PYTHONPATH={shlex.quote(str(PACKAGE.parent))}; "
     )
 
 

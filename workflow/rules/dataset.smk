@@ -11,7 +11,7 @@ rule dataset:
         "benchmarks/{dataset}/dataset.tsv"
     localrule: True
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     params:
         options=dataset_options,
         folder=subpath(output[0], parent=True),
@@ -31,7 +31,7 @@ rule phrases:
         "benchmarks/{dataset}/phrases.tsv"
     localrule: True
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     shell:
         "python -m tam dataset phrases --manifest {input.manifest:q} --out {output:q} > {log:q} 2>&1"
 
@@ -48,7 +48,7 @@ rule swap_nouns:
     benchmark:
         "benchmarks/{dataset}/swap_nouns.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:
@@ -69,6 +69,6 @@ if config["nltk_data"] == "download":
             "benchmarks/nltk_data.tsv"
         localrule: True
         conda:
-            "../../envs/tam.yaml"
+            ENVIRONMENT
         shell:
             "python -m tam dataset nltk --out {output:q} > {log:q} 2>&1"

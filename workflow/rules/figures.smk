@@ -22,7 +22,7 @@ rule figures:
     benchmark:
         "benchmarks/{dataset}/{model}/figures.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:
@@ -52,7 +52,7 @@ rule comparison:
     benchmark:
         "benchmarks/{dataset}/comparison.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

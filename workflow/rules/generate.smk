@@ -13,7 +13,7 @@ rule generate:
     benchmark:
         "benchmarks/{dataset}/{model}/generate/{shard}.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,

@@ -14,7 +14,7 @@ rule maps:
     benchmark:
         "benchmarks/{dataset}/{model}/maps/{shard}.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

@@ -17,7 +17,7 @@ rule metrics:
     benchmark:
         "benchmarks/{dataset}/{model}/metrics/{shard}.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

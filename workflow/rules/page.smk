@@ -15,7 +15,7 @@ rule page:
     benchmark:
         "benchmarks/page.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

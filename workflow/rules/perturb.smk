@@ -18,7 +18,7 @@ rule perturb:
     wildcard_constraints:
         baseline="blur|mean",
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,

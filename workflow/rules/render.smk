@@ -20,7 +20,7 @@ rule render:
     benchmark:
         "benchmarks/{dataset}/{model}/render.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

@@ -22,7 +22,7 @@ rule sanity:
     benchmark:
         "benchmarks/{dataset}/{model}/sanity.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue("gpu_partition"),
         mem_mb=4000,

@@ -18,7 +18,7 @@ rule tables:
     benchmark:
         "benchmarks/{dataset}/{model}/tables.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:
@@ -49,7 +49,7 @@ rule overview:
     benchmark:
         "benchmarks/overview.tsv"
     conda:
-        "../../envs/tam.yaml"
+        ENVIRONMENT
     resources:
         **queue(),
     params:

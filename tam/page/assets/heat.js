@@ -11,7 +11,8 @@ function between(pixels, cells) {
 }
 
 /**
- * Values on each pixel of a panel, interpolated before they are coloured; where grids overlap, they are averaged.
+ * Values on each pixel of a panel, interpolated before they are coloured; where grids overlap, they are averaged. A grid
+ * over a picture that was padded reaches beyond it.
  * Returns [values in 0..255, how many grids cover each pixel].
  */
 function heat(panel, grids, map) {
@@ -20,14 +21,16 @@ function heat(panel, grids, map) {
   for (const { box: [left, top, right, bottom], rows, columns, start } of grids) {
     const across = between(right - left, columns);
     between(bottom - top, rows).forEach(([above, below, down], y) => {
+      if (top + y < 0 || top + y >= panel.height) return;
       const upper = start + above * columns;
       const lower = start + below * columns;
-      let pixel = (top + y) * panel.width + left;
-      for (const [before, after, along] of across) {
+      const row = (top + y) * panel.width;
+      for (let x = Math.max(left, 0); x < Math.min(right, panel.width); x++) {
+        const [before, after, along] = across[x - left];
         const one = map[upper + before] + along * (map[upper + after] - map[upper + before]);
         const two = map[lower + before] + along * (map[lower + after] - map[lower + before]);
-        total[pixel] += one + down * (two - one);
-        count[pixel++] += 1;
+        total[row + x] += one + down * (two - one);
+        count[row + x] += 1;
       }
     });
   }

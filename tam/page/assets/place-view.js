@@ -109,6 +109,12 @@ function placeText() {
   return `Row ${place.row + 1}, column ${place.column + 1}: ${spanText(spans[current])} ${here}. Used most by ${usersText()}.`;
 }
 
+/** Where a cell begins along a side, and how much of it lies on the picture, which is `length` long. */
+function onPicture(start, step, number, length) {
+  const first = Math.min(Math.max(start + number * step, 0), length);
+  return [first, Math.max(Math.min(start + (number + 1) * step, length) - first, 0)];
+}
+
 /** The cell on every picture of its panel, the shown word's value under each, and the words that use it. */
 function showPlace() {
   for (const canvas of byId("pictures").querySelectorAll("canvas")) {
@@ -120,9 +126,10 @@ function showPlace() {
     if (!grid) continue;
     const { width, height } = sample.panels[panel];
     const [left, top, right, bottom] = grid.box;
-    const [across, down] = [(right - left) / grid.columns, (bottom - top) / grid.rows];
-    frame.style.left = `${(100 * (left + place.column * across)) / width}%`;
-    frame.style.top = `${(100 * (top + place.row * down)) / height}%`;
+    const [x, across] = onPicture(left, (right - left) / grid.columns, place.column, width);
+    const [y, down] = onPicture(top, (bottom - top) / grid.rows, place.row, height);
+    frame.style.left = `${(100 * x) / width}%`;
+    frame.style.top = `${(100 * y) / height}%`;
     frame.style.width = `${(100 * across) / width}%`;
     frame.style.height = `${(100 * down) / height}%`;
   }

@@ -134,13 +134,13 @@ function isSaid({ tokens, units }) {
   return tokens[0] >= sample.prompt && /[^\p{P}\s↵⇥␣␀]/u.test(text);
 }
 
-/** The word of the answer whose map rises highest, else the answer's first word. */
+/** The word of the answer with the highest peak, else the answer's first word. */
 function strongestSpan() {
   const method = mainMethod();
-  const height = (span) => (isSilent(method, span.tokens) ? 0 : Math.max(...mapOf(method, span.tokens)));
-  const heights = spans.map((span) => (isSaid(span) ? height(span) : -1));
-  const highest = heights.indexOf(Math.max(...heights));
-  return heights[highest] >= 0 ? highest : Math.max(spanOf(sample.prompt), 0);
+  const peak = (span) => (isSilent(method, span.tokens) ? 0 : evidenceOf(span)?.peak ?? 0);
+  const peaks = spans.map((span) => (isSaid(span) ? peak(span) : -1));
+  const highest = peaks.indexOf(Math.max(...peaks));
+  return peaks[highest] >= 0 ? highest : Math.max(spanOf(sample.prompt), 0);
 }
 
 function explainTarget(event) {
