@@ -156,6 +156,23 @@ def test_what_shows_something_is_what_the_blocks_say():
         showing([Block(one, row_end=1), Block(other, end=2)], 10)
 
 
+def test_molmos_grids_reach_beyond_the_picture_where_patches_end_within_a_token():
+    """The squashed picture has 7 x 7 patches; 2 x 3 crops of as many that overlap by four have 10 x 13."""
+    x, y = 168, 112
+    assert boxes("molmo2", (x, y)) == [(0, 0, x * 8 / 7, y * 8 / 7), (0, 0, x * 14 / 13, y)]
+    found = layout("molmo2", pictures((x, y), (50, 50)))
+    assert [(grid.medium, grid.rows, grid.columns) for grid in found.grids] == [
+        (0, 4, 4), (0, 5, 7), (1, 4, 4), (1, 4, 4),
+    ]  # fmt: skip
+    ends = np.flatnonzero(np.diff(found.vision) == 2)  # a token at the end of a row
+    assert ends.tolist() == [3, 7, 11, *range(22, 50, 7), *range(54, 66, 4), *range(70, 82, 4)]
+
+
+def test_patches_that_are_missing_on_both_sides_are_beyond_both():
+    """Three make a token of a frame's seven, so that one is missing on each side."""
+    assert {grid.box for grid in layout("molmo2", film((84, 56))).grids} == {(-12, -8, 96, 64)}
+
+
 def test_kimis_pictures_are_padded_on_the_right_and_below():
     """To tokens of 28 pixels; one of more than 80 patches is made smaller first: 1000 x 701 to 150 x 105."""
     assert boxes("kimi_k25", (60, 90), (56, 28)) == [(0, 0, 84, 112), (0, 0, 56, 28)]
@@ -167,7 +184,7 @@ def test_kimis_pictures_are_padded_on_the_right_and_below():
 # ---- videos
 
 
-@pytest.mark.parametrize("kind", ["qwen3_vl", "glm4v", "kimi_k25", "llava_onevision", "internvl", "smolvlm"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", "glm4v", "kimi_k25", "llava_onevision", "internvl", "smolvlm", "molmo2"])
 def test_a_videos_grids_name_their_frames(kind):
     merged = kind in ("qwen3_vl", "glm4v", "kimi_k25")
     found = layout(kind, film((84, 56))).grids
@@ -240,8 +257,9 @@ def _all_of_it(grid: Grid, size: tuple[int, int]) -> Grid:
 
 @pytest.mark.parametrize(
     ("kind", "wrong"),
-    [("qwen2_vl", _swapped), ("mistral3", _swapped), ("internvl", _mirrored), ("idefics3", _mirrored),
-     ("llava", _all_of_it), ("internvl", _all_of_it), ("kimi_k25", _all_of_it)],
+    [("qwen2_vl", _swapped), ("mistral3", _swapped), ("molmo2", _swapped), ("molmo2", _mirrored),
+     ("internvl", _mirrored), ("idefics3", _mirrored), ("llava", _all_of_it), ("internvl", _all_of_it),
+     ("kimi_k25", _all_of_it)],
 )  # fmt: skip
 def test_a_wrong_layout_does_not_pass_the_probe(kind, wrong):
     loaded, media = tiny.loaded(kind), pictures((301, 112))

@@ -138,6 +138,16 @@ def test_a_token_without_a_row_is_named_before_the_model_runs(monkeypatch):
             tam.explain(model, processor, picture(), **question)
 
 
+def test_a_token_without_a_class_is_named_before_the_model_runs(monkeypatch):
+    """Molmo 2's embedding has rows for the tokens around pictures, its head has no class for them."""
+    model, processor = tiny.model("molmo2"), tiny.processor("molmo2")
+    monkeypatch.setattr(model, "forward", lambda **_: pytest.fail("the model was run"))
+    message = r"a token has no class in the model's head; got <im_col> \(467\); expected ids below 466; cure: leave"
+    for question in ({"prompt": "Find <im_col> here."}, {"prompt": "Find it.", "answer": "an <im_col>"}):
+        with pytest.raises(InputError, match=message):
+            tam.explain(model, processor, picture(), **question)
+
+
 def test_a_vision_token_needs_no_row():
     """Some kinds put pictures in the place of an id that lies beyond their vocabulary."""
     loaded = tiny.loaded()

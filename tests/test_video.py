@@ -28,11 +28,11 @@ TOTAL, RATE = 27, 9.0  # three seconds
 RULES = {
     "qwen2_vl": {"do_sample_frames": True, "fps": 2}, "qwen2_5_vl": {"num_frames": 6}, "qwen3_vl": {}, "glm4v": {},
     "llava_onevision": {"num_frames": 3}, "internvl": {"num_frames": 5, "initial_shift": True}, "smolvlm": {},
-    "kimi_k25": {},
+    "kimi_k25": {}, "molmo2": {},
 }  # fmt: skip
 EXPECTED = {
     "qwen2_vl": (0, 4, 9, 13, 18, 22), "qwen3_vl": (0, 5, 10, 16, 21, 26), "glm4v": (0, 5, 9, 14, 18, 23),
-    "llava_onevision": (0, 9, 18), "smolvlm": (0, 13, 26),
+    "llava_onevision": (0, 9, 18), "smolvlm": (0, 13, 26), "molmo2": (0, 4, 9, 13, 18, 22),
 }  # fmt: skip
 
 # A black frame of 64 x 64 pixels in AV1 (SVT-AV1, Matroska), compressed.
@@ -126,6 +126,11 @@ def test_the_rule_of_a_processor_without_one_is_two_a_second(clip):
 def test_a_film_without_a_rate_is_sampled_by_number():
     """Rules go by seconds, which such a file does not have."""
     assert sampling_of(ruled("smolvlm"))(Film(4, 0.0)) == [0, 1, 2, 3]
+
+
+def test_a_frame_behind_the_last_is_not_sampled():
+    """Molmo 2's rule takes every 34/7th of 34 frames, and comes to an eighth by rounding."""
+    assert sampling_of(tiny.processor("molmo2"))(Film(34, 9.0)) == [0, 4, 9, 14, 19, 24, 29]
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0, 0.0])

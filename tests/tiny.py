@@ -80,6 +80,7 @@ TEMPLATES = {
     "paligemma": None,
     "lfm2_vl": _chatml("<image>", "", "<s>"),
     "ovis2": _chatml("<image>\n", ""),
+    "molmo2": _chatml("<|image|>", "<|video|>"),
     "ernie4_5_vl_moe": _chat(
         "User: ", "Picture 1:<|image_start|><|image|><|image_end|>",
         "Video 1:<|video_start|><|video|><|video_end|>", "\n", "Assistant: ", "<s>",
@@ -121,6 +122,8 @@ NAMED = {
     },
     "kimi_k25": {"image_token": "<|media_pad|>", "video_token": "<|kimi_k25_video_placeholder|>"},
     "ovis2": {name: f"<IMG_{name.upper()}>" for name in ("atom", "start", "grid", "col", "row", "end")},
+    "molmo2": {name: f"<{name}>" for name in (
+        "im_patch", "im_col", "im_start", "low_res_im_start", "frame_start", "im_end", "frame_end", "im_low")},
     "internvl": {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
                  "video_token": "<video>"},
 }  # fmt: skip
@@ -134,7 +137,7 @@ IMAGE = {
     **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v", "gemma4", "gemma4_unified"), "<|image|>"),
     **dict.fromkeys(("minicpmv4_6", "minicpmv4_7"), "<|image_pad|>"), "gemma3": "<image_soft_token>",
     "gemma3n": "<image_soft_token>",
-    "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>", "ovis2": "<IMG_ATOM>",
+    "paddleocr_vl": "<|image_pad|>", "llama4": "<|patch|>", "ovis2": "<IMG_ATOM>", "molmo2": "<im_patch>",
     "ernie4_5_vl_moe": "<|image|>", "kimi_k25": "<|media_pad|>",
     "internvl": "<IMG_CONTEXT>", "mistral3": "[IMG]", "pixtral": "[IMG]",
     **{kind: "<|image_pad|>" for kind in KINDS if kind.startswith("qwen")},
@@ -146,7 +149,7 @@ CLASS = {
     "qwen3_vl_moe": "Qwen3VLMoe", "qwen3_5": "Qwen3_5", "qwen3_5_moe": "Qwen3_5Moe", "glm4v_moe": "Glm4vMoe",
     "glm46v": "Glm46V", "gemma4": "Gemma4", "gemma4_unified": "Gemma4Unified", "minicpmv4_6": "MiniCPMV4_6",
     "minicpmv4_7": "MiniCPMV4_7", "paddleocr_vl": "PaddleOCRVL", "llama4": "Llama4",
-    "qwen2_5_omni_thinker": "Qwen2_5OmniThinker", "lfm2_vl": "Lfm2Vl", "ovis2": "Ovis2",
+    "qwen2_5_omni_thinker": "Qwen2_5OmniThinker", "lfm2_vl": "Lfm2Vl", "ovis2": "Ovis2", "molmo2": "Molmo2",
     "ernie4_5_vl_moe": "Ernie4_5_VLMoe", "kimi_k25": "Kimi_K25", "gemma3n": "Gemma3n",
 }  # fmt: skip
 SOUND = {
@@ -226,6 +229,8 @@ def processor(kind: str = "qwen2_vl"):
         "ernie4_5_vl_moe": ("Ernie4_5_VLMoe", dynamic, {}),
         "kimi_k25": ("Kimi_K25", {"max_patches": 80}, {}),
         "ovis2": ("Ovis2", square | {"max_patches": 6}, {"image_seq_length": 4}),
+        # Seven patches a side end within a token, of two, or in a frame three; a crop shares two with each neighbour.
+        "molmo2": ("Molmo2", {"size": {"height": 98, "width": 98}, "max_crops": 6, "overlap_margins": [2, 2]}, {}),
         "llama4": ("Llama4", square, {"patch_size": 14}),
         "gemma4": ("Gemma4", {"max_soft_tokens": 70}, {}),
         "gemma4_unified": ("Gemma4Unified", {"max_soft_tokens": 70}, {}),
@@ -247,6 +252,7 @@ def processor(kind: str = "qwen2_vl"):
         make = transformers.PixtralProcessor
     sized = {
         "smolvlm": {"num_frames": 8, "fps": 1, **videos},
+        "molmo2": {name: value for name, value in videos.items() if name == "size"},
         "ernie4_5_vl_moe": videos | {"draw_on_frames": False},  # the time; with a font that is not ours to hand on
         "kimi_k25": videos | {"temporal_patch_size": 2},  # the last of three frames is seen alone
     }.get(kind, videos)
@@ -279,6 +285,7 @@ def _vision(kind: str) -> dict:
         "lfm2_vl": plain
         | {"model_type": "siglip2_vision_model", "vision_use_head": False, "patch_size": 16, "num_patches": 64},
         "ernie4_5_vl_moe": {key: value for key, value in dynamic.items() if key != "out_hidden_size"},
+        "molmo2": plain | {"image_size": [98, 98], "num_key_value_heads": 2, "head_dim": 16},
         "kimi_k25": plain | {"pos_emb_height": 8, "pos_emb_width": 8},
         "ovis2": plain | {"hidden_stride": 2, "vocab_size": 64},
         "qwen3_vl": deep,
@@ -346,6 +353,9 @@ def _text(kind: str, words, vocabulary: int) -> dict:
             "kv_lora_rank": 24, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 16,
         },
         "ovis2": {"model_type": "qwen2"},
+        "molmo2": {
+            "vocab_size": rows - len(NAMED["molmo2"]), "additional_vocab_size": len(NAMED["molmo2"]), "head_dim": 16,
+        },
         "qwen3_vl": {"rope_parameters": rope | sections, "head_dim": 16},
         "qwen3_vl_moe": {"rope_parameters": rope | sections, "head_dim": 16} | experts,
         "qwen3_5": hybrid, "qwen3_5_moe": hybrid | experts | {"shared_expert_intermediate_size": 32},
@@ -416,6 +426,16 @@ def model(kind: str = "qwen2_vl", seed: int = 0, attention: str = "sdpa", vocabu
         "kimi_k25": {"video_token_id": token("<|kimi_k25_video_placeholder|>"), "projection_hidden_size": 32},
         "ovis2": {"hidden_size": 64, "vocab_size": max(len(words), vocabulary), "visual_indicator_token_ids": [
             token(f"<IMG_{name}>") for name in ("START", "END", "GRID", "COL", "ROW")]},
+        "molmo2": {
+            "image_patch_id": special["image_token_id"], "image_start_token_id": token("<im_start>"),
+            "image_end_token_id": token("<im_end>"), "low_res_image_start_token_id": token("<low_res_im_start>"),
+            "frame_start_token_id": token("<frame_start>"), "frame_end_token_id": token("<frame_end>"),
+            "adapter_config": {
+                "vision_feature_layer": [1, 0], "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2,
+                "num_key_value_heads": 2, "head_dim": 16, "text_hidden_size": 64, "initializer_range": 0.1,
+                "hidden_act": "sigmoid",  # a random gate would make some cells ten times as loud as others
+            },
+        },
         "llava_next": {"image_grid_pinpoints": PINPOINTS},
         "gemma3": {"mm_tokens_per_image": 16, "boi_token_id": token("<start_of_image>"),
                    "eoi_token_id": token("<end_of_image>")},

@@ -59,6 +59,7 @@ class Family:
         answer_type: the token type of an answer's tokens, where they are handed over together with the prompt.
         proven: whether its tokens are known to lie there; where not, each model has to show it first.
         packed: inputs that hold all that a sample shows one behind the other in their last dimension; the first is 1.
+        counting: inputs that number the patches of another input, [picture, patch, ...], from 0; the other one's name.
         one_tile: how it shows a picture as one tile, where it can leave the others out.
         encoded: (model, inputs of a batch) -> inputs that the model takes, where it cannot take the processor's.
         extra: of this package, which brings what the library needs besides for this kind.
@@ -74,6 +75,7 @@ class Family:
     answer_type: int = 0
     proven: bool = True
     packed: tuple[str, ...] = ()
+    counting: dict[str, str] = field(default_factory=dict)
     one_tile: "Family | None" = None
     encoded: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
     extra: str | None = None

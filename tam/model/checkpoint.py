@@ -240,7 +240,7 @@ def load_from(checkpoint: Checkpoint, placement: Placement, trust_remote_code: b
             cure="take the model that the adapter was trained on, as transformers has it",
         )  # fmt: skip
     check_widths(model)
-    honoured(model.generation_config, config.get_text_config().vocab_size)
+    honoured(model.generation_config, config.get_text_config().vocab_size, family.vision_ids(config))
     loaded = Loaded(model, processor, family)
     believe(loaded)
     return loaded

@@ -1,6 +1,6 @@
 """The inputs of several samples as one batch."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +11,14 @@ from tam.model.prompt import Prepared
 
 
 def collate(
-    prepared: Sequence[Prepared], padding: int, left: bool = True, packed: Collection[str] = ()
-) -> dict[str, torch.Tensor]:
+    prepared: Sequence[Prepared], padding: int, left: bool = True, packed: Collection[str] = (),
+    counting: Mapping[str, str] | None = None,
+) -> dict[str, torch.Tensor]:  # fmt: skip
     """One batch of several samples' inputs: those that run along the tokens are padded on one side, the others joined.
 
     What differs in another length than the first (tiles of a picture, sides of a padded one) is filled up with zeros
-    at its end, as processors do it in a batch of their own. ``packed`` ones go on in their last dimension.
+    at its end, as processors do it in a batch of their own. ``packed`` ones go on in their last dimension, and those
+    that are ``counting`` another one's patches go on where the sample before ends.
     """
     longest = max(len(sample.tokens) for sample in prepared)
     batch = {}
@@ -27,6 +29,8 @@ def collate(
             fill = padding if name == "input_ids" else 0
             sides = [(longest - length, 0) if left else (0, longest - length) for length in lengths]
             values = [pad(value, side, value=fill) for value, side in zip(values, sides, strict=True)]
+        if counting and name in counting:
+            values = _counted_on(values, [sample.inputs[counting[name]] for sample in having])
         if name in packed:
             batch[name] = torch.cat(values, dim=-1)
             continue
@@ -48,6 +52,13 @@ def with_answer(prepared: Prepared, ids: np.ndarray, token_type: int) -> Prepare
             inputs[name] = pad(value, (0, len(ids)))
             inputs[name][0, length:] = more.get(name, 0)
     return replace(prepared, inputs=inputs, tokens=np.concatenate([prepared.tokens, ids]))
+
+
+def _counted_on(values: Sequence[torch.Tensor], counted: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Numbers of patches, each sample's from 0, as those of all samples' patches, [picture, patch, ...] each; -1 is
+    none."""
+    starts = np.cumsum([0, *(one.shape[0] * one.shape[1] for one in counted)]).tolist()
+    return [torch.where(value < 0, value, value + start) for value, start in zip(values, starts, strict=False)]
 
 
 def _filled(value: torch.Tensor, shape: np.ndarray) -> torch.Tensor:

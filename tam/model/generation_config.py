@@ -1,7 +1,7 @@
 """What of a checkpoint's generation config holds: an allow list, each entry with what it must be."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from tam.errors import ModelError
@@ -49,14 +49,22 @@ HONOURED = {
 }  # fmt: skip
 
 
-def honoured(config: Any, vocabulary: int) -> dict[str, Any]:
+# Those that look up each token of the prompt among the classes -> the value that changes nothing.
+LOOKING = {
+    "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+}  # fmt: skip
+
+
+def honoured(config: Any, vocabulary: int, vision: Collection[int] = ()) -> dict[str, Any]:
     """The entries of a generation config that decide what is answered.
 
     Args:
         vocabulary: ids of the words that are forbidden or disfavoured are below it.
+        vision: ids of vision tokens.
 
     Raises:
-        ModelError: an entry is not what it must be.
+        ModelError: an entry is not what it must be, or looks up vision tokens for which there is no class.
     """
     found: dict[str, Any] = {}
     for name, (fits, expected) in HONOURED.items():
@@ -66,6 +74,12 @@ def honoured(config: Any, vocabulary: int) -> dict[str, Any]:
         if value is not None and not fits(value):
             raise _broken(name, value, expected)
         found[name] = float(value) if value is not None and HONOURED[name] is FACTOR else value
+    for name, nothing in LOOKING.items():
+        if found[name] not in (None, nothing) and any(id >= vocabulary for id in vision):
+            raise ModelError(
+                "an entry of the generation config looks up the prompt's tokens, and vision tokens have no class",
+                where=name, got=found[name], expected=nothing, cure="leave the entry out of generation_config.json",
+            )  # fmt: skip
     sequences = [*(found["bad_words_ids"] or []), *(ids for ids, _ in found["sequence_bias"] or [])]
     for ids in sequences:
         if not all(0 <= id < vocabulary for id in ids):

@@ -103,7 +103,7 @@ class Loaded:
     @property
     def honoured(self) -> dict[str, Any]:
         """What holds of the generation config. Raises: ModelError, a broken entry."""
-        return honoured(self.model.generation_config, self.config.get_text_config().vocab_size)
+        return honoured(self.model.generation_config, self.config.get_text_config().vocab_size, self.vision_ids)
 
     @property
     def padding(self) -> int:
@@ -155,7 +155,7 @@ class Loaded:
         Layers that share the keys and values of earlier ones (Gemma 4) are run for the last position alone, if a number
         of logits is asked for; as positions, they are run for all.
         """
-        inputs: dict[str, Any] = collate(prepared, self.padding, left, self.family.packed)
+        inputs: dict[str, Any] = collate(prepared, self.padding, left, self.family.packed, self.family.counting)
         for name, value in inputs.items():
             if value.dtype == torch.bfloat16:  # some processors (Llama 4) round for models that do not convert
                 inputs[name] = value.to(self.model.dtype)
@@ -194,6 +194,20 @@ class Loaded:
                 "a token has no row in the model's embedding",
                 got=f"{self.tokenizer.convert_ids_to_tokens(id)} ({id})", expected=f"ids below {self.rows}",
                 cure="resize the embedding (resize_token_embeddings), or leave the token out of the text",
+            )  # fmt: skip
+
+    def check_classes(self, ids: np.ndarray) -> None:
+        """Whether the head has a class for each token that is explained, ``ids`` [token]. Molmo 2's has none for the
+        tokens around pictures.
+
+        Raises:
+            InputError: it has none for one.
+        """
+        classes = self.head.out_features
+        if len(ids) and (id := int(ids.max())) >= classes:
+            raise InputError(
+                "a token has no class in the model's head", got=f"{self.tokenizer.convert_ids_to_tokens(id)} ({id})",
+                expected=f"ids below {classes}", cure="leave the token out of the text",
             )  # fmt: skip
 
 

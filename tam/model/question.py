@@ -54,11 +54,14 @@ def question(loaded: Loaded, prepared: Prepared, given: GivenAnswer | None = Non
     if seen > MANY * len(prepared.layout.sizes):
         sizes = " + ".join(f"{width} x {height}" for width, height in prepared.layout.sizes)
         logger.warning("%s pixels become %d vision tokens; max_pixels bounds them", sizes, seen)
+    words = prepared.tokens[prepared.layout.prompt]
     if given is None:
         loaded.check(prepared.tokens, more=1)
+        loaded.check_classes(words)
         return Question(prepared)
     ids, ended, any_end = given_ids(loaded, given)
     loaded.check(np.concatenate([prepared.tokens, ids]))
+    loaded.check_classes(np.concatenate([words, ids]))
     return Question(prepared, ids, ended, any_end)
 
 

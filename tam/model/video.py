@@ -25,12 +25,13 @@ def sampling_of(processor: Any) -> Sampling:
         if film.rate <= 0:  # most rules go by seconds
             return two_a_second(film)
         try:
-            return [int(number) for number in kind.sample_frames(VideoMetadata(**metadata_of(film)), **options)]
+            found = [int(number) for number in kind.sample_frames(VideoMetadata(**metadata_of(film)), **options)]
         except Exception as error:  # anything, of a video that is too short for the rule
             raise InputError(
                 "the processor cannot sample this video", got=f"{film.total} frames at {film.rate:g} a second: {error}",
                 cure="give its frames as a list of pictures",
             ) from error  # fmt: skip
+        return [number for number in found if number < film.total]  # Molmo 2's rounding can name one behind the last
 
     return sampled
 
