@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tam import cli
 from tam.check import model as check
 from tam.check.checks import same
+from tam.cli import workflow
 from tam.embedded import CHECKPOINT
 from tam.errors import InputError, ModelError
 from tam.families import FAMILIES
@@ -28,7 +28,7 @@ def llava(tmp_path_factory):
 
 
 def checked(model: str, capsys) -> list[str]:
-    cli.check(model, device="cpu")
+    workflow.check(model, device="cpu")
     return capsys.readouterr().out.splitlines()
 
 
@@ -62,7 +62,7 @@ def test_a_family_whose_grids_lie_elsewhere_fails(kind, wrong, llava, monkeypatc
 
     monkeypatch.setitem(FAMILIES, kind, replace(family, blocks=blocks))
     with pytest.raises(InputError, match="not read rightly; got one image"):
-        cli.check(llava if kind == "llava" else str(CHECKPOINT), device="cpu")
+        workflow.check(llava if kind == "llava" else str(CHECKPOINT), device="cpu")
     said = capsys.readouterr().out
     assert "FAIL  one image: painting moves the right token: does not hold" in said and "| FAILS |" in said
 
@@ -98,4 +98,4 @@ def test_two_tokens_that_are_as_likely_may_be_exchanged_but_no_others():
 def test_a_model_or_a_config_is_checked_and_not_both(tmp_path):
     for model, config in ((None, None), ("embedded", tmp_path / "c.yaml")):
         with pytest.raises(InputError, match="one thing is checked"):
-            cli.check(model, config)
+            workflow.check(model, config)
