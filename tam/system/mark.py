@@ -102,7 +102,7 @@ def check_file(path: Path, sign: str | None) -> None:
     Raises:
         DiskError: something else lies there, or nothing can be written there.
     """
-    check_writable(path.absolute().parent)
+    check_writable(Path(os.path.realpath(path)).parent)
     if path.exists() and not path.is_file():
         got = "a folder" if path.is_dir() else "a pipe or a device"
         raise DiskError("something else lies there", where=path, got=got, expected="a file", cure=CURE)
