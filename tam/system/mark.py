@@ -47,7 +47,8 @@ def check_writable(folder: Path) -> None:
     if not there.is_dir():
         raise DiskError("something else lies there", where=there, got="a file", expected="a folder", cure=CURE)
     if not os.access(there, os.W_OK | os.X_OK):
-        raise DiskError("nothing can be written there", where=there, cure="name another place")
+        got = "a read-only disk" if os.statvfs(there).f_flag & os.ST_RDONLY else "no right to write"
+        raise DiskError("nothing can be written there", where=there, got=got, cure="name another place")
 
 
 def check_kind(folder: Path, kind: object) -> Mark | None:
