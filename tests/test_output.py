@@ -129,6 +129,16 @@ def test_a_pipe_or_a_device_is_no_file_to_replace(tmp_path, monkeypatch, command
     assert Path("pipe").is_fifo()
 
 
+def test_a_link_is_judged_by_where_it_leads(tmp_path):
+    (tmp_path / "theirs").write_text("mine")
+    (tmp_path / "link.h5").symlink_to("theirs")
+    (tmp_path / "beyond.h5").symlink_to("theirs/new.h5")
+    with pytest.raises(DiskError, match=rf"link\.h5: {FOREIGN}"):
+        check_file(tmp_path / "link.h5", MAKER)
+    with pytest.raises(DiskError, match="theirs: something else lies there; got a file; expected a folder"):
+        check_file(tmp_path / "beyond.h5", MAKER)
+
+
 RUN = ["--generation", "d/m/generate/0.h5", "--maps", "d/m/maps/0.h5"]
 SCORED = ["--metrics", "d/m/metrics/0.parquet"]
 FOLDERS = {
