@@ -4,6 +4,7 @@ import contextlib
 import errno
 import math
 import os
+import shlex
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -264,7 +265,7 @@ def read_video(path: Path, sampling: Sampling = two_a_second) -> Media:
         while video.grab():  # counted, because what a file says of its own length can be wrong
             total += 1
         if not total and video.get(cv2.CAP_PROP_FOURCC) in AV1:
-            cure = f"ffmpeg -i {path.name} -c:v libx264 other.mp4"
+            cure = f"ffmpeg -i {shlex.quote(str(path))} -c:v libx264 other.mp4"
             raise InputError("AV1, which OpenCV's packages do not decode", where=path, cure=cure)
     if not total:
         raise InputError("not a video that can be read", where=path)

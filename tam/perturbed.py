@@ -199,7 +199,7 @@ class Perturbed:
         return wanted[np.array(new, bool)]
 
     def joined(self, other: "Perturbed") -> "Perturbed":
-        """With what a later memo says of the same sample: its sets, and why it failed. Sets of other pictures go."""
+        """With the sets of a later memo of the same sample, or why it failed. Sets of other pictures are dropped."""
         if not len(other.sets):
             return replace(self, status=other.status) if other.failed else self
         if self.media != other.media:

@@ -12,7 +12,7 @@ SNAKEFILE = FOLDER / "Snakefile"
 
 
 def alone(folder: Path) -> Path:
-    """A folder in ``folder`` in which ``tam`` lies and no other package, for a Python that has those of its own."""
+    """A folder in ``folder`` that holds a link to ``tam`` alone, to be added to another Python's packages."""
     place = folder / hashlib.sha256(bytes(PACKAGE)).hexdigest()[:12]
     place.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -138,6 +138,18 @@ def test_an_empty_folder_is_filled_and_a_link_stays_a_link(tmp_path):
     assert len([*tmp_path.iterdir()]) == 2
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_file_stays_a_link(tmp_path, there):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a").symlink_to("disk/real")
+    if there:
+        (tmp_path / "disk/real").write_text("old")
+    with atomic(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "disk/real").read_text() == "new"
+    assert listed(tmp_path) == ["a", "disk", "disk/real"]
+
+
 def test_the_working_folder_is_not_replaced_under_ones_feet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DiskError, match="name a folder inside it"), atomic_folder(Path(), OURS):

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from tam.errors import ModelError
 from tam.media import Media
 from tam.model.decoding import answer_batch
-from tam.model.generation_config import HONOURED, LOOKING
+from tam.model.generation_config import HONOURED, REPETITION
 from tam.model.prompt import prepare
 from tests import tiny
 
@@ -119,12 +119,12 @@ def test_every_entry_that_is_honoured_can_be_broken():
     assert BROKEN.keys() == HONOURED.keys()
 
 
-@pytest.mark.parametrize("name", LOOKING)
+@pytest.mark.parametrize("name", REPETITION)
 def test_an_entry_that_looks_up_vision_tokens_without_a_class_is_refused(name):
     """The library would read beyond the logits, and on a GPU the device would be lost."""
     loaded = tiny.loaded("molmo2")
-    setattr(loaded.model.generation_config, name, LOOKING[name])
-    assert loaded.honoured[name] == LOOKING[name]
-    setattr(loaded.model.generation_config, name, LOOKING[name] + 1)
-    with pytest.raises(ModelError, match=f"^{name}: .*vision tokens have no class; got {LOOKING[name] + 1}"):
+    setattr(loaded.model.generation_config, name, REPETITION[name])
+    assert loaded.honoured[name] == REPETITION[name]
+    setattr(loaded.model.generation_config, name, REPETITION[name] + 1)
+    with pytest.raises(ModelError, match=f"^{name}: .*vision tokens have no class; got {REPETITION[name] + 1}"):
         loaded.ends  # noqa: B018

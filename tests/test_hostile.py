@@ -646,7 +646,9 @@ def test_a_read_only_results_folder_is_one_line(cached, tmp_path):
     finally:
         subprocess.run(["umount", folder], check=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"tam: error: .*Read-only file system.*results.*\n", done.stderr)
+    assert re.fullmatch(
+        r"tam: error: .*results: nothing can be written there; got a read-only disk; cure: .*\n", done.stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Files and folders that ``--out`` and ``--store`` name: only what is ours is replaced."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tam.manifest import Sample
 from tam.sanity import record
 from tam.sanity.parts import ORDERS
 from tam.sanity.stage import sanity
-from tam.system.mark import FILE, MAKER, add_to, check_file
+from tam.system.mark import CURE, FILE, MAKER, add_to, check_file
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 READS = ["--generation", "g.h5", "--manifest", "m.jsonl"]
@@ -44,9 +45,7 @@ def test_a_file_is_replaced_for_what_it_holds_and_not_for_its_name(tmp_path, mon
     theirs = HDF5 + b"measured in a year" + bytes(1 << 18)
     Path(name).write_bytes(theirs)
     said = problem(command, *arguments, "--out", name)
-    assert said == (
-        f"{name}: {FOREIGN}; got {len(theirs)} bytes; expected {sign!r} in it; cure: move it away, or name another file"
-    )
+    assert said == (f"{name}: {FOREIGN}; got {len(theirs)} bytes; expected {sign!r} in it; cure: {CURE}")
     assert Path(name).read_bytes() == theirs and [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -118,7 +117,26 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file_are_one_line(tmp_path, monk
     Path("folder").mkdir()
     out = [] if "--out" in option else ["--out", "new.h5"]
     said = problem("generate", "--manifest", "m.jsonl", *out, option)
-    assert ": something else lies there; got a f" in said and f"with {option.partition('=')[0]}" in said
+    assert ": something else lies there; got a f" in said and said.endswith(f"; cure: {CURE}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_pipe_or_a_device_is_no_file_to_replace(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    said = problem(command, *COMMANDS[command][0], "--out", "pipe")
+    assert said.startswith("pipe: something else lies there; got a pipe or a device; expected a file")
+    assert Path("pipe").is_fifo()
+
+
+def test_a_link_is_judged_by_where_it_leads(tmp_path):
+    (tmp_path / "theirs").write_text("mine")
+    (tmp_path / "link.h5").symlink_to("theirs")
+    (tmp_path / "beyond.h5").symlink_to("theirs/new.h5")
+    with pytest.raises(DiskError, match=rf"link\.h5: {FOREIGN}"):
+        check_file(tmp_path / "link.h5", MAKER)
+    with pytest.raises(DiskError, match="theirs: something else lies there; got a file; expected a folder"):
+        check_file(tmp_path / "beyond.h5", MAKER)
 
 
 RUN = ["--generation", "d/m/generate/0.h5", "--maps", "d/m/maps/0.h5"]

@@ -171,9 +171,10 @@ def test_a_video_that_the_processor_cannot_sample_is_refused(tmp_path):
 
 
 def test_a_codec_that_opencv_lacks_is_named_with_a_cure(tmp_path):
-    (tmp_path / "a.mkv").write_bytes(zlib.decompress(base64.b64decode(OF_AV1)))
-    with pytest.raises(InputError, match=r"AV1, which OpenCV's packages do not decode; cure: ffmpeg -i a\.mkv"):
-        read_video(tmp_path / "a.mkv")
+    path = tmp_path / "a film.mkv"
+    path.write_bytes(zlib.decompress(base64.b64decode(OF_AV1)))
+    with pytest.raises(InputError, match=f"AV1, which OpenCV's packages do not decode; cure: ffmpeg -i '{path}'"):
+        read_video(path)
 
 
 def test_frames_of_a_real_scene(tmp_path):

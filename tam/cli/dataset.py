@@ -6,20 +6,20 @@ from typing import Annotated
 import typer
 
 from tam.cli.options import ManifestFile, Revision
-from tam.cli.output import folder, keep, report
+from tam.cli.output import check_out, report, writable
 from tam.errors import InputError
 from tam.system.mark import MAKER, check_file
 
 commands = typer.Typer(no_args_is_help=True, help="Make or read a dataset and write its manifest.")
 
 
-def _folder(out: Path) -> Path:
+def _manifest_folder(out: Path) -> Path:
     """A place for a manifest; DiskError: one lies there that is not ours."""
     check_file(out / "manifest.jsonl", sign='"problem": ')  # the key that each line of ours has, and no other needs
     return out
 
 
-DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.", callback=_folder)]
+DatasetFolder = Annotated[Path, typer.Option(help="Folder for manifest.jsonl.", callback=_manifest_folder)]
 DatasetPrompt = Annotated[str | None, typer.Option(help="The question asked of every picture; the paper's without it.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first samples.")]
 DatasetRoot = Annotated[Path | None, typer.Option(help="Folder with the formatted data, or give --hub.")]
@@ -69,7 +69,7 @@ _formatted("openpsg", "OpenPSG", "anno.json, image/, seg_label/")
 
 @commands.command("coco-original")
 def dataset_coco_original(
-    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.", callback=_folder)],
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.", callback=_manifest_folder)],
     images: Annotated[Path, typer.Option(help="Folder of the pictures: val2014.")],
     instances: Annotated[Path, typer.Option(help="instances_val2014.json.")],
     captions: Annotated[Path, typer.Option(help="captions_val2014.json.")],
@@ -87,7 +87,7 @@ def dataset_coco_original(
 
 @commands.command("coco-panoptic")
 def dataset_coco_panoptic(
-    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.", callback=_folder)],
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.", callback=_manifest_folder)],
     images: Annotated[Path, typer.Option(help="Folder of the pictures: val2017.")],
     panoptic: Annotated[Path, typer.Option(help="panoptic_val2017.json.")],
     segments: Annotated[Path, typer.Option(help="Folder of its PNG files: panoptic_val2017.")],
@@ -136,7 +136,7 @@ def dataset_csv(
 
 @commands.command("hf")
 def dataset_hf(
-    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl, image/ and mask/.", callback=_folder)],
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl, image/ and mask/.", callback=_manifest_folder)],
     root: Annotated[
         Path | None, typer.Option(help="A Parquet file or tar archive, or a folder of them; or give --hub.")
     ] = None,
@@ -180,7 +180,7 @@ def dataset_hf(
 
 @commands.command("refcoco")
 def dataset_refcoco(
-    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.", callback=_folder)],
+    out: Annotated[Path, typer.Option(help="Folder for manifest.jsonl and seg_label/.", callback=_manifest_folder)],
     images: Annotated[Path, typer.Option(help="Folder of the pictures: train2014.")],
     refs: Annotated[Path, typer.Option(help="refs(unc).p, the same as JSON, or rows {image, phrase, segmentation}.")],
     instances: Annotated[Path | None, typer.Option(help="instances.json; rows have their shapes without it.")] = None,
@@ -206,7 +206,7 @@ def dataset_phrases(
     """Write the phrases of a dataset as answers to explain."""
     from tam.datasets import phrases
 
-    keep(manifest, out=out, sign=MAKER)
+    check_out(manifest, out=out, sign=MAKER)
     report(phrases.write(manifest, out), out, strict=False)
 
 
@@ -219,13 +219,13 @@ def dataset_swap_nouns(
     """Write the captions with one noun exchanged for a category that is not in the picture."""
     from tam.datasets import swapped
 
-    keep(manifest, out=out, sign=MAKER)
+    check_out(manifest, out=out, sign=MAKER)
     report(swapped.write(manifest, out, seed), out, strict=False)
 
 
 @commands.command("nltk")
 def dataset_nltk(
-    out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder for NLTK_DATA, or `nltk_data` in the config.", callback=writable)],
     source: Annotated[Path | None, typer.Option("--from", help="Copy from this folder, not from the network.")] = None,
 ) -> None:
     """Get NLTK's part-of-speech tagger and WordNet, which the paper's evaluation uses."""

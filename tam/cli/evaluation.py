@@ -21,7 +21,7 @@ from tam.cli.options import (
     names_in_files,
     number_or,
 )
-from tam.cli.output import folder, keep, report
+from tam.cli.output import check_out, report, writable
 from tam.errors import InputError
 from tam.system import stop
 
@@ -54,7 +54,7 @@ def sanity(
     from tam.shard.store import lease
     from tam.system.gpus import claim
 
-    keep(generation, manifest, out=out, sign="tam-sanity")
+    check_out(generation, manifest, out=out, sign="tam-sanity")
     with stop.put_off(), lease(out, store), claim(device) as device:
         counts = sanity(
             generation, manifest, checkpoint_of(model), out, methods=method or ["tam"], samples=samples,
@@ -124,7 +124,7 @@ def perturb(
     if only_estimate:
         print(estimate(request))
         return
-    keep(generation, maps, manifest, out=out, sign="tam-perturb")
+    check_out(generation, maps, manifest, out=out, sign="tam-perturb")
     with (
         stop.put_off(),
         lease(out, store),
@@ -161,7 +161,7 @@ def metrics(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    keep(generation, maps, manifest, *(perturbed or ()), out=out, sign="tam-metrics")
+    check_out(generation, maps, manifest, *(perturbed or ()), out=out, sign="tam-metrics")
     with set_aside(out, inputs(generation=[generation], maps=[maps], perturbed=perturbed or ())):
         counts = write_metrics(
             generation, maps, manifest, out, named(protocol), sentences=sentences, grounded=grounding,
@@ -173,7 +173,7 @@ def metrics(
 @commands.command()
 def tables(
     metrics: MetricsFiles,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder for the tables.", callback=writable)],
     method: ShownMethods = None,
 ) -> None:
     """Pool the metrics of all shards of a run into the ablation table: CSV, Markdown and LaTeX."""
@@ -192,7 +192,7 @@ def tables(
 @commands.command()
 def overview(
     metrics: MetricsFiles,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder for the tables.", callback=writable)],
     method: ShownMethods = None,
     published: Annotated[Path | None, typer.Option(help="YAML file of numbers in print.")] = None,
     report: Annotated[Path | None, typer.Option(help="The page of all answers, which is linked to.")] = None,

@@ -25,7 +25,7 @@ from tam.cli.options import (
     chat_template,
     checkpoint_of,
 )
-from tam.cli.output import keep
+from tam.cli.output import check_out
 from tam.errors import InputError
 from tam.system import stop
 from tam.system.mark import MAKER
@@ -110,7 +110,7 @@ def explain(
     check_layer_of(methods, layer)
     table(colormap)
     if figure is not None:
-        keep(*picture, out=figure, sign=MAKER)
+        check_out(*picture, out=figure, sign=MAKER)
         check_name(figure)
     elif words is not None:
         raise InputError("words are of a figure", where="--words", got=repr(words), cure="say --figure FILE, too")

@@ -23,7 +23,7 @@ from tam.cli.options import (
     checkpoint_of,
     number_or,
 )
-from tam.cli.output import keep, report
+from tam.cli.output import check_out, report
 from tam.system import stop
 from tam.system.mark import MAKER
 
@@ -66,7 +66,7 @@ def generate(
     from tam.shard.store import lease
     from tam.system.gpus import claim
 
-    keep(manifest, answers, out=out, sign="tam-generation")
+    check_out(manifest, answers, out=out, sign="tam-generation")
     with stop.put_off(), lease(out, store), claim(device) as device:
         counts = generate(
             manifest,
@@ -106,7 +106,7 @@ def ask(
     from tam.ask import ask
     from tam.manifest import Shard
 
-    keep(manifest, out=out, sign=MAKER)
+    check_out(manifest, out=out, sign=MAKER)
     with stop.put_off():
         counts = ask(
             manifest, Shard.parse(shard), url, model, out, max_new_tokens=max_new_tokens, concurrency=concurrency

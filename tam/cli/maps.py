@@ -19,7 +19,7 @@ from tam.cli.options import (
     checkpoint_of,
     number_or,
 )
-from tam.cli.output import keep
+from tam.cli.output import check_out
 from tam.errors import InputError
 from tam.system import stop
 
@@ -73,7 +73,7 @@ def attribute(
         occlusion_cells=occlusion_cells,
         occlusion_step=occlusion_step,
     )
-    keep(generation, manifest, out=out, sign="tam-scores")
+    check_out(generation, manifest, out=out, sign="tam-scores")
     with (
         stop.put_off(),
         lease(out, store),
@@ -116,7 +116,7 @@ def maps(
     from tam.run import inputs
     from tam.system.damage import set_aside
 
-    keep(generation, scores, out=out, sign="tam-maps")
+    check_out(generation, scores, out=out, sign="tam-maps")
     with set_aside(out, inputs(generation=[generation], scores=[scores] if scores else [])):
         statuses, failures = write_maps(
             generation, out, method or ["tam"], named(protocol), exact=exact, eci_cap=eci_cap, scores_path=scores,

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tam.cli.output import writable
 from tam.errors import InputError
-from tam.system.mark import check_writable
 
 RESERVED = ("add_generation_prompt", "chat_template", "conversation", "tokenize")  # of what fills in a chat template
 
@@ -47,17 +47,11 @@ Device = Annotated[
 Load = Annotated[str | None, typer.Option(help="'8bit' or '4bit': quantise the weights when they are loaded.")]
 
 
-def _writable(store: Path | None) -> Path | None:
-    if store is not None:
-        check_writable(store, "--store")
-    return store
-
-
 Store = Annotated[
     Path | None,
     typer.Option(
         help="Folder for finished batches until the file is whole; beside it, in .parts, without this.",
-        callback=_writable,
+        callback=writable,
     ),
 ]
 Dtype = Annotated[str, typer.Option(help="'auto' (as stored), 'float32', 'bfloat16' or 'float16'.")]

@@ -6,7 +6,7 @@ from tam.errors import InputError
 from tam.system.mark import check_file, check_writable
 
 
-def keep(*read: Path | None, out: Path, sign: str) -> None:
+def check_out(*read: Path | None, out: Path, sign: str) -> None:
     """Whether ``out`` may be written.
 
     Args:
@@ -21,10 +21,11 @@ def keep(*read: Path | None, out: Path, sign: str) -> None:
     check_file(out, sign)
 
 
-def folder(out: Path) -> Path:
-    """A place for files, as an option says it; DiskError: nothing can be written there."""
-    check_writable(out)
-    return out
+def writable(folder: Path | None) -> Path | None:
+    """A folder for files, as an option names it; DiskError: nothing can be written there."""
+    if folder is not None:
+        check_writable(folder)
+    return folder
 
 
 def report(counts: dict[str, int], out: Path, strict: bool) -> None:

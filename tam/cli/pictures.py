@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tam.cli.options import ManifestFile, MetricsFiles, ShownMethods, Strict, name_in_files
-from tam.cli.output import folder, report
+from tam.cli.output import report, writable
 from tam.errors import InputError
 
 commands = typer.Typer()
@@ -23,7 +23,7 @@ def render(
     maps: MapsFiles,
     manifest: ManifestFile,
     method: Annotated[str, typer.Option(help="Whose maps are drawn.", callback=name_in_files)],
-    out: Annotated[Path, typer.Option(help="Folder; a folder per sample appears in it.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder; a folder per sample appears in it.", callback=writable)],
     sample: Annotated[list[str] | None, typer.Option(help="Sample id, once per sample; all without it.")] = None,
     colormap: Annotated[str, typer.Option(help="'jet', 'viridis', 'magma' or 'cividis'.")] = "jet",
     outline: Annotated[bool, typer.Option("--outline", help="Draw the edges of the mask's objects.")] = False,
@@ -46,7 +46,7 @@ def figures(
     maps: MapsFiles,
     metrics: MetricsFiles,
     manifest: ManifestFile,
-    out: Annotated[Path, typer.Option(help="Folder for the figures.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.", callback=writable)],
     method: ShownMethods = None,
 ) -> None:
     """Draw the figures of a run: methods side by side, tokens, correlations, scores, failures, videos."""
@@ -68,7 +68,7 @@ def compare(
     maps: MapsFiles,
     metrics: MetricsFiles,
     manifest: ManifestFile,
-    out: Annotated[Path, typer.Option(help="Folder for the figure.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder for the figure.", callback=writable)],
 ) -> None:
     """Draw one sample with the maps of several models, a row a model."""
     from tam.figures.stage import write_comparison
@@ -87,7 +87,7 @@ def page(
     metrics: MetricsFiles,
     manifest: Annotated[list[Path], typer.Option(help="The manifest DATASET/manifest.jsonl of each dataset.")],
     out: Annotated[
-        Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.", callback=folder)
+        Path, typer.Option(help="Folder for index.html and the folder page/, which is replaced.", callback=writable)
     ],
     method: ShownMethods = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Of each run only the first samples.")] = None,
@@ -107,7 +107,7 @@ def page(
 def export(
     generation: GenerationFiles,
     maps: MapsFiles,
-    out: Annotated[Path, typer.Option(help="Folder, which is replaced if it is such a folder.", callback=folder)],
+    out: Annotated[Path, typer.Option(help="Folder, which is replaced if it is such a folder.", callback=writable)],
     form: Annotated[
         str, typer.Option(help="'npz': a file of NumPy arrays an answer; 'coco': a JSON file of masks a method.")
     ] = "npz",

@@ -100,7 +100,7 @@ def write(
 def _rows(
     folder: Path, files: Sequence[Path], columns: Mapping[str, str], named: frozenset[str], part: Shard | None
 ) -> Iterator[tuple[Row, Path]]:
-    """The rows of the slice, each with its file. One that cannot be read is one row, which says so, where it begins."""
+    """The rows of the slice, each with its file. A file that cannot be read is one row, in the slice of its first."""
     counts = [1] * len(files)
     if part is not None:
         counts = [_count(path) for path in files]

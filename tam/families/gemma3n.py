@@ -1,4 +1,4 @@
-"""Gemma 3n: the whole picture squashed into a square, one of as many tokens whatever its size."""
+"""Gemma 3n: the whole picture squashed into a square, which always has as many tokens."""
 
 from collections.abc import Iterator
 from math import isqrt

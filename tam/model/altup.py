@@ -8,7 +8,7 @@ import torch
 def joined(decoder: Any, streams: torch.Tensor) -> torch.Tensor:
     """The states that the final norm would read, if these were those behind the last layer.
 
-    The mean of the first stream and of what projections make of the others, each as large as the first.
+    The mean of the first stream and of projections of the others, each scaled to the first's root mean square.
 
     Args:
         streams: [stream, batch, position, width].

@@ -32,8 +32,8 @@ CODE_FILES = ["*.py"]  # wanted only where the checkpoint's code is trusted
 
 LOADED_AS = "AutoModelForImageTextToText"  # the class that a checkpoint's own code must offer
 
-# Kinds that only their checkpoints' own code knows -> where the same models, or later ones, need none of it.
-CONVERTED = {
+# Kinds that only their checkpoints' own code knows -> which checkpoint of the same model, or a later one, needs none.
+WITHOUT_CODE = {
     "internvl_chat": "one whose name ends in -hf, such as OpenGVLab/InternVL3-1B-hf",
     "llava_llama": "one of llava-hf, such as llava-hf/llava-1.5-7b-hf",
     "llava_mistral": "one of llava-hf, such as llava-hf/llava-v1.6-mistral-7b-hf",
@@ -292,8 +292,8 @@ def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
 
 def _own_code(folder: Path, kind: object, code: object) -> ModelError:
     """Of a kind that only the checkpoint's own code knows: whether trusting it would help, or what to take instead."""
-    if kind in CONVERTED:
-        cure = f"take a checkpoint that needs no code of its own: {CONVERTED[str(kind)]}"
+    if kind in WITHOUT_CODE:
+        cure = f"take a checkpoint that needs no code of its own: {WITHOUT_CODE[str(kind)]}"
         return ModelError("only the checkpoint's own code knows this kind of model", where=folder, got=kind, cure=cure)
     if not (isinstance(code, dict) and LOADED_AS in code):
         return ModelError(

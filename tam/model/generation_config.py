@@ -50,7 +50,7 @@ HONOURED = {
 
 
 # Those that look up each token of the prompt among the classes -> the value that changes nothing.
-LOOKING = {
+REPETITION = {
     "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
     "encoder_no_repeat_ngram_size": 0,
 }  # fmt: skip
@@ -74,7 +74,7 @@ def honoured(config: Any, vocabulary: int, vision: Collection[int] = ()) -> dict
         if value is not None and not fits(value):
             raise _broken(name, value, expected)
         found[name] = float(value) if value is not None and HONOURED[name] is FACTOR else value
-    for name, nothing in LOOKING.items():
+    for name, nothing in REPETITION.items():
         if found[name] not in (None, nothing) and any(id >= vocabulary for id in vision):
             raise ModelError(
                 "an entry of the generation config looks up the prompt's tokens, and vision tokens have no class",

@@ -126,7 +126,8 @@ class Loaded:
     def most_tokens(self) -> float:
         """So many positions the language model has, for prompt and answer together.
 
-        What is stretched is the number before it (DeepSeek-V3, Kimi), where the config says that, too.
+        Of stretched ones, the number before it times the factor: some configs (DeepSeek-V3, Kimi) give the product as
+        ``max_position_embeddings`` and say the number before, most give that number alone.
         """
         text = self.config.get_text_config()
         rope, said = getattr(text, "rope_parameters", None) or {}, getattr(text, "max_position_embeddings", None)

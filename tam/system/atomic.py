@@ -26,6 +26,8 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         DiskError: the disk is full.
     """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove(_left_behind(path))
     temporary = _temporary(path)

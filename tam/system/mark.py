@@ -10,7 +10,7 @@ from pathlib import Path
 from tam.errors import DiskError
 
 FILE = ".tam.json"
-CURE = "move it away, or name another place with --out"
+CURE = "move it away, or name another place"
 LARGEST = 1 << 20  # bytes of a mark that is read
 ENDS = 1 << 16  # bytes of either end of a file, where its sign stands
 MAKER = "token-activation-maps"
@@ -37,18 +37,18 @@ def read_mark(folder: Path) -> Mark | None:
     return said if isinstance(said, dict) else None
 
 
-def check_writable(folder: Path, option: str = "--out") -> None:
+def check_writable(folder: Path) -> None:
     """Whether files can be written into ``folder``, which need not be there yet.
 
     Raises:
         DiskError: a file lies there, or nothing can be written there.
     """
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    cure = f"name another place with {option}"
     if not there.is_dir():
-        raise DiskError("something else lies there", where=there, got="a file", expected="a folder", cure=cure)
+        raise DiskError("something else lies there", where=there, got="a file", expected="a folder", cure=CURE)
     if not os.access(there, os.W_OK | os.X_OK):
-        raise DiskError("nothing can be written there", where=there, cure=cure)
+        got = "a read-only disk" if os.statvfs(there).f_flag & os.ST_RDONLY else "no right to write"
+        raise DiskError("nothing can be written there", where=there, got=got, cure="name another place")
 
 
 def check_kind(folder: Path, kind: object) -> Mark | None:
@@ -103,19 +103,19 @@ def check_file(path: Path, sign: str | None) -> None:
     Raises:
         DiskError: something else lies there, or nothing can be written there.
     """
-    check_writable(path.absolute().parent)
-    if path.is_dir():
-        raise DiskError("something else lies there", where=path, got="a folder", expected="a file", cure=CURE)
+    check_writable(Path(os.path.realpath(path)).parent)
+    if path.exists() and not path.is_file():
+        got = "a folder" if path.is_dir() else "a pipe or a device"
+        raise DiskError("something else lies there", where=path, got=got, expected="a file", cure=CURE)
     if path.is_file() and (size := path.stat().st_size):
         with path.open("rb") as file:
             ends = file.read(ENDS)
             file.seek(max(0, size - ENDS))
-            ends += file.read()
+            ends += file.read(ENDS)
         if sign is None or sign.encode() not in ends:
             expected = None if sign is None else f"{sign!r} in it"
-            cure = "move it away, or name another file"
             raise DiskError(
-                "only a file of ours is replaced", where=path, got=f"{size} bytes", expected=expected, cure=cure
+                "only a file of ours is replaced", where=path, got=f"{size} bytes", expected=expected, cure=CURE
             )
 
 
