@@ -41,6 +41,7 @@ Part = Literal["prompt", "answer"]
 PARTS: tuple[Part, ...] = get_args(Part)
 Asked = str | Function | Method
 KIND = "explanation"
+BROKEN = "\ufffd"  # part of a character
 PROMPT = "Write a one-sentence caption for this image:"
 
 
@@ -362,7 +363,12 @@ class Explanation:
             for word in spoken or first.values()
         }
         chosen = sorted(peaks, key=lambda text: -peaks[text])[:count]
-        return [text for text in dict.fromkeys(word.text for word in self.words) if text in chosen]
+        # A text with part of a character finds nothing, so that the word itself is taken.
+        return [
+            first[text.lower()] if BROKEN in text else text
+            for text in dict.fromkeys(word.text for word in self.words)
+            if text in chosen
+        ]
 
     def _rise(self, word: Word) -> float | None:
         """The highest value of a word's map, the mean of its tokens'; None where the method does not explain it."""

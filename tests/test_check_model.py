@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tam.check import model as check
+from tam.check.asked import INPUTS
 from tam.check.checks import same
 from tam.cli import workflow
 from tam.embedded import CHECKPOINT
@@ -42,6 +43,15 @@ def test_a_checkpoint_on_disk_is_checked_and_what_it_does_not_take_is_no_fault(l
     said = checked(llava, capsys)
     assert said[-1] == "| llava | `LlavaForConditionalGeneration` | yes | yes | no | yes |"
     assert any(line.startswith("ok    video: refused: the model takes no video") for line in said)
+
+
+def test_a_model_is_checked_in_the_bits_it_is_loaded_in(monkeypatch, capsys):
+    pytest.importorskip("bitsandbytes", reason="fewer bits need the extra quant")
+    seen, check_model = [], check.check_model
+    monkeypatch.setattr(check, "inputs", lambda scale=1: {"one image": INPUTS["one image"]})
+    monkeypatch.setattr(check, "check_model", lambda loaded: seen.append(loaded) or check_model(loaded))
+    workflow.check(str(CHECKPOINT), device="cpu", load="8bit")
+    assert seen[0].quantised and "ForConditionalGeneration` | yes |" in capsys.readouterr().out
 
 
 def uncropped(grid, size):

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pypdfium2
@@ -14,6 +15,7 @@ from tam.errors import DiskError, InputError
 from tam.figures.explained import ink
 from tam.figures.kinds import KINDS
 from tam.pictures import opened
+from tam.records import Piece
 from tam.render.colors import COLORMAPS, table
 from tests import tiny
 from tests.test_explanation import ASKED, SAID, picture
@@ -79,6 +81,16 @@ def test_words_are_columns_or_rows_and_go_on_below(said, tmp_path):
 def test_of_itself_a_figure_shows_words_and_no_full_stop(said):
     assert "." in [word.text for word in said.words if word.part == "answer"]
     assert "." not in said._strongest(len(said.words)) and "dogs" in said._strongest(len(said.words))
+
+
+def test_of_itself_a_figure_shows_a_word_whose_last_character_is_cut_off(said):
+    """As the last one of an answer in Chinese that was as long as allowed."""
+    last = said.tokens[next(word.tokens[-1] for word in said.words if word.text == "dogs")].id
+    vocabulary = {**said.generation.vocabulary, last: Piece("\ufffd", "\ufffd", b"\xe7")}
+    cut = replace(said, generation=replace(said.generation, vocabulary=vocabulary))
+    shown = cut._strongest(len(cut.words))
+    assert any("\ufffd" in getattr(word, "text", "") for word in shown)
+    cut.figure(shown, width=300)
 
 
 def test_of_itself_a_figure_shows_the_words_that_the_picture_speaks_for_most(said):

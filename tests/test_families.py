@@ -165,6 +165,13 @@ def test_a_videos_grids_name_the_frames_they_see(prompter):
     assert (prepared.tokens[prepared.layout.vision] == prompter.config.video_token_id).all()
 
 
+@pytest.mark.parametrize("high", [1, 3])
+def test_a_video_as_high_as_there_are_channels_is_not_turned(prompter, high):
+    for size, tall in (((90, high), False), ((high, 90), True)):
+        grid = prepare(prompter, film((0, 10), size), "What?").layout.grids[0]
+        assert (grid.rows > grid.columns) == tall and (grid.rows, grid.columns)[not tall] > 3
+
+
 def test_grids_that_do_not_fit_are_refused(prompter):
     wrong = Family("wrong", prompter.family.vision_ids, lambda _: [Block(Grid(0, (0,), 4, 5, (0, 0, 1, 1)))])
     with pytest.raises(LayoutError, match=r"got 24 vision tokens; expected 20 \(4x5\)"):

@@ -12,6 +12,7 @@ from tam.check.asked import Asked, inputs
 from tam.check.before import Finding
 from tam.check.checks import CHECKS
 from tam.errors import InputError, TamError
+from tam.generation.again import QUANTISED
 from tam.model.loaded import Loaded
 from tam.model.probe import ENOUGH
 from tam.model.question import Question
@@ -31,7 +32,7 @@ def check_model(loaded: Loaded) -> Iterator[Finding]:
     """A line for each input and check, then the model's row of the table in docs/explained/families.md."""
     cells = []
     for shown, media in inputs(SCALE).items():
-        found = [*_of_input(Asked(loaded, media, TOLERANCE[loaded.model.dtype], ENOUGH), shown)]
+        found = [*_of_input(Asked(loaded, media, _tolerance(loaded), ENOUGH), shown)]
         yield from found
         cells.append("no" if len(found) == 1 else "yes" if all(one.good for one in found) else "FAILS")
     lrp = _lrp(loaded)
@@ -39,6 +40,10 @@ def check_model(loaded: Loaded) -> Iterator[Finding]:
     cells.append("yes" if lrp.said == "conserves" else "no")
     table = "\n".join(["", HEAD, RULE, row(loaded, cells)])
     yield Finding("FAILS" not in cells and cells[0] == "yes", "row of the table in the documents", table)
+
+
+def _tolerance(loaded: Loaded) -> float:
+    return QUANTISED if loaded.quantised else TOLERANCE[loaded.model.dtype]
 
 
 def row(loaded: Loaded, cells: list[str]) -> str:
@@ -67,7 +72,7 @@ def _of_input(asked: Asked, shown: str) -> Iterator[Finding]:
 
 def _lrp(loaded: Loaded) -> Finding:
     """Whether CP-LRP and AttnLRP have rules for the model; that they do not is no fault."""
-    asked = Asked(loaded, inputs()["one image"], TOLERANCE[loaded.model.dtype])
+    asked = Asked(loaded, inputs()["one image"], _tolerance(loaded))
     if loaded.model.dtype == torch.float16:
         return Finding(True, "LRP", "not in float16, in which gradients underflow")
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tam.cli.options import Device, Dtype, Revision, TrustRemoteCode, checkpoint_of
+from tam.cli.options import Device, Dtype, Load, Revision, TrustRemoteCode, checkpoint_of
 from tam.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def check(
     revision: Revision = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Check that a model is read rightly, or that all is there that a config asks for; exit with 1 if not.
@@ -64,9 +65,9 @@ def check(
         findings, what = _of_config(configfile), "not ready to run"
     else:
         from tam.check.model import check_model
-        from tam.model.checkpoint import load
+        from tam.model import checkpoint
 
-        loaded = load(checkpoint_of(str(model)), revision, device, dtype, trust_remote_code)
+        loaded = checkpoint.load(checkpoint_of(str(model)), revision, device, dtype, trust_remote_code, load)
         findings, what = check_model(loaded), "the model is not read rightly"
     failed = []
     for finding in findings:

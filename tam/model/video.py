@@ -51,4 +51,5 @@ def video_options(media: Media) -> dict[str, Any]:
     else:
         count = len(media.pictures)
         metadata = {"total_num_frames": count, "fps": 2.0, "frames_indices": list(range(count))}
-    return {"do_sample_frames": False, "video_metadata": [metadata]}
+    # Said, since frames that are 1 or 3 pixels high would be taken for channels.
+    return {"do_sample_frames": False, "video_metadata": [metadata], "input_data_format": "channels_last"}
