@@ -176,7 +176,7 @@ def test_with_a_manifest_masks_are_results_that_coco_loads(tmp_path, monkeypatch
     truth = COCO()
     truth.dataset = {
         "images": [{"id": id, "height": 6, "width": 6} for id in (139, 285)], "categories": [{"id": 17, "name": "cat"}],
-        "annotations": [],
+        "annotations": [], "info": {},
     }  # fmt: skip
     truth.createIndex()
     loaded = truth.loadRes(str(tmp_path / "out/tam.json"))
