@@ -469,10 +469,12 @@ class Explanation:
 
     def to_npz(self, path: Path | str) -> None:
         """Write the maps of all methods, words and where vision tokens lie, as NumPy arrays
-        (``docs/reference/export.md``)."""
-        from tam.export.arrays import write_npz
+        (``docs/reference/export.md``). DiskError: another file lies there."""
+        from tam.export.arrays import SIGN, write_npz
         from tam.system.atomic import atomic
+        from tam.system.mark import check_file
 
+        check_file(Path(path), SIGN)
         with atomic(Path(path)) as temporary, temporary.open("wb") as file:
             write_npz(file, self.generation, self.by_method)
 

@@ -81,8 +81,17 @@ def test_importing_the_package_is_light():
     assert "module 'tam' has no attribute 'nothing'" in done.stderr
 
 
+def test_arrays_of_somebody_else_are_not_replaced(said, tmp_path):
+    np.savez(tmp_path / "a.npz", maps=np.zeros(3))
+    theirs = (tmp_path / "a.npz").read_bytes()
+    with pytest.raises(DiskError, match="only a file of ours is replaced"):
+        said.to_npz(tmp_path / "a.npz")
+    assert (tmp_path / "a.npz").read_bytes() == theirs
+
+
 def test_its_arrays_are_its_maps_words_and_tokens(said, tmp_path):
-    said.to_npz(tmp_path / "a.npz")
+    for _ in range(2):  # an earlier one is replaced
+        said.to_npz(tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         assert (file["maps"][0] == said.maps).all() and file["methods"].tolist() == ["tam"]
         assert file["tokens"].tolist() == [token.text for token in said.tokens]

@@ -11,6 +11,7 @@ from tam.words import spoken
 
 NOT_A_FRAME = -1
 PARTS = ("prompt", "answer")
+SIGN = "grid_frames.npy"  # stands in an archive of ours, as the name of one of its files
 
 
 def arrays(generation: Generation, maps: Mapping[str, Maps | SampleMaps]) -> dict[str, np.ndarray]:

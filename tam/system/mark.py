@@ -64,7 +64,7 @@ def check_kind(folder: Path, kind: object) -> Mark | None:
         raise DiskError("something else lies there", where=folder, got="a file", expected="a folder", cure=CURE)
     if folder.resolve() == Path.cwd():
         raise DiskError("the working folder is not replaced", where=folder, cure="name a folder inside it")
-    if not (names := sorted(path.name for path in folder.iterdir())):
+    if not (names := sorted((path.name for path in folder.iterdir()), key=lambda name: (name.startswith("."), name))):
         return None
     found = read_mark(folder)
     if found is None:

@@ -17,7 +17,7 @@ from tam.metrics.catalogue import ANSWER, CATALOGUE, GROUPS, MEASURED_ON_DEMAND,
 from tam.metrics.grounding import CHAIR_S
 from tam.run import RunFiles
 from tam.system.atomic import atomic
-from tam.system.mark import Mark, add_to
+from tam.system.mark import add_to
 from tam.tables.agreement import agreement_panels, cost, warnings
 from tam.tables.formats import Cell, Panel, Table, markdown
 from tam.tables.grounding import grounding_files
@@ -26,7 +26,6 @@ from tam.tables.notes import CAPTION, HOW_TO_READ, by_kind, counted, direction, 
 from tam.tables.numbers import cell, marks, rounded, signed_cell, to_csv
 from tam.tables.summary import BASE, MethodSummary, Summary, summarise
 
-MARK: Mark = {"kind": "tables"}
 COLUMNS = 5  # of a panel: more do not fit on a line
 RUN = ["dataset", "model", "method"]
 
@@ -42,7 +41,7 @@ def write_tables(run: RunFiles, out: Path, methods: Sequence[str] | None = None)
     """
     summary = summarise(run, methods)
     table = run_table(summary)
-    add_to(out, MARK)
+    add_to(out, {"kind": "tables", "of": run.name})
     write(out / "ablation.csv", _ablation(summary))
     write(out / "ablation.md", markdown([table], HOW_TO_READ))
     write(out / "ablation.tex", latex([table], CAPTION, HOW_TO_READ))

@@ -23,7 +23,7 @@ from tam.methods.rivals import notes_on
 from tam.metrics.catalogue import CATALOGUE
 from tam.run import RunFiles
 from tam.system.mark import add_to
-from tam.tables.ablation import MARK, run_table, write
+from tam.tables.ablation import run_table, write
 from tam.tables.compared import NOT_RUN, Compared, Numbers, Run, is_filter, title
 from tam.tables.formats import Cell, Panel, Table, contents, html, markdown
 from tam.tables.latex import latex
@@ -72,7 +72,7 @@ def write_overview(
     numbers = Numbers(summaries, printed)
     how = " ".join([HOW_TO_READ, *([PUBLISHED_NOTE] if printed else [])])
     tables = []
-    add_to(out, MARK)
+    add_to(out, {"kind": "overview"})
     for name, heading, grids in (
         ("components", "Component ablation", _components(numbers)),
         ("methods", "Methods and datasets", _methods(numbers)),
