@@ -106,8 +106,9 @@ def _asked(server: "Server", samples: Mapping[str, Sample], folder: Path, concur
         try:
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                lines = [*map(Future.result, done)]  # before another is asked of a server that refuses
                 pending |= {pool.submit(server.line, sample, folder) for sample in itertools.islice(waiting, len(done))}
-                yield from map(Future.result, done)
+                yield from lines
         finally:
             pool.shutdown(cancel_futures=True)
 
