@@ -13,7 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,9 +106,12 @@ def _asked(server: "Server", samples: Mapping[str, Sample], folder: Path, concur
         try:
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                lines = [*map(Future.result, done)]  # before another is asked of a server that refuses
-                pending |= {pool.submit(server.line, sample, folder) for sample in itertools.islice(waiting, len(done))}
-                yield from lines
+                refused = [error for future in done if (error := future.exception())]
+                more = 0 if refused else len(done)
+                pending |= {pool.submit(server.line, sample, folder) for sample in itertools.islice(waiting, more)}
+                yield from (future.result() for future in done if not future.exception())
+                if refused:
+                    raise refused[0]
         finally:
             pool.shutdown(cancel_futures=True)
 
