@@ -10,7 +10,7 @@ help:
 	@echo "make test-kills    thirty kills of whole runs, at random moments"
 	@echo "make test-slurm    the embedded default and faults on a SLURM of one node; as root, writes /etc/slurm"
 	@echo "make test-real     files of more public checkpoints with random weights: grids, words, painting"
-	@echo "make test-versions   the tests but the pipeline's, with the lowest versions allowed and with Python 3.12 and 3.13"
+	@echo "make test-versions   the tests with the lowest versions allowed, and with Python 3.12 and 3.13"
 	@echo "make rehearse   the paper's grid in small: what each change of the config redoes, and that nothing old is left"
 	@echo "make fuzz    10,000 changed files for all readers, figures printed"
 	@echo "make tables  all LaTeX tables of results/ in one PDF, results/tables.pdf"
@@ -60,7 +60,7 @@ test-versions: test-with-lowest test-with-3.12 test-with-3.13
 test-with-%: setup
 	.venv/bin/uv venv --quiet --clear --no-python-downloads --python $(if $(filter lowest,$*),3.11,$*) .venvs/$*
 	.venv/bin/uv pip install --quiet --python .venvs/$* $(if $(filter lowest,$*),--resolution lowest-direct) -e '.[$(EXTRAS)]'
-	OMP_WAIT_POLICY=passive .venvs/$*/bin/python -m pytest -m "not faults and not slurm and not workflow and not real"
+	OMP_WAIT_POLICY=passive .venvs/$*/bin/python -m pytest -m "not faults and not slurm and not real"
 
 rehearse: setup
 	.venv/bin/python -m tests.rehearsal results/bench

@@ -57,7 +57,6 @@ def made(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.faults
-@pytest.mark.workflow
 def test_whole_runs_that_are_killed_at_any_moment_end_with_the_same_files(tmp_path):
     undisturbed = tmp_path / "undisturbed"
     undisturbed.mkdir()
