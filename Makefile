@@ -55,7 +55,7 @@ test-real: setup
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m real tests/test_real_checkpoints.py
 
 # What pyproject.toml promises beside the lock: its lowest versions, and the newer Pythons that are on this machine.
-EXTRAS := eval,engine,peft,smolvlm,gemma3n,workflow,quant,demo,docs,test
+EXTRAS := eval,engine,peft,smolvlm,gemma3n,workflow,slurm,quant,demo,docs,test
 test-versions: test-with-lowest test-with-3.12 test-with-3.13
 test-with-%: setup
 	.venv/bin/uv venv --quiet --clear --no-python-downloads --python $(if $(filter lowest,$*),3.11,$*) .venvs/$*
