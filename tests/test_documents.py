@@ -74,13 +74,11 @@ def _python(code: str, folder: Path, known: dict[str, object]) -> str | None:
     return None
 
 
-@pytest.mark.workflow
 def test_every_command_and_every_piece_of_python_runs_or_says_what_it_needs(ran):
     assert (ran / "results/tables/index.html").is_file()
     assert {path.name for path in ran.glob("*.svg")} == {"elephant.svg", "methods.svg"}
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize("name", shown(ROOT / "docs/tutorial.md"))
 def test_pictures_of_the_tutorial_are_what_its_commands_draw(ran, name):
     """Letters may be smoothed otherwise, and maps differ in last bits."""

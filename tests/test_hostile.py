@@ -600,7 +600,6 @@ def test_ids_that_are_alike_after_sanitising_have_folders_of_their_own():
 NASTY = "a $(touch pwned) `touch pwned` ; touch pwned & ' \" \\ {input} * \n touch pwned #"
 
 
-@pytest.mark.workflow
 def test_shell_metacharacters_in_config_values_are_text(tmp_path):
     """A dataset, a checkpoint and a sample of such names go through; a wrong checkpoint fails; and nothing else ran."""
     model, root = tmp_path / f"model {NASTY}", tmp_path / f"root {NASTY}"
